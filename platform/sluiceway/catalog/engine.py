@@ -1,0 +1,138 @@
+"""Opens the catalog and brings its schema up to date."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from sluiceway.catalog.schema import metadata
+from sluiceway.core.errors import BackendError, ConfigError
+
+# How long a SQLite writer waits for another one; longer than any transaction of ours takes.
+SQLITE_BUSY_SECONDS = 30
+
+VERSION_TABLE = "sluiceway_schema"
+# Any number that other programs on the same Postgres do not use as an advisory lock.
+MIGRATION_LOCK = 0x51_1C_E3
+
+
+def open_catalog(url: str, *, migrate: bool = True) -> sa.Engine:
+    """Open the catalog, creating or migrating it forward when needed.
+
+    Args:
+        url: SQLAlchemy URL, e.g. ``sqlite:////var/lib/sluiceway/catalog.db`` or ``postgresql+psycopg://...``.
+        migrate: False opens it as it is; for serving replicas, which must not race each other to migrate.
+
+    Raises:
+        ConfigError: the address is none.
+        BackendError: the database cannot be reached, or its schema is newer than this release knows.
+    """
+    if url.startswith("sqlite:///"):
+        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    try:
+        engine = sa.create_engine(url, pool_pre_ping=True, **_engine_options(url))
+    except (sa.exc.ArgumentError, ModuleNotFoundError) as error:
+        # The address is not repeated: it may hold a password.
+        raise ConfigError(
+            f"the catalog's address cannot be used: {type(error).__name__}",
+            hint="platform.catalog wants a SQLAlchemy URL, e.g. sqlite:////data/catalog.db or postgresql+psycopg://...",
+        ) from error
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine)
+    try:
+        with engine.connect() as connection:
+            present, newest = _versions(connection)
+        if present != newest:
+            _bring_up_to_date(engine, migrate=migrate)
+    except sa.exc.DBAPIError as error:
+        raise BackendError(
+            f"the catalog at {engine.url.render_as_string()} cannot be used: {error.orig}",
+            hint="check platform.catalog in the configuration and that the database is running",
+        ) from error
+    return engine
+
+
+def empty_catalog() -> sa.Engine:
+    """A catalog in memory with nothing in it, for who asks where there is none."""
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+    metadata.create_all(engine)
+    return engine
+
+
+def refuse_sqlite_on_many_nodes(engine: sa.Engine, *, node_count: int) -> None:
+    """SQLite has no safe locking over a network file system; refuse it where Ray has more than one node.
+
+    Raises:
+        BackendError: the catalog is SQLite and there is more than one node.
+    """
+    if engine.dialect.name == "sqlite" and node_count > 1:
+        raise BackendError(
+            f"the catalog is SQLite and this Ray cluster has {node_count} nodes",
+            hint="set platform.catalog to a Postgres URL",
+        )
+
+
+def _engine_options(url: str) -> dict[str, object]:
+    if url.startswith("sqlite"):
+        return {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
+    return {"pool_size": 5, "max_overflow": 5}
+
+
+def _prepare_sqlite(engine: sa.Engine) -> None:
+    # WAL lets replicas read while one writes; FULL keeps an acknowledged commit through a power cut.
+    @sa.event.listens_for(engine, "connect")
+    def _pragmas(connection: object, _record: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor.execute("PRAGMA journal_mode=WAL")
+        cursor.execute("PRAGMA synchronous=FULL")
+        cursor.close()
+
+    engine.dispose()
+
+
+def _versions(connection: sa.Connection) -> tuple[str | None, str]:
+    """The schema that the catalog has, and the one that this release needs."""
+    scripts = ScriptDirectory.from_config(_alembic())
+    present = MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE}).get_current_revision()
+    known = [script.revision for script in scripts.walk_revisions()]
+    if present is not None and present not in known:
+        raise BackendError(
+            f"the catalog has schema {present}, newer than this release knows ({known[0]})",
+            hint="upgrade sluiceway; a newer release has migrated this catalog",
+        )
+    return present, known[0]
+
+
+def _bring_up_to_date(engine: sa.Engine, *, migrate: bool) -> None:
+    """Migrate in one transaction, under a lock: a killed process leaves nothing, a second one waits for the first."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            # Python's driver would commit each CREATE TABLE by itself.
+            connection.connection.dbapi_connection.isolation_level = None  # type: ignore[union-attr]
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(MIGRATION_LOCK)))
+        present, newest = _versions(connection)
+        if present == newest:
+            return
+        if not migrate:
+            raise BackendError(
+                f"the catalog has schema {present or 'none'}, this release needs {newest}",
+                hint="run `sluiceway doctor` or any command that writes, once, to migrate it",
+            )
+        config = _alembic()
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        connection.commit()
+    engine.dispose()  # the connection with the changed isolation goes
+
+
+def _alembic() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(Path(__file__).parent / "migrations"))
+    return config

@@ -1,0 +1,123 @@
+"""Predictions joined with their outcomes, per version; and their removal once they are archived."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from sluiceway.catalog.dialect import insert
+from sluiceway.catalog.schema import feedback, leases, predictions
+
+# A prediction waits so long for its outcome before it is archived without one.
+WAIT_FOR_OUTCOME_SECONDS = 7 * 86_400.0
+
+# Placeholders in one DELETE ... IN (...): below SQLite's and Postgres' limits.
+CHUNK = 5_000
+
+
+@dataclass(frozen=True)
+class VersionAccuracy:
+    """How often one version's decisions were right.
+
+    Attributes:
+        endpoint: where it served.
+        version: the model version.
+        arm: ``champion`` or ``challenger``.
+        predictions: recorded ones.
+        with_outcome: those whose outcome is known.
+        right: those whose decision equals it.
+    """
+
+    endpoint: str
+    version: str
+    arm: str
+    predictions: int
+    with_outcome: int
+    right: int
+
+    @property
+    def accuracy(self) -> float | None:
+        """Share of right ones among those with an outcome, or None where there is none."""
+        return self.right / self.with_outcome if self.with_outcome else None
+
+
+class OutcomeStore:
+    """Reads predictions with outcomes and moves them out of the catalog."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def accuracy(self, endpoint: str | None = None) -> list[VersionAccuracy]:
+        """Accuracy per endpoint, version and arm of the records that are still in the catalog."""
+        p, f = predictions.c, feedback.c
+        query = (
+            sa.select(
+                p.endpoint,
+                p.version,
+                p.arm,
+                sa.func.count().label("predictions"),
+                sa.func.count(f.outcome).label("with_outcome"),
+                sa.func.coalesce(sa.func.sum(sa.case((p.decision == f.outcome, 1), else_=0)), 0).label("right"),
+            )
+            .select_from(predictions.outerjoin(feedback, p.request_id == f.request_id))
+            .group_by(p.endpoint, p.version, p.arm)
+            .order_by(p.endpoint, p.version, p.arm)
+        )
+        if endpoint is not None:
+            query = query.where(p.endpoint == endpoint)
+        with self._engine.connect() as connection:
+            return [VersionAccuracy(*row) for row in connection.execute(query)]
+
+    def begin_archive(self, endpoint: str, *, cutoff: float) -> float:
+        """Write down up to which time records are being archived; gives an unfinished earlier cutoff first.
+
+        Args:
+            endpoint: whose records.
+            cutoff: UTC epoch seconds; records up to it are complete.
+
+        Returns:
+            The cutoff to archive with.
+        """
+        values = {"name": _lease(endpoint), "owner": "archive", "expires": 0.0, "body": json.dumps(cutoff)}
+        with self._engine.begin() as connection:
+            connection.execute(insert(self._engine, leases).values(values).on_conflict_do_nothing())
+            body = connection.execute(sa.select(leases.c.body).where(leases.c.name == _lease(endpoint))).scalar_one()
+        return float(json.loads(body))
+
+    def archivable(self, endpoint: str, *, cutoff: float) -> list[dict[str, Any]]:
+        """Predictions up to the cutoff whose outcome is known, or has not come for a week, in the order of their ids.
+
+        The others stay, so that an outcome that comes late still finds its prediction.
+        """
+        waited = predictions.c.time <= cutoff - WAIT_FOR_OUTCOME_SECONDS
+        query = (
+            sa.select(predictions, feedback.c.outcome, feedback.c.time.label("outcome_time"))
+            .select_from(predictions.outerjoin(feedback, predictions.c.request_id == feedback.c.request_id))
+            .where((predictions.c.endpoint == endpoint) & (predictions.c.time <= cutoff))
+            .where(feedback.c.outcome.is_not(None) | waited)
+            .order_by(predictions.c.request_id)
+        )
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def end_archive(self, endpoint: str, *, archived: Sequence[Mapping[str, Any]]) -> None:
+        """Remove what is now in Delta, and the note that it was under way.
+
+        An outcome that came while its prediction was archived without it is not among the archived, and stays.
+        """
+        ids = [row["request_id"] for row in archived]
+        with_outcome = [row["request_id"] for row in archived if row["outcome"] is not None]
+        with self._engine.begin() as connection:
+            for table, gone in ((predictions, ids), (feedback, with_outcome)):
+                for start in range(0, len(gone), CHUNK):
+                    chunk = gone[start : start + CHUNK]
+                    connection.execute(table.delete().where(table.c.request_id.in_(chunk)))
+            connection.execute(leases.delete().where(leases.c.name == _lease(endpoint)))
+
+
+def _lease(endpoint: str) -> str:
+    return f"archive:{endpoint}"

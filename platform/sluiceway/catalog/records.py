@@ -1,0 +1,251 @@
+"""What serving counted: prediction records, feedback, requests and errors per arm."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+
+import sqlalchemy as sa
+
+from sluiceway.catalog.dialect import insert, reaching
+from sluiceway.catalog.schema import arm_counts, feedback, predictions, traffic
+
+# Bounds how long one transaction holds SQLite's only write lock.
+ROWS_PER_TRANSACTION = 5_000
+
+
+@dataclass(frozen=True)
+class PredictionRecord:
+    """One answered row, version 1.
+
+    Attributes:
+        request_id: the request's id; of a request with more than one row ``<id>/<row>``, rows from 0.
+        time: UTC epoch seconds of the answer.
+        endpoint: name of the endpoint.
+        generation: of the traffic document that routed it.
+        arm: ``champion`` or ``challenger``: who answered.
+        version: of the model that answered.
+        score: what it said.
+        decision: score against the model's threshold, 0 or 1; the score itself for regression.
+        key_hash: hash of the row's features, hex, or "".
+        champion_version: who else scored it, for pairs; None where the champion answered.
+        champion_score: what that one said, or None.
+        champion_decision: its decision, or None.
+    """
+
+    request_id: str
+    time: float
+    endpoint: str
+    generation: int
+    arm: str
+    version: str
+    score: float
+    decision: float
+    key_hash: str = ""
+    champion_version: str | None = None
+    champion_score: float | None = None
+    champion_decision: float | None = None
+
+
+@dataclass(frozen=True)
+class FeedbackRecord:
+    """The true outcome of a request, version 1.
+
+    Attributes:
+        request_id: as in the prediction record.
+        outcome: 0 or 1, or the true value for regression.
+        time: when it became true, UTC epoch seconds.
+        received: when the endpoint got it, UTC epoch seconds.
+    """
+
+    request_id: str
+    outcome: float
+    time: float
+    received: float
+
+
+@dataclass(frozen=True)
+class ReplicaCounts:
+    """What one replica counted for one arm in one generation, from its start to now.
+
+    Attributes:
+        endpoint: name of the endpoint.
+        generation: of the traffic document.
+        replica: the replica's id; a restarted one has another.
+        version: of the model.
+        arm: ``champion`` or ``challenger``.
+        requests: requests that the arm was asked to answer.
+        errors: of these, how many it did not answer.
+        latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one.
+        updated: UTC epoch seconds.
+    """
+
+    endpoint: str
+    generation: int
+    replica: str
+    version: str
+    arm: str
+    requests: int
+    errors: int
+    latency: tuple[int, ...]
+    updated: float
+
+
+@dataclass(frozen=True)
+class ArmCounts:
+    """The counts of an arm in a generation, summed over replicas; fields as in :class:`ReplicaCounts`."""
+
+    version: str
+    arm: str
+    generation: int
+    requests: int
+    errors: int
+    latency: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PairCounts:
+    """Requests that a challenger answered and the champion scored too, against their outcomes.
+
+    A prediction is right when its decision equals the outcome.
+
+    Attributes:
+        both_right: pairs where both were right.
+        only_champion_right: pairs where the champion alone was right.
+        only_challenger_right: pairs where the challenger alone was right.
+        both_wrong: pairs where neither was right.
+        predictions: rows that the challenger answered.
+        with_outcome: of these, how many have an outcome.
+        outcomes_without_prediction: feedback received since the first of the generations that finds no record.
+        outcomes: all feedback received since then.
+    """
+
+    both_right: int
+    only_champion_right: int
+    only_challenger_right: int
+    both_wrong: int
+    predictions: int
+    with_outcome: int
+    outcomes_without_prediction: int
+    outcomes: int = 0
+
+    @property
+    def n(self) -> int:
+        """Number of complete pairs."""
+        return self.both_right + self.only_champion_right + self.only_challenger_right + self.both_wrong
+
+
+class RecordStore:
+    """Writes what replicas send and reads what a rollout judges."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def add_predictions(self, rows: Iterable[PredictionRecord]) -> None:
+        """Write prediction records; of two with the same request id the first stays."""
+        self._add(predictions, [asdict(row) for row in rows])
+
+    def add_feedback(self, rows: Iterable[FeedbackRecord]) -> None:
+        """Write outcomes, durably when this returns; of two with the same request id the first stays."""
+        self._add(feedback, [asdict(row) for row in rows])
+
+    def put_counts(self, rows: Iterable[ReplicaCounts]) -> None:
+        """Write a replica's cumulative counts over its earlier ones."""
+        values = [{**asdict(row), "latency": json.dumps(row.latency)} for row in rows]
+        if not values:
+            return
+        statement = insert(self._engine, arm_counts)
+        statement = statement.on_conflict_do_update(
+            index_elements=list(arm_counts.primary_key.columns),
+            set_={name: statement.excluded[name] for name in ("requests", "errors", "latency", "updated")},
+        )
+        with reaching(self._engine), self._engine.begin() as connection:
+            connection.execute(statement, values)
+
+    def counts(self, endpoint: str, generations: Sequence[int]) -> list[ArmCounts]:
+        """Counts of every arm in the given generations, by generation, arm and version."""
+        query = (
+            sa.select(arm_counts)
+            .where(arm_counts.c.endpoint == endpoint, arm_counts.c.generation.in_(generations))
+            .order_by(arm_counts.c.generation, arm_counts.c.arm, arm_counts.c.version)
+        )
+        sums: dict[tuple[str, str, int], ArmCounts] = {}
+        with reaching(self._engine), self._engine.connect() as connection:
+            for row in connection.execute(query):
+                key = (row.version, row.arm, row.generation)
+                latency = tuple(json.loads(row.latency))
+                before = sums.get(key, ArmCounts(*key, 0, 0, (0,) * len(latency)))
+                sums[key] = ArmCounts(
+                    *key,
+                    before.requests + row.requests,
+                    before.errors + row.errors,
+                    tuple(a + b for a, b in zip(before.latency, latency, strict=True)),
+                )
+        return list(sums.values())
+
+    def pairs(self, endpoint: str, version: str, generations: Sequence[int]) -> PairCounts:
+        """Join the records of a challenger with the outcomes.
+
+        Args:
+            endpoint: name of the endpoint.
+            version: the challenger's.
+            generations: of the traffic documents to look at.
+        """
+        p, f = predictions.c, feedback.c
+        chosen = (
+            (p.endpoint == endpoint) & (p.arm == "challenger") & (p.version == version) & p.generation.in_(generations)
+        )
+        paired = f.outcome.is_not(None) & p.champion_decision.is_not(None)
+        champion, challenger = p.champion_decision == f.outcome, p.decision == f.outcome
+        query = (
+            sa.select(
+                _count(paired & champion & challenger),
+                _count(paired & champion & ~challenger),
+                _count(paired & ~champion & challenger),
+                _count(paired & ~champion & ~challenger),
+                sa.func.count(),
+                sa.func.count(f.outcome),
+            )
+            .select_from(predictions.outerjoin(feedback, p.request_id == f.request_id))
+            .where(chosen)
+        )
+        with reaching(self._engine), self._engine.connect() as connection:
+            numbers = [int(value) for value in connection.execute(query).one()]
+            received = connection.execute(_outcomes_since(endpoint, generations)).one()
+        both, only_champion, only_challenger, neither, rows, with_outcome = numbers
+        return PairCounts(
+            both_right=both,
+            only_champion_right=only_champion,
+            only_challenger_right=only_challenger,
+            both_wrong=neither,
+            predictions=rows,
+            with_outcome=with_outcome,
+            outcomes_without_prediction=int(received[0]),
+            outcomes=int(received[1]),
+        )
+
+    def _add(self, table: sa.Table, values: list[dict[str, object]]) -> None:
+        statement = insert(self._engine, table).on_conflict_do_nothing()
+        for start in range(0, len(values), ROWS_PER_TRANSACTION):
+            with reaching(self._engine), self._engine.begin() as connection:
+                connection.execute(statement, values[start : start + ROWS_PER_TRANSACTION])
+
+
+def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
+    return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
+
+
+def _outcomes_since(endpoint: str, generations: Sequence[int]) -> sa.Select[int, int]:
+    # Feedback names no endpoint: what finds no record can only be placed by time.
+    since = (
+        sa.select(sa.func.coalesce(sa.func.min(traffic.c.created), 0.0))
+        .where(traffic.c.endpoint == endpoint, traffic.c.generation.in_(generations))
+        .scalar_subquery()
+    )
+    found = predictions.c.request_id
+    return (
+        sa.select(_count(found.is_(None)), sa.func.count())
+        .select_from(feedback.outerjoin(predictions, found == feedback.c.request_id))
+        .where(feedback.c.received >= since)
+    )

@@ -1,0 +1,104 @@
+"""Rollouts and their journals, append-only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from sluiceway.catalog.dialect import insert, reaching
+from sluiceway.catalog.schema import rollout_journal, rollouts
+from sluiceway.core.errors import ConflictError
+
+
+@dataclass(frozen=True)
+class RolloutRow:
+    """A rollout; ``plan`` is its JSON text, ``created`` UTC epoch seconds."""
+
+    rollout_id: str
+    endpoint: str
+    plan: str
+    created: float
+
+
+@dataclass(frozen=True)
+class JournalRow:
+    """One transition; ``state`` and ``evidence`` are JSON text, ``created`` UTC epoch seconds, sequence from 1."""
+
+    sequence: int
+    state: str
+    action: str
+    evidence: str
+    created: float
+
+
+class RolloutStore:
+    """Reads and appends; nothing is ever changed or removed."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def create(self, rollout_id: str, *, endpoint: str, plan: str, now: float) -> RolloutRow:
+        """Write a rollout down, or return the one that has this id already.
+
+        Args:
+            rollout_id: unique name.
+            endpoint: name of the endpoint.
+            plan: JSON text.
+            now: UTC epoch seconds.
+
+        Raises:
+            ConflictError: the id belongs to a rollout of another endpoint.
+        """
+        row = RolloutRow(rollout_id, endpoint, plan, now)
+        statement = insert(self._engine, rollouts).values(**row.__dict__).on_conflict_do_nothing()
+        with reaching(self._engine), self._engine.begin() as connection:
+            connection.execute(statement)
+        stored = self.get(rollout_id)
+        if stored is None or stored.endpoint != endpoint:
+            raise ConflictError(
+                f"rollout {rollout_id} exists and is not one of endpoint {endpoint}", hint="choose another id"
+            )
+        return stored
+
+    def get(self, rollout_id: str) -> RolloutRow | None:
+        """One rollout, or None."""
+        with reaching(self._engine), self._engine.connect() as connection:
+            row = connection.execute(sa.select(rollouts).where(rollouts.c.rollout_id == rollout_id)).mappings().first()
+        return None if row is None else RolloutRow(**row)
+
+    def append(self, rollout_id: str, row: JournalRow) -> None:
+        """Add the next entry to a journal.
+
+        Raises:
+            ConflictError: there is an entry of this sequence number already: another controller was faster.
+        """
+        statement = insert(self._engine, rollout_journal).values(rollout_id=rollout_id, **row.__dict__)
+        with reaching(self._engine), self._engine.begin() as connection:
+            written = connection.execute(statement.on_conflict_do_nothing()).rowcount
+        if written != 1:
+            raise ConflictError(
+                f"entry {row.sequence} of the journal of rollout {rollout_id} was written by another controller",
+                hint="only one controller may run a rollout; let the other one finish, then resume",
+                rollout_id=rollout_id,
+                sequence=row.sequence,
+            )
+
+    def journal(self, rollout_id: str) -> list[JournalRow]:
+        """All entries of a journal, in order."""
+        c = rollout_journal.c
+        query = (
+            sa.select(c.sequence, c.state, c.action, c.evidence, c.created)
+            .where(c.rollout_id == rollout_id)
+            .order_by(c.sequence)
+        )
+        with reaching(self._engine), self._engine.connect() as connection:
+            return [JournalRow(**row) for row in connection.execute(query).mappings()]
+
+    def list(self, endpoint: str | None = None) -> list[RolloutRow]:
+        """Rollouts of one endpoint or of all, the newest first."""
+        query = sa.select(rollouts).order_by(rollouts.c.created.desc(), rollouts.c.rollout_id.desc())
+        if endpoint is not None:
+            query = query.where(rollouts.c.endpoint == endpoint)
+        with reaching(self._engine), self._engine.connect() as connection:
+            return [RolloutRow(**row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,188 @@
+"""The catalog's tables, as the newest migration leaves them.
+
+Times are UTC epoch seconds (float): the same on SQLite and Postgres, and sortable. JSON documents are text.
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+
+metadata = sa.MetaData()
+
+tags = sa.Table(
+    "tags",
+    metadata,
+    sa.Column("table_uri", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("version", sa.BigInteger, nullable=False),
+    sa.Column("digest", sa.Text, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("message", sa.Text, nullable=False, server_default=""),
+)
+
+file_digests = sa.Table(
+    "file_digests",
+    metadata,
+    sa.Column("table_uri", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, primary_key=True),
+    sa.Column("format", sa.Text, primary_key=True),  # core.row_digest.FORMAT
+    sa.Column("rows", sa.BigInteger, nullable=False),
+    sa.Column("low", sa.Text, nullable=False),  # 16 hex digits: no database has unsigned 64 bits
+    sa.Column("high", sa.Text, nullable=False),
+)
+
+repository_tables = sa.Table(
+    "repository_tables",
+    metadata,
+    sa.Column("uri", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, server_default="[]"),  # JSON: columns
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+repository_commits = sa.Table(
+    "repository_commits",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("parents", sa.Text, nullable=False),  # JSON: ids
+    sa.Column("tree", sa.Text, nullable=False),  # JSON: table -> [place, version, digest]
+    sa.Column("message", sa.Text, nullable=False),
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("metadata", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+repository_refs = sa.Table(
+    "repository_refs",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),  # branch, tag
+    sa.Column("commit_id", sa.Text, nullable=False),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("protected", sa.Integer, nullable=False, server_default="0"),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+repository_clones = sa.Table(
+    "repository_clones",
+    metadata,
+    sa.Column("branch_id", sa.Text, primary_key=True),
+    sa.Column("uri", sa.Text, primary_key=True),
+    sa.Column("place", sa.Text, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+repository_merges = sa.Table(
+    "repository_merges",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("dest", sa.Text, nullable=False),
+    sa.Column("base", sa.Text, nullable=False),
+    sa.Column("source", sa.Text, nullable=False),
+    sa.Column("onto", sa.Text, nullable=False),
+    sa.Column("body", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False, index=True),  # open, done, undone
+    sa.Column("result", sa.Text, nullable=False, server_default=""),  # the commit that it made
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+leases = sa.Table(
+    "leases",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("expires", sa.Float, nullable=False),
+    sa.Column("body", sa.Text, nullable=False, server_default="{}"),
+)
+
+pipeline_runs = sa.Table(
+    "pipeline_runs",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("config_digest", sa.Text, nullable=False, index=True),
+    sa.Column("config", sa.Text, nullable=False),
+    sa.Column("status", sa.Text, nullable=False),  # running, done, failed
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("ended", sa.Float),
+)
+
+pipeline_steps = sa.Table(
+    "pipeline_steps",
+    metadata,
+    sa.Column("run_id", sa.Text, primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("key", sa.Text, nullable=False, index=True),  # content: code, config, input versions
+    sa.Column("status", sa.Text, nullable=False),  # running, done, failed
+    sa.Column("result", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("started", sa.Float, nullable=False),
+    sa.Column("ended", sa.Float),
+)
+
+traffic = sa.Table(
+    "traffic",
+    metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True),
+    sa.Column("body", sa.Text, nullable=False),  # core.traffic.TrafficDocument
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+arm_counts = sa.Table(
+    "arm_counts",
+    metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True),
+    sa.Column("replica", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),
+    sa.Column("arm", sa.Text, primary_key=True),
+    sa.Column("requests", sa.BigInteger, nullable=False),
+    sa.Column("errors", sa.BigInteger, nullable=False),
+    sa.Column("latency", sa.Text, nullable=False),  # JSON: counts per bucket of core.traffic.LATENCY_BOUNDS_SECONDS
+    sa.Column("updated", sa.Float, nullable=False),
+)
+
+predictions = sa.Table(
+    "predictions",
+    metadata,
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("endpoint", sa.Text, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("arm", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("key_hash", sa.Text, nullable=False, server_default=""),
+    sa.Column("score", sa.Float, nullable=False),
+    sa.Column("champion_version", sa.Text),
+    sa.Column("champion_score", sa.Float),
+    sa.Column("decision", sa.Float, nullable=False),
+    sa.Column("champion_decision", sa.Float),
+    sa.Index("predictions_by_generation", "endpoint", "generation", "arm"),
+)
+
+feedback = sa.Table(
+    "feedback",
+    metadata,
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("outcome", sa.Float, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("received", sa.Float, nullable=False),
+)
+
+rollouts = sa.Table(
+    "rollouts",
+    metadata,
+    sa.Column("rollout_id", sa.Text, primary_key=True),
+    sa.Column("endpoint", sa.Text, nullable=False, index=True),
+    sa.Column("plan", sa.Text, nullable=False),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
+rollout_journal = sa.Table(
+    "rollout_journal",
+    metadata,
+    sa.Column("rollout_id", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True),  # compare-and-set: the primary key refuses the loser
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("action", sa.Text, nullable=False),
+    sa.Column("evidence", sa.Text, nullable=False, server_default="{}"),
+    sa.Column("created", sa.Float, nullable=False),
+)

@@ -1,0 +1,63 @@
+"""All stores of one catalog."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from sluiceway.catalog.engine import empty_catalog, open_catalog
+from sluiceway.catalog.file_digests import FileDigestStore
+from sluiceway.catalog.leases import LeaseStore
+from sluiceway.catalog.outcomes import OutcomeStore
+from sluiceway.catalog.pipeline import PipelineStore
+from sluiceway.catalog.records import RecordStore
+from sluiceway.catalog.repository import RepositoryStore
+from sluiceway.catalog.rollouts import RolloutStore
+from sluiceway.catalog.tags import TagStore
+from sluiceway.catalog.traffic import TrafficStore
+
+
+@dataclass(frozen=True)
+class Stores:
+    """The catalog's stores, on one engine, and where that engine points (replicas open their own)."""
+
+    url: str
+    tags: TagStore
+    file_digests: FileDigestStore
+    leases: LeaseStore
+    outcomes: OutcomeStore
+    pipeline: PipelineStore
+    records: RecordStore
+    repository: RepositoryStore
+    rollouts: RolloutStore
+    traffic: TrafficStore
+
+
+def open_stores(url: str) -> Stores:
+    """Open a catalog, made or migrated where it has to be.
+
+    Raises:
+        BackendError: it cannot be used.
+    """
+    return _stores(open_catalog(url), url)
+
+
+def empty_stores() -> Stores:
+    """The stores of a catalog in memory with nothing in it."""
+    return _stores(empty_catalog(), "sqlite://")
+
+
+def _stores(engine: sa.Engine, url: str) -> Stores:
+    return Stores(
+        url=url,
+        tags=TagStore(engine),
+        file_digests=FileDigestStore(engine),
+        leases=LeaseStore(engine),
+        outcomes=OutcomeStore(engine),
+        pipeline=PipelineStore(engine),
+        records=RecordStore(engine),
+        repository=RepositoryStore(engine),
+        rollouts=RolloutStore(engine),
+        traffic=TrafficStore(engine),
+    )

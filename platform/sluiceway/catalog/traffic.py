@@ -1,0 +1,69 @@
+"""The traffic documents of the endpoints, one row a generation."""
+
+from __future__ import annotations
+
+import time
+
+import sqlalchemy as sa
+
+from sluiceway.catalog.dialect import insert, reaching
+from sluiceway.catalog.schema import traffic
+from sluiceway.core.errors import ConflictError
+from sluiceway.core.traffic import TrafficDocument
+
+
+class TrafficStore:
+    """Reads and writes which share of an endpoint's requests goes where."""
+
+    def __init__(self, engine: sa.Engine) -> None:
+        self._engine = engine
+
+    def newest(self, endpoint: str) -> TrafficDocument | None:
+        """The document with the highest generation, or None before the first one."""
+        query = (
+            sa.select(traffic.c.body)
+            .where(traffic.c.endpoint == endpoint)
+            .order_by(traffic.c.generation.desc())
+            .limit(1)
+        )
+        with reaching(self._engine), self._engine.connect() as connection:
+            body = connection.execute(query).scalar_one_or_none()
+        return None if body is None else TrafficDocument.from_json(body)
+
+    def publish(self, document: TrafficDocument) -> None:
+        """Write the next generation; the first one is 1.
+
+        Raises:
+            ConflictError: the generation is not the newest one plus 1: somebody else was faster.
+        """
+        # One statement, so that no other writer fits between the look and the insert.
+        newest = (
+            sa.select(sa.func.coalesce(sa.func.max(traffic.c.generation), 0))
+            .where(traffic.c.endpoint == document.endpoint)
+            .scalar_subquery()
+        )
+        row = sa.select(
+            sa.literal(document.endpoint),
+            sa.literal(document.generation, sa.BigInteger),
+            sa.literal(document.to_json()),
+            sa.literal(time.time(), sa.Float),
+        ).where(newest == document.generation - 1)
+        statement = insert(self._engine, traffic).from_select(["endpoint", "generation", "body", "created"], row)
+        try:
+            with reaching(self._engine), self._engine.begin() as connection:
+                written = connection.execute(statement).rowcount
+        except sa.exc.IntegrityError:
+            written = 0
+        if not written:
+            raise ConflictError(
+                f"generation {document.generation} of endpoint {document.endpoint} does not follow the newest one",
+                hint="read the newest traffic document and decide again",
+                endpoint=document.endpoint,
+                generation=document.generation,
+            )
+
+    def endpoints(self) -> list[str]:
+        """Names of all endpoints that ever had traffic, sorted."""
+        query = sa.select(traffic.c.endpoint).distinct().order_by(traffic.c.endpoint)
+        with reaching(self._engine), self._engine.connect() as connection:
+            return list(connection.execute(query).scalars())

@@ -1,0 +1,48 @@
+"""Settings that were checked by everybody who can say something about them, all problems told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sluiceway.config.experiment import DataSection
+from sluiceway.config.load import load_parts
+from sluiceway.config.parts import Parts
+from sluiceway.config.platform import PlatformSection
+from sluiceway.config.settings import Settings
+from sluiceway.core.errors import DataError
+from sluiceway.data.profile import check_schema
+from sluiceway.data.references import resolve
+from sluiceway.data.tables import schema, table_uri
+from sluiceway.lifecycle.preflight import section_problems
+from sluiceway.wiring.stores import read_stores
+
+
+def checked_settings(config: str, overrides: Iterable[str]) -> Settings:
+    """Read a configuration and check keys, types, parameters and metrics; with the first problem, the table, too.
+
+    Raises:
+        ConfigError: all problems at once.
+    """
+    parts = load_parts(config, overrides=overrides)
+    problems = section_problems(parts)
+    if parts.settings is None or problems:
+        raise parts.error([*problems, *_table_problems(parts)])
+    return parts.settings
+
+
+def _table_problems(parts: Parts) -> list[str]:
+    """What of a table that is there does not fit; one that is missing may be made by the run."""
+    data, platform = parts.sections.get("data"), parts.sections.get("platform")
+    if not isinstance(data, DataSection) or not isinstance(platform, PlatformSection):
+        return []
+    uri = table_uri(data.path, platform.aliases)
+    try:
+        stores = read_stores(platform)
+        version = resolve(uri, data.version, tags=stores.tags, repository=stores.repository)
+    except DataError:
+        return []
+    try:
+        check_schema(schema(version.uri, version.version), data)
+    except DataError as error:
+        return [f"{parts.origin('data')}: data: {error.message}{f'; {error.hint}' if error.hint else ''}"]
+    return []

@@ -1,0 +1,42 @@
+"""``sluiceway train``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from sluiceway.cli.checked import checked_settings
+from sluiceway.cli.output import Config, Json, Set, print_json, print_rows
+from sluiceway.cli.progress import progress_for
+from sluiceway.lifecycle.candidate import build_candidate
+from sluiceway.wiring.cluster import connect_ray, disconnect
+from sluiceway.wiring.context import build_context
+
+
+def train(
+    config: Config,
+    overrides: Set = None,
+    version: Annotated[
+        str | None, typer.Option("--version", help="Version to train on; data.version otherwise.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Train a candidate with cross-validation and store its bundle; nothing is registered or rolled out."""
+    settings = checked_settings(config, overrides or ())
+    console = Console(stderr=as_json)
+    with progress_for(console) as progress:
+        context = build_context(settings, progress=progress)
+        pinned = context.version(version)
+        connect_ray(settings.platform.ray, catalog=context.stores.url)
+        try:
+            candidate = build_candidate(context, pinned)
+        finally:
+            disconnect()
+    if as_json:
+        print_json(candidate.to_dict())
+        return
+    print_rows(candidate.training["folds"], as_json=False, empty="no folds")
+    console.print(f"{candidate.training['rounds']} rounds; {candidate.training['why']}", highlight=False)
+    console.print(f"bundle: {candidate.uri}", highlight=False, soft_wrap=True)

@@ -1,0 +1,87 @@
+"""Where things live: the section ``platform``."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from sluiceway.config.base import Section
+
+HookPoint = Literal[
+    "pre-commit", "post-commit", "pre-merge", "post-merge", "pre-branch", "post-branch", "pre-tag", "post-tag"
+]
+
+
+class HookSection(Section):
+    """Something of yours that runs before or after a change to the repository of tables."""
+
+    on: tuple[HookPoint, ...] = Field(min_length=1)
+    """When; ``merge`` is revert and cherry-pick, too. Before, a failure refuses the change; after, it is only told."""
+    branch: str = "*"
+    """Pattern of the names that it is for: the branch that moves, or the name that is made, e.g. ``main``."""
+    command: str | None = None
+    """A shell command; the event is JSON on its standard input, exit code 0 lets the change through."""
+    url: str | None = None
+    """A webhook: the event is posted as JSON, a status of 2xx lets the change through."""
+    function: str | None = None
+    """A Python callable, ``module:name``; it gets the event as a dictionary, and raises to refuse."""
+    timeout_seconds: float = Field(default=60.0, gt=0)
+    """A command or webhook that takes longer has failed."""
+
+    @model_validator(mode="after")
+    def _one_action(self) -> Self:
+        if sum(given is not None for given in (self.command, self.url, self.function)) != 1:
+            raise ValueError("a hook has one of command, url and function")
+        return self
+
+
+class RaySection(Section):
+    """The cluster."""
+
+    address: str | None = None
+    """An existing cluster (``auto`` or host:port); None uses ``RAY_ADDRESS`` or starts a local one."""
+    num_cpus: int | None = Field(default=None, ge=1)
+    """CPUs of a local cluster; None takes the machine's."""
+    object_store_mb: int = Field(default=512, ge=80)
+    """Object store of a local cluster, MiB."""
+
+
+class ServingSection(Section):
+    """The endpoints."""
+
+    host: str = "127.0.0.1"
+    """Interface that HTTP listens on; keyless only on loopback."""
+    port: int = Field(default=8000, ge=0, le=65535)
+    """HTTP port; 0 takes a free one."""
+    replicas: int = Field(default=1, ge=1)
+    """Replicas of an endpoint."""
+    challenger_replicas: int = Field(default=1, ge=1)
+    """Replicas of a challenger."""
+    replica_cpus: float = Field(default=0.1, gt=0)
+    """CPUs that Ray reserves for a replica; a local canary shares the machine with its load."""
+    challenger_timeout_seconds: float = Field(default=1.0, gt=0)
+    """A challenger that has not answered by then is counted as an error and the champion answers."""
+    max_body_bytes: int = Field(default=1_000_000, ge=1)
+    """Larger requests get 413."""
+    max_rows: int = Field(default=1_000, ge=1)
+    """More rows in one request get 413."""
+
+
+class PlatformSection(Section):
+    """Catalog, registry, storage, cluster."""
+
+    state: str = ".sluiceway"
+    """Folder of everything that is not given elsewhere: catalog, MLflow, bundles, reports."""
+    catalog: str | None = None
+    """SQLAlchemy URL; None is SQLite in ``state``."""
+    tracking_uri: str | None = None
+    """MLflow; None is SQLite in ``state``."""
+    aliases: dict[str, str] = Field(default_factory=dict)
+    """Other names of tables, e.g. ``{"s3://ml-data/training/fraud_v2.1/": /data/fraud}``."""
+    hooks: tuple[HookSection, ...] = ()
+    """What runs before and after changes to the repository of tables (docs/data/repository.md)."""
+    ray: RaySection = RaySection()
+    """The cluster."""
+    serving: ServingSection = ServingSection()
+    """The endpoints."""

@@ -1,0 +1,72 @@
+"""Doors between rooms that may not know each other; :mod:`sluiceway.wiring` joins them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+
+
+class Scorer(Protocol):
+    """Gives scores for rows, in process or served; gates know models only by this."""
+
+    def score(self, rows: pa.Table) -> np.ndarray:
+        """Score rows.
+
+        Args:
+            rows: one column a feature, under the names of the model's schema; further columns are ignored.
+
+        Returns:
+            shape (n_rows,), float64: probability of the positive class, or the predicted value for regression.
+        """
+
+
+class Traffic(Protocol):
+    """Moves the weights between the arms of one endpoint."""
+
+    def current(self) -> Any:
+        """The traffic document that the catalog holds now, or None before the first rollout."""
+
+    def apply(self, document: Any) -> None:
+        """Make replicas follow a document that is already in the catalog; idempotent by generation."""
+
+
+class Hook(Protocol):
+    """Runs before or after a change to the repository of tables."""
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        """Look at a change; raise to say no.
+
+        Args:
+            event: plain values that JSON has: ``point``, ``kind``, ``branch`` (what moves or is made), ``source``,
+                ``commit``, ``message``, ``author``, ``metadata``, and ``tables``: URI to ``{"uri", "version",
+                "digest"}`` of what comes in.
+        """
+
+
+class Progress(Protocol):
+    """Shows a person how far long work is; the CLI draws it, a log writes it, tests count it."""
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """A new stage of the work begins."""
+
+    def advance(self, text: str, fraction: float | None = None) -> None:
+        """The present stage moved on.
+
+        Args:
+            text: one short line, e.g. ``fold 2/5 round 80 auc 0.913``.
+            fraction: share of the stage that is done, 0 to 1, or None where nobody knows.
+        """
+
+
+class SilentProgress:
+    """Shows nothing: for library use and tests."""
+
+    def stage(self, name: str, detail: str = "") -> None:
+        """Ignore."""
+
+    def advance(self, text: str, fraction: float | None = None) -> None:
+        """Ignore."""

@@ -1,0 +1,221 @@
+"""Reads and writes a Delta log as it stands: what the engine's Python interface leaves out.
+
+The pinned engine can take no file out of a table by a transaction of ours, and gives statistics only parsed. So a merge
+reads the log's own entries, and writes its entry itself: "create only", which one of two writers always loses.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import obstore
+import pyarrow.parquet as pq
+from deltalake import DeltaTable
+from deltalake import exceptions as delta
+from obstore.exceptions import AlreadyExistsError
+from obstore.store import LocalStore, from_url
+
+from sluiceway.core.errors import DataError, UnsupportedTableError
+
+LOG = "_delta_log"
+ENGINE = "sluiceway"
+_ENTRY = re.compile(r"(\d{20})\.json")
+_CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.\d{10}\.\d{10})?\.parquet")
+# What a writer has to know to keep a table's promises, and we do: it adds and removes whole files, whose rows other
+# writers have checked under the same rules.
+WRITER_FEATURES = frozenset(
+    {"appendOnly", "invariants", "checkConstraints", "changeDataFeed", "generatedColumns", "timestampNtz"}
+)
+NEWEST_LEGACY_WRITER = 4
+
+Action = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class LogState:
+    """A version of a table, from its log.
+
+    Attributes:
+        version: which.
+        protocol: the action's content.
+        metadata: the content of ``metaData``.
+        adds: live files by path as the log has it; the content of ``add``, statistics as JSON text.
+        transactions: newest version by application.
+    """
+
+    version: int
+    protocol: Action
+    metadata: Action
+    adds: Mapping[str, Action]
+    transactions: Mapping[str, int] = field(default_factory=dict)
+
+
+def replay(uri: str, version: int) -> LogState:
+    """Read a version's log: the newest checkpoint before it, and the entries since.
+
+    Args:
+        uri: the table, as :func:`sluiceway.data.tables.absolute` spells it.
+        version: which; it exists.
+
+    Raises:
+        DataError: entries are missing, or the table is.
+    """
+    store = _store_of(uri)
+    names = [str(meta["path"]).rpartition("/")[2] for part in obstore.list(store, LOG) for meta in part]
+    checkpoints: dict[int, list[str]] = {}
+    for name in names:
+        found = _CHECKPOINT.fullmatch(name)
+        if found and int(found[1]) <= version:
+            checkpoints.setdefault(int(found[1]), []).append(name)
+    start = max(checkpoints, default=-1)
+    state = _Replayed()
+    for name in sorted(checkpoints.get(start, [])):
+        state.take_checkpoint(bytes(obstore.get(store, f"{LOG}/{name}").bytes()))
+    present = {int(found[1]) for found in map(_ENTRY.fullmatch, names) if found}
+    missing = [number for number in range(start + 1, version + 1) if number not in present]
+    if missing:
+        raise DataError(
+            f"the log of {uri} lacks version {missing[0]}",
+            hint="entries were cleaned up; use a newer version",
+            table=uri,
+        )
+    for number in range(start + 1, version + 1):
+        state.take_entry(bytes(obstore.get(store, f"{LOG}/{number:020d}.json").bytes()))
+    return LogState(version, state.protocol, state.metadata, state.adds, state.transactions)
+
+
+def write_entry(uri: str, version: int, actions: Sequence[Action]) -> None:
+    """Write one version of a table, or lose to the writer who was first.
+
+    Args:
+        uri: the table.
+        version: the one after that which the actions were planned on.
+        actions: in the form of the log, ``commitInfo`` first.
+
+    Raises:
+        delta.CommitFailedError: the version is there already.
+        DataError: the store cannot write "create only", or not at all.
+    """
+    text = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions) + "\n"
+    try:
+        obstore.put(_store_of(uri, make=True), f"{LOG}/{version:020d}.json", text.encode(), mode="create")
+    except AlreadyExistsError as error:
+        raise delta.CommitFailedError(f"version {version} of {uri} was written by somebody else") from error
+    except (obstore.exceptions.BaseError, OSError, NotImplementedError) as error:
+        raise DataError(
+            f"{uri} cannot be written: {_first_line(error)}",
+            hint='the store has to write "create only" (If-None-Match); check that and the rights',
+            table=uri,
+        ) from error
+    _checkpoint(uri, version)
+
+
+def commit_info(operation: str, metadata: Mapping[str, Any]) -> Action:
+    """The first action of an entry.
+
+    Args:
+        operation: in capital letters, e.g. ``MERGE BRANCH``.
+        metadata: our keys.
+    """
+    now = int(time.time() * 1000)
+    return {
+        "commitInfo": {"timestamp": now, "operation": operation, "operationParameters": {}, "engineInfo": ENGINE}
+        | dict(metadata)
+    }
+
+
+def removal(add: Action) -> Action:
+    """The action that takes a file out; with its size, which the change feed asks for."""
+    given = {"path": add["path"], "deletionTimestamp": int(time.time() * 1000), "dataChange": True}
+    sizes = {"partitionValues": add.get("partitionValues") or {}, "size": add["size"]}
+    return {"remove": given | {"extendedFileMetadata": True} | sizes}
+
+
+def refuse_unwritable(state: LogState, *, uri: str, removes: bool) -> None:
+    """Refuse a table whose promises an entry of ours could break.
+
+    Args:
+        state: the version that is to be followed.
+        uri: for the message.
+        removes: whether files are to be taken out.
+
+    Raises:
+        UnsupportedTableError: its protocol asks for more, or it only grows.
+    """
+    needed = int(state.protocol.get("minWriterVersion", 0))
+    features = set(state.protocol.get("writerFeatures") or ())
+    unknown = sorted(features - WRITER_FEATURES)
+    if unknown or (NEWEST_LEGACY_WRITER < needed < 7):
+        asked = ", ".join(unknown) or f"writer version {needed}"
+        raise UnsupportedTableError(
+            f"{uri} asks its writers for {asked}, which merges do not know", hint="write a plain copy", table=uri
+        )
+    only_grows = (state.metadata.get("configuration") or {}).get("delta.appendOnly") == "true"
+    if removes and only_grows:
+        raise UnsupportedTableError(
+            f"{uri} only grows (delta.appendOnly), and this would take rows out of it",
+            hint="set delta.appendOnly to false, on purpose",
+            table=uri,
+        )
+
+
+def _store_of(uri: str, *, make: bool = False) -> Any:
+    """The object store at a table's place; its options come from the environment, as the engine's do."""
+    if "://" in uri:
+        return from_url(uri)
+    if not make and not Path(uri).is_dir():
+        raise DataError(f"there is no table at {uri} any more", hint="bring its folder back", table=uri)
+    return LocalStore(uri, mkdir=make)
+
+
+class _Replayed:
+    """The state while entries are taken."""
+
+    def __init__(self) -> None:
+        self.protocol: Action = {}
+        self.metadata: Action = {}
+        self.adds: dict[str, Action] = {}
+        self.transactions: dict[str, int] = {}
+
+    def take_entry(self, text: bytes) -> None:
+        for line in text.splitlines():
+            if line.strip():
+                self._take(json.loads(line))
+
+    def take_checkpoint(self, content: bytes) -> None:
+        table = pq.read_table(io.BytesIO(content))
+        for row in table.select(
+            [n for n in ("protocol", "metaData", "add", "txn") if n in table.schema.names]
+        ).to_pylist(maps_as_pydicts="strict"):
+            self._take({name: value for name, value in row.items() if value is not None})
+
+    def _take(self, action: Action) -> None:
+        if "add" in action:
+            add = {name: value for name, value in action["add"].items() if value is not None}
+            self.adds[add["path"]] = add
+        if "remove" in action:
+            self.adds.pop(action["remove"]["path"], None)
+        if "metaData" in action:
+            self.metadata = action["metaData"]
+        if "protocol" in action:
+            self.protocol = {name: value for name, value in action["protocol"].items() if value is not None}
+        if "txn" in action:
+            self.transactions[action["txn"]["appId"]] = int(action["txn"]["version"])
+
+
+def _checkpoint(uri: str, version: int) -> None:
+    table = DeltaTable(uri)
+    every = int(table.metadata().configuration.get("delta.checkpointInterval", "100"))
+    if (version + 1) % every == 0 and table.version() == version:
+        table.create_checkpoint()
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

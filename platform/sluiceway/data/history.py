@@ -1,0 +1,83 @@
+"""What happened to a table: its commits, newest first."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+from deltalake import DeltaTable
+
+from sluiceway.data import tables
+
+# Our keys in a commit's metadata.
+SOURCE, ROWS, MESSAGE, BATCH, AUTHOR = (
+    f"sluiceway.{name}" for name in ("source", "rows", "message", "batch_id", "author")
+)
+_DELTA_OWN = frozenset(
+    {"timestamp", "operation", "operationParameters", "operationMetrics", "version", "readVersion", "isBlindAppend"}
+    | {"engineInfo", "clientVersion", "userId", "userName", "isolationLevel", SOURCE, ROWS, MESSAGE, BATCH, AUTHOR}
+)
+
+
+@dataclass(frozen=True)
+class CommitInfo:
+    """One commit.
+
+    Attributes:
+        version: the version that it made.
+        time: when, by the committer's clock, UTC; None where a foreign writer left none.
+        operation: Delta's name, e.g. WRITE.
+        rows: rows written, or None where nobody said.
+        message: why.
+        source: where the rows came from.
+        batch_id: name of the delivery, or None.
+        author: who, or None.
+        metadata: every further key of the commit.
+    """
+
+    version: int
+    time: datetime | None
+    operation: str
+    rows: int | None
+    message: str
+    source: str
+    batch_id: str | None
+    author: str | None
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def log(uri: str, *, limit: int | None = None) -> list[CommitInfo]:
+    """The commits of a table, newest first, as far as its log reaches back.
+
+    Raises:
+        TableNotFoundError: there is no table.
+    """
+    return log_of(tables.open_table(uri), limit=limit)
+
+
+def log_or_empty(uri: str) -> list[CommitInfo]:
+    """The same, empty where there is no table yet."""
+    return log(uri) if tables.is_table(uri) else []
+
+
+def log_of(table: DeltaTable, *, limit: int | None = None) -> list[CommitInfo]:
+    """The commits of an open table, newest first."""
+    return [_info(entry) for entry in table.history(limit)]
+
+
+def _info(entry: Mapping[str, Any]) -> CommitInfo:
+    stamp = entry.get("timestamp")
+    rows = entry.get(ROWS, (entry.get("operationMetrics") or {}).get("num_added_rows"))
+    return CommitInfo(
+        version=int(entry["version"]),
+        time=datetime.fromtimestamp(stamp / 1000, UTC) if isinstance(stamp, int) else None,
+        operation=str(entry.get("operation", "")),
+        rows=None if rows is None else int(rows),
+        message=str(entry.get(MESSAGE, "")),
+        source=str(entry.get(SOURCE, "")),
+        batch_id=entry.get(BATCH),
+        author=entry.get(AUTHOR),
+        metadata={key: value for key, value in entry.items() if key not in _DELTA_OWN},
+    )

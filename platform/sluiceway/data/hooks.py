@@ -1,0 +1,158 @@
+"""Runs what people hang onto changes of a repository: commands, webhooks, Python callables."""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import json
+import logging
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sluiceway.config.platform import HookPoint, HookSection
+from sluiceway.core.doors import Hook
+from sluiceway.core.errors import ConfigError, HookRefusedError
+from sluiceway.core.repository import Pin
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class HookedAction:
+    """A hook and when it runs.
+
+    Attributes:
+        points: before and after what.
+        branch: pattern of names.
+        run: raises to say no.
+        name: for people.
+    """
+
+    points: frozenset[str]
+    branch: str
+    run: Hook
+    name: str
+
+
+@dataclass(frozen=True)
+class Hooks:
+    """All hooks of a repository, in the order of the configuration."""
+
+    actions: tuple[HookedAction, ...] = ()
+
+    def before(self, event: Mapping[str, Any]) -> None:
+        """Ask everybody; the first no ends it.
+
+        Raises:
+            HookRefusedError: a hook said no, or failed.
+        """
+        for action in self._of("pre", event):
+            try:
+                action.run({**event, "point": f"pre-{event['kind']}"})
+            except Exception as error:
+                raise HookRefusedError(
+                    f"the hook {action.name} refused the {event['operation']} of {event['branch']}: {error}",
+                    hint="nothing was changed; see platform.hooks of the configuration",
+                ) from error
+
+    def after(self, event: Mapping[str, Any]) -> None:
+        """Tell everybody; what fails is logged, because the change is made."""
+        kind, branch = event["operation"], event["branch"]
+        for action in self._of("post", event):
+            try:
+                action.run({**event, "point": f"post-{event['kind']}"})
+            except Exception as error:  # noqa: BLE001 (a hook may raise anything)
+                _log.warning("the hook %s failed after the %s of %s: %s", action.name, kind, branch, error)
+
+    def _of(self, when: str, event: Mapping[str, Any]) -> list[HookedAction]:
+        point = f"{when}-{event['kind']}"
+        return [a for a in self.actions if point in a.points and fnmatch.fnmatchcase(str(event["branch"]), a.branch)]
+
+
+def hook_event(
+    kind: str,
+    branch: str,
+    *,
+    source: str = "",
+    message: str = "",
+    author: str = "",
+    metadata: Mapping[str, str] | None = None,
+    tables: Mapping[str, Pin] | None = None,
+    operation: str = "",
+) -> dict[str, Any]:
+    """What hooks are told.
+
+    Args:
+        kind: ``commit``, ``merge``, ``branch`` or ``tag``.
+        branch: what moves or is made.
+        source: id of the commit that comes in, or that a new name points at.
+        message: of the commit.
+        author: of the commit.
+        metadata: of the commit.
+        tables: what comes in.
+        operation: ``merge``, ``revert`` or ``cherry-pick`` where the kind is ``merge``; else the kind.
+    """
+    pins = {uri: {"uri": p.uri, "version": p.version, "digest": p.digest} for uri, p in (tables or {}).items()}
+    said = {"message": message, "author": author, "metadata": dict(metadata or {}), "tables": pins}
+    return {"kind": kind, "operation": operation or kind, "branch": branch, "source": source, **said}
+
+
+def build_hooks(sections: Sequence[HookSection]) -> Hooks:
+    """The hooks of a configuration.
+
+    Raises:
+        ConfigError: a Python callable is not there.
+    """
+    return Hooks(tuple(HookedAction(frozenset[HookPoint](s.on), s.branch, *_runner(s)) for s in sections))
+
+
+def _runner(section: HookSection) -> tuple[Hook, str]:
+    if section.command is not None:
+        return _Command(section.command, section.timeout_seconds), repr(section.command)
+    if section.url is not None:
+        return _Webhook(section.url, section.timeout_seconds), section.url
+    return _callable(str(section.function)), str(section.function)
+
+
+@dataclass(frozen=True)
+class _Command:
+    command: str
+    timeout: float
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        done = subprocess.run(
+            self.command,
+            shell=True,  # it is the user's own line, from the user's own configuration
+            input=json.dumps(event),
+            capture_output=True,
+            text=True,
+            timeout=self.timeout,
+            check=False,
+        )
+        if done.returncode:
+            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
+            raise RuntimeError(f"exit code {done.returncode}" + (f": {said[-1]}" if said else ""))
+
+
+@dataclass(frozen=True)
+class _Webhook:
+    url: str
+    timeout: float
+
+    def __call__(self, event: Mapping[str, Any]) -> None:
+        import httpx  # noqa: PLC0415 (half a second that words without a webhook have no use for)
+
+        answer = httpx.post(self.url, json=dict(event), timeout=self.timeout)
+        if not answer.is_success:
+            raise RuntimeError(f"status {answer.status_code}: {answer.text[:200]}")
+
+
+def _callable(name: str) -> Hook:
+    module, _, attribute = name.partition(":")
+    try:
+        found: Hook = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"the hook {name!r} cannot be loaded: {error}", hint="write it as module:name") from error
+    return found

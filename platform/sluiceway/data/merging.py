@@ -1,0 +1,219 @@
+"""Merge, revert and cherry-pick: the change between two commits, put onto a branch, each table in one log entry.
+
+Written down in the catalog before the first table is touched. Whoever comes next finishes what a crash has left: each
+entry carries the merge's name as a Delta transaction, so a table that has it is not touched again, and the branch moves
+last, in the transaction that ends the record.
+"""
+
+from __future__ import annotations
+
+import logging
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sluiceway.core.errors import ConflictError, InputError, MergeConflictError, SluicewayError
+from sluiceway.core.repository import BRANCH, MAIN, Commit, MergeRecord, Pin, new_commit
+from sluiceway.data.hooks import hook_event
+from sluiceway.data.merge_table import (
+    ATTEMPTS,
+    MergeTask,
+    changes_of,
+    find_conflicts,
+    put_change,
+    refusal,
+    undo_changes,
+)
+from sluiceway.data.repository import Repository, newest_pin, refuse_protected
+from sluiceway.data.three_way import Side, Strategy
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """What came of it.
+
+    Attributes:
+        commit: where the branch points now.
+        changed: the tables that got a new version, with it.
+        nothing: everything was there already.
+    """
+
+    commit: Commit
+    changed: Mapping[str, Pin]
+    nothing: bool = False
+
+
+def merge(
+    repository: Repository,
+    source: str,
+    dest: str = MAIN,
+    *,
+    strategy: Strategy = Strategy.FAIL,
+    message: str = "",
+    author: str = "",
+    metadata: Mapping[str, str] | None = None,
+) -> Merged:
+    """Bring what a branch, tag or commit holds onto a branch. Repeating it changes nothing.
+
+    Args:
+        repository: where.
+        source: what comes in: its newest commit.
+        dest: what moves.
+        strategy: for tables that both sides changed in ways that exclude each other.
+        message: of the commit; made from the names where left out.
+        author: who.
+        metadata: of the commit.
+
+    Raises:
+        ReferenceNotFoundError: a name is nothing.
+        InputError: the source has versions that no commit holds, or the destination is protected.
+        MergeConflictError: both sides changed the same files, keys or columns; nothing was changed.
+        ConflictError: other writers won every race.
+    """
+    recover(repository)
+    _refuse_uncommitted(repository, source)
+    theirs, onto = repository.find(source), repository.find(dest)
+    base = repository.merge_base(theirs.id, onto.id)
+    if base is None:
+        raise InputError(f"{source} and {dest} have no commit in common")
+    if base == theirs.id:
+        return Merged(onto, {}, nothing=True)
+    task = MergeTask(
+        "merge", strategy, message or f"merge {source} into {dest}", author, dict(metadata or {}), (theirs.id,)
+    )
+    return _begin(repository, task, base=base, source=theirs.id, dest=dest)
+
+
+def revert(repository: Repository, commit: str, branch: str = MAIN, *, message: str = "", author: str = "") -> Merged:
+    """Take the change of one commit back on a branch, by a new commit; raises what :func:`merge` raises."""
+    recover(repository)
+    found = repository.find(commit)
+    before = _only_parent(found)
+    task = MergeTask("revert", Strategy.FAIL, message or f"revert {found.id[:12]}: {found.message}", author, {}, ())
+    return _begin(repository, task, base=found.id, source=before, dest=branch)
+
+
+def cherry_pick(
+    repository: Repository, commit: str, branch: str = MAIN, *, message: str = "", author: str = ""
+) -> Merged:
+    """Bring the change of one commit, and not what was before it, onto a branch; raises what :func:`merge` raises."""
+    recover(repository)
+    found = repository.find(commit)
+    metadata = {"cherry-picked": found.id}
+    task = MergeTask("cherry-pick", Strategy.FAIL, message or found.message, author or found.author, metadata, ())
+    return _begin(repository, task, base=_only_parent(found), source=found.id, dest=branch)
+
+
+def recover(repository: Repository) -> list[Merged]:
+    """Finish the merges that a crash has left, or undo those that do not fit any more.
+
+    Returns:
+        those that were finished.
+    """
+    done = []
+    for record in repository.store.open_merges():
+        try:
+            done.append(_finish(repository, record, changes_of(repository, record)))
+        except MergeConflictError:
+            continue  # undone; whoever asked for it asks again and is told
+        except SluicewayError as error:
+            # Of one table or branch; it must not stand in the way of the others.
+            _log.warning("a merge into %s is left unfinished: %s", record.dest, error)
+    return done
+
+
+def _begin(repository: Repository, task: MergeTask, *, base: str, source: str, dest: str) -> Merged:
+    head = repository.head(dest)
+    refuse_protected(head)
+    now = repository.clock.now().timestamp()
+    record = MergeRecord(uuid.uuid4().hex, dest, base, source, head.commit, task.to_json(), "open", now)
+    sides = changes_of(repository, record)
+    conflicts = find_conflicts(repository, dest, task, sides)
+    if conflicts:
+        raise refusal(task.kind, conflicts)
+    incoming = repository.store.commit(source).tree
+    event = hook_event(
+        "merge",
+        dest,
+        operation=task.kind,
+        source=source,
+        message=task.message,
+        author=task.author,
+        metadata=task.metadata,
+        tables={uri: incoming[uri] for uri in sides if uri in incoming},
+    )
+    repository.hooks.before(event)
+    repository.store.begin_merge(record)
+    done = _finish(repository, record, sides)
+    repository.hooks.after(event | {"commit": done.commit.id})
+    return done
+
+
+def _finish(repository: Repository, record: MergeRecord, sides: Mapping[str, tuple[Side, Side]]) -> Merged:
+    """Put every table's change in, then move the branch."""
+    task = MergeTask.from_json(record.body)
+    changed: dict[str, Pin] = {}
+    for uri in sides:
+        try:
+            pin = put_change(repository, record, task, uri, sides[uri])
+        except MergeConflictError:
+            undo_changes(repository, record, changed)
+            raise
+        if pin is not None:
+            changed[uri] = pin
+    for _ in range(ATTEMPTS):
+        head = repository.head(record.dest)
+        parents = (head.commit, *task.parents)
+        onto = repository.store.commit(head.commit)
+        if not changed and not task.parents:
+            repository.store.end_merge(record.id, "done")
+            return Merged(onto, {}, nothing=True)
+        made = new_commit(
+            parents=parents,
+            tree=dict(onto.tree) | {uri: _newer(onto.tree.get(uri), pin) for uri, pin in changed.items()},
+            message=task.message,
+            author=task.author,
+            metadata=task.metadata,
+            created=repository.clock.now().timestamp(),
+        )
+        try:
+            repository.store.publish(made, record.dest, expected=head.commit, now=made.created, merge=record.id)
+        except ConflictError:
+            ended = repository.store.merge_record(record.id)
+            if ended.status == "done":
+                return Merged(repository.store.commit(ended.result), changed)
+            if ended.status != "open" or repository.head(record.dest).commit == head.commit:
+                raise  # undone by somebody else; or the branch did not move, so it is protected
+            continue
+        return Merged(made, changed)
+    raise ConflictError(f"the branch {record.dest!r} never stood still", hint="the next merge finishes this one")
+
+
+def _newer(there: Pin | None, pin: Pin) -> Pin:
+    """Of two versions in one log the newer: a merge that came second may move the branch first, and holds both."""
+    return there if there is not None and there.uri == pin.uri and there.version > pin.version else pin
+
+
+def _refuse_uncommitted(repository: Repository, source: str) -> None:
+    head = repository.store.ref(source)
+    if head is None or head.kind != BRANCH or source == MAIN:
+        return
+    tree = repository.store.commit(head.commit).tree
+    copies = repository.store.clones(head.id)
+    moved = sorted(uri for uri, place in copies.items() if tree[uri] != newest_pin(place, like=tree[uri]))
+    if moved:
+        raise InputError(
+            f"{source} has versions that no commit holds: {', '.join(moved)}",
+            hint=f"`sluiceway data commit --branch {source} -m ...` first",
+        )
+
+
+def _only_parent(commit: Commit) -> str:
+    if len(commit.parents) != 1:
+        raise InputError(
+            f"{commit.id[:12]} has {len(commit.parents)} parents: it is no change of its own",
+            hint="name a commit that is neither the first nor a merge",
+        )
+    return commit.parents[0]

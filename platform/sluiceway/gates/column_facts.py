@@ -1,0 +1,189 @@
+"""What is remembered of a version's training rows, small enough to be stored with the model that they made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from sluiceway.core.errors import SchemaMismatchError
+from sluiceway.gates.statistics.auc import auc
+from sluiceway.gates.statistics.distances import histogram, quantile_edges
+
+Array = npt.NDArray[Any]
+DRIFT_BINS = 10  # the usual number for a population stability index
+ASSOCIATION_BINS = 20
+SMOOTHING = 20.0  # rows of the average target that each bin is given: a category of one row must not look perfect
+MISSING = "(missing)"
+
+
+@dataclass(frozen=True)
+class ColumnFacts:
+    """One feature in one version of the training rows.
+
+    Attributes:
+        name: the column.
+        kind: ``numeric`` or ``category``.
+        n: rows.
+        nulls: missing values (null or NaN).
+        variance: of the numbers; for a category 1 - sum of squared shares; None where all values are missing.
+        edges: inner edges of the bins, for numbers.
+        counts: rows of each bin, missing last, shape (len(edges) + 2,), for numbers.
+        categories: rows of each category, for text.
+        own_auc: AUC for the target of the average target of the value's bin (20 quantiles, or the category): 0.5 is
+            no association, whatever its shape. For a regression the target is cut at its median. NaN: not defined.
+        compared: counts over the edges of the reference, when one was given; not stored.
+    """
+
+    name: str
+    kind: str
+    n: int
+    nulls: int
+    variance: float | None
+    edges: tuple[float, ...] = ()
+    counts: tuple[int, ...] = ()
+    categories: tuple[tuple[str, int], ...] = ()
+    own_auc: float = math.nan
+    compared: tuple[int, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready form, without ``compared``."""
+        return {
+            "name": self.name,
+            "kind": self.kind,
+            "n": self.n,
+            "nulls": self.nulls,
+            "variance": self.variance,
+            "edges": list(self.edges),
+            "counts": list(self.counts),
+            "categories": dict(self.categories),
+            "own_auc": None if math.isnan(self.own_auc) else self.own_auc,
+        }
+
+    @classmethod
+    def from_dict(cls, body: Mapping[str, Any]) -> ColumnFacts:
+        """The inverse of :meth:`to_dict`."""
+        return cls(
+            name=body["name"],
+            kind=body["kind"],
+            n=body["n"],
+            nulls=body["nulls"],
+            variance=body["variance"],
+            edges=tuple(body["edges"]),
+            counts=tuple(body["counts"]),
+            categories=tuple(body["categories"].items()),
+            own_auc=math.nan if body["own_auc"] is None else body["own_auc"],
+        )
+
+
+@dataclass(frozen=True)
+class LabelFacts:
+    """The target of the training rows.
+
+    Attributes:
+        n: rows.
+        classes: rows of each class, for a classifier; empty for a regression.
+        variance: of the target.
+    """
+
+    n: int
+    classes: tuple[tuple[str, int], ...]
+    variance: float
+
+
+def column_facts(
+    table: pa.Table, features: Sequence[str], target: str, *, reference: Sequence[ColumnFacts] | None = None
+) -> tuple[ColumnFacts, ...]:
+    """Facts of every feature.
+
+    Args:
+        table: training rows with the features and the target.
+        features: columns; one that the table lacks is left out, and the gate says so.
+        target: column of numbers.
+        reference: facts of the version to compare with, for the counts over its edges.
+
+    Raises:
+        SchemaMismatchError: the target is not in the table.
+    """
+    if target not in table.column_names:
+        raise SchemaMismatchError(f"the training rows have no column {target!r}", hint="see data.target")
+    labels = _numbers(table[target])
+    distinct = np.unique(labels[:1000])
+    # A regression's association is asked of its upper half.
+    labels = labels if set(distinct.tolist()) <= {0.0, 1.0} else (labels > np.nanmedian(labels)).astype(np.float64)
+    known = {facts.name: facts for facts in reference or ()}
+    return tuple(_facts(name, table[name], labels, known.get(name)) for name in features if name in table.column_names)
+
+
+def label_facts(table: pa.Table, target: str, *, classifier: bool = True) -> LabelFacts:
+    """Facts of the target.
+
+    Raises:
+        SchemaMismatchError: the target is not in the table.
+    """
+    if target not in table.column_names:
+        raise SchemaMismatchError(f"the training rows have no column {target!r}", hint="see data.target")
+    labels = _numbers(table[target])
+    values, counts = np.unique(labels, return_counts=True) if classifier else (np.empty(0), np.empty(0, np.int64))
+    classes = tuple((f"{v:g}", int(c)) for v, c in zip(values, counts, strict=True))
+    return LabelFacts(len(labels), classes, float(labels.var()) if len(labels) else math.nan)
+
+
+def _facts(name: str, column: pa.ChunkedArray, labels: Array, reference: ColumnFacts | None) -> ColumnFacts:
+    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
+        return _category(name, column, labels)
+    values = _numbers(column)
+    present = values[~np.isnan(values)]
+    edges = quantile_edges(values, DRIFT_BINS)
+    bins = _bins(values, quantile_edges(values, ASSOCIATION_BINS))
+    compared = histogram(values, np.array(reference.edges)) if reference and reference.kind == "numeric" else ()
+    return ColumnFacts(
+        name,
+        "numeric",
+        len(values),
+        len(values) - len(present),
+        float(present.var()) if len(present) else None,
+        edges=tuple(edges.tolist()),
+        counts=tuple(int(c) for c in histogram(values, edges)),
+        own_auc=_association(bins, labels),
+        compared=tuple(int(c) for c in compared),
+    )
+
+
+def _category(name: str, column: pa.ChunkedArray, labels: Array) -> ColumnFacts:
+    nulls = column.null_count
+    plain = pc.fill_null(column.cast(pa.string()), MISSING).combine_chunks()
+    encoded = pc.dictionary_encode(plain)
+    codes = encoded.indices.to_numpy(zero_copy_only=False)
+    names = encoded.dictionary.to_pylist()
+    counts = np.bincount(codes, minlength=len(names)) if len(codes) else np.zeros(0, np.int64)
+    shares = np.array([c for c, k in zip(counts, names, strict=True) if k != MISSING], dtype=np.float64)
+    variance = float(1 - ((shares / shares.sum()) ** 2).sum()) if shares.sum() else None
+    listed = tuple(sorted((k, int(c)) for k, c in zip(names, counts, strict=True)))
+    return ColumnFacts(
+        name, "category", len(codes), nulls, variance, categories=listed, own_auc=_association(codes, labels)
+    )
+
+
+def _association(bins: Array, labels: Array) -> float:
+    if len(labels) == 0:
+        return math.nan
+    rows, positives = np.bincount(bins), np.bincount(bins, weights=labels)
+    average = float(labels.mean())
+    return auc(labels, ((positives + SMOOTHING * average) / (rows + SMOOTHING))[bins])
+
+
+def _bins(values: Array, edges: Array) -> Array:
+    return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
+
+
+def _numbers(column: pa.ChunkedArray) -> Array:
+    typed = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
+    values: Array = typed.cast(pa.float64()).to_numpy()
+    return values

@@ -1,0 +1,87 @@
+"""What the steps of the loop work with; :mod:`sluiceway.wiring` builds it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sluiceway.catalog.stores import Stores
+from sluiceway.config.deployment import DeploymentSection
+from sluiceway.config.evaluation import EvaluationSection
+from sluiceway.config.experiment import DataSection, ExperimentSection, ModelSection, TrainingSection
+from sluiceway.config.lifecycle import IngestStep, ReleaseStep, RestoreStep
+from sluiceway.config.platform import ServingSection
+from sluiceway.core.clock import Clock
+from sluiceway.core.doors import Progress
+from sluiceway.core.references import TableVersion
+from sluiceway.data.references import resolve
+from sluiceway.data.tables import table_uri
+from sluiceway.registry.mlflow_registry import Registry
+from sluiceway.registry.store import BundleStore
+
+
+@dataclass(frozen=True)
+class Folders:
+    """Where what is not in the catalog goes."""
+
+    state: Path
+    reports: Path
+    out_of_fold: Path
+    records: Path
+
+
+@dataclass(frozen=True)
+class CodeVersion:
+    """The commit that runs, for lineage.
+
+    Attributes:
+        commit: hex, or "" outside a git checkout.
+        dirty: True where the checkout differs from the commit, or nobody can say.
+    """
+
+    commit: str
+    dirty: bool
+
+
+@dataclass(frozen=True)
+class Context:
+    """One configuration, ready to run: its sections, the stores, the registry, who watches, and the way to Ray.
+
+    ``connect`` is called before the first work of a run that has to be done: a run that is only told again needs no
+    Ray. It does nothing where whoever built this has connected before.
+    """
+
+    experiment: ExperimentSection
+    data: DataSection
+    model: ModelSection
+    training: TrainingSection
+    evaluation: EvaluationSection
+    deployment: DeploymentSection
+    serving: ServingSection
+    steps: tuple[IngestStep | RestoreStep | ReleaseStep, ...]
+    config_text: str
+    config_digest: str
+    aliases: Mapping[str, str]
+    stores: Stores
+    registry: Registry
+    bundles: BundleStore
+    folders: Folders
+    code: CodeVersion
+    progress: Progress
+    clock: Clock
+    connect: Callable[[], None]
+
+    def table(self, name: str | None = None) -> str:
+        """The URI of a table that the configuration names; ``data.path`` by default."""
+        return table_uri(name or self.data.path, self.aliases)
+
+    def version(self, ref: str | int | None = None, *, table: str | None = None) -> TableVersion:
+        """Pin a version of a table: by ``ref``, else by ``data.version`` for the training table, else the newest."""
+        if ref is None and table is None:
+            ref = self.data.version
+        return resolve(self.table(table), ref, tags=self.stores.tags, repository=self.stores.repository)
+
+    def now(self) -> float:
+        """UTC epoch seconds."""
+        return self.clock.now().timestamp()

@@ -1,0 +1,209 @@
+"""Rolls a registered version out to one environment, with replayed users where it has none."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from sluiceway.config.lifecycle import ReleaseStep
+from sluiceway.core.traffic import Arm
+from sluiceway.core.verdict import Status
+from sluiceway.lifecycle.candidate import Candidate
+from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.journal import Journal, Outcome
+from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.replay import ReplayRows
+from sluiceway.lifecycle.summary import StepSummary
+from sluiceway.monitoring.archive import archive
+from sluiceway.registry.mlflow_registry import CHALLENGER
+from sluiceway.rollout.controller import Doors, run
+from sluiceway.rollout.load import LoadGenerator, LoadReport
+from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
+from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
+from sluiceway.serving.deploy import deploy_challenger, deploy_endpoint, remove_challenger
+from sluiceway.serving.instance import start_serve
+from sluiceway.serving.specs import ChallengerSpec, EndpointSpec
+from sluiceway.serving.traffic import ServeTraffic
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """How an environment's rollout ended."""
+
+    step: StepSummary
+    promoted: bool
+
+
+def endpoint_name(experiment: str, environment: str) -> str:
+    """What the endpoint of an environment is called, in the catalog and in Serve."""
+    return f"{experiment}-{environment}"
+
+
+def endpoint_spec(context: Context, environment: str) -> EndpointSpec:
+    """The endpoint of an environment, at ``/<experiment>/<environment>``."""
+    name = context.experiment.name
+    route = f"/{name}/{environment}"
+    return EndpointSpec(endpoint_name(name, environment), route, context.stores.url, context.serving)
+
+
+def roll_out(
+    context: Context,
+    journal: Journal,
+    step: ReleaseStep,
+    candidate: Candidate,
+    model_version: str,
+    *,
+    environment: str,
+    name: str,
+) -> Deployed:
+    """Roll a version out, or go on with a rollout that was interrupted.
+
+    Args:
+        context: what to work with.
+        journal: of the run.
+        step: the release.
+        candidate: its model.
+        model_version: the registry's version.
+        environment: one of ``deployment.environments``.
+        name: of the step in the journal; the rollout's id is made of it.
+    """
+    outcome = journal.perform(
+        name,
+        lambda: _Rollout(context, step, candidate, model_version, environment).run(f"{journal.run_id}/{name}"),
+        key=content_key("rollout", journal.run_id, name, model_version),
+    )
+    promoted = outcome.result["rollout"]["status"] == "promoted"
+    return Deployed(_summary(name, step, outcome), promoted)
+
+
+class _Rollout:
+    """One rollout; also what it changes besides the traffic (``rollout.controller.Effects``)."""
+
+    def __init__(
+        self, context: Context, step: ReleaseStep, candidate: Candidate, model_version: str, environment: str
+    ) -> None:
+        self.context = context
+        self.release = step
+        self.candidate = candidate
+        self.environment = environment
+        self.endpoint = endpoint_spec(context, environment)
+        # The registry tells what the last environment, the one with the users, serves.
+        self.tells_registry = environment == context.deployment.environments[-1]
+        self.challenger = ChallengerSpec(
+            endpoint=self.endpoint.name,
+            version=model_version,
+            bundle_uri=candidate.uri,
+            digest=candidate.digest,
+            raise_every=step.drill.raise_every if step.drill else None,
+            serving=context.serving,
+        )
+
+    def run(self, rollout_id: str) -> dict[str, Any]:
+        self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
+        plan = self._plan(rollout_id)
+        address = start_serve(self.context.serving)
+        if plan.champion is not None:
+            # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
+            deploy_challenger(self.challenger)
+        deploy_endpoint(self.endpoint)
+        url = address.url + self.endpoint.route_prefix
+        load = self._users(plan, url)
+        try:
+            outcome = run(plan, self._doors(load))
+        finally:
+            report = load.stop() if load else None
+        self._archive()
+        return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
+
+    def started(self, plan: RolloutPlan) -> None:
+        deploy_challenger(self.challenger)
+        if self.tells_registry:
+            self.context.registry.set_alias(plan.model, CHALLENGER, plan.version)
+
+    def promoted(self, plan: RolloutPlan) -> None:
+        if self.tells_registry:
+            self.context.registry.promote(plan.model, plan.version)
+        if plan.application:
+            remove_challenger(plan.application)
+
+    def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
+        if self.tells_registry and self.context.registry.alias(plan.model, CHALLENGER) == plan.version:
+            self.context.registry.remove_alias(plan.model, CHALLENGER)
+        if plan.application:
+            remove_challenger(plan.application)
+
+    def _plan(self, rollout_id: str) -> RolloutPlan:
+        known = self.context.stores.rollouts.get(rollout_id)
+        if known is not None:
+            return RolloutPlan.from_json(known.plan)
+        newest = self.context.stores.traffic.newest(self.endpoint.name)
+        new = Arm(self.challenger.version, 1.0, self.candidate.uri, self.candidate.digest, self.challenger.application)
+        model, now = self.context.experiment.name, self.context.now()
+        if newest is None:
+            return plan_first(rollout_id, endpoint=self.endpoint.name, model=model, arm=new, now=now)
+        return plan_canary(
+            rollout_id,
+            endpoint=self.endpoint.name,
+            model=model,
+            challenger=new,
+            champion=newest.champion,
+            deployment=self.context.deployment,
+            now=now,
+        )
+
+    def _doors(self, load: LoadGenerator | None) -> Doors:
+        stores, clock = self.context.stores, self.context.clock
+        observe = RecordObserver(stores.records, clock=clock)
+        return Doors(
+            traffic=ServeTraffic(self.endpoint.name, stores.traffic),
+            documents=stores.traffic,
+            rollouts=stores.rollouts,
+            leases=stores.leases,
+            observe=observe if load is None else UntilTrafficEnds(observe, lambda: load.running, clock=clock),
+            effects=self,
+            clock=clock,
+            progress=self.context.progress,
+        )
+
+    def _users(self, plan: RolloutPlan, url: str) -> LoadGenerator | None:
+        replay = self.release.replay or self.context.deployment.replay
+        if plan.champion is None or replay is None:
+            return None
+        rows = ReplayRows(self.context, replay, trained_on=self.candidate.version)
+        load = LoadGenerator(url, rows=rows, connections=replay.connections, max_requests=replay.max_requests)
+        return load.start()
+
+    def _archive(self) -> None:
+        # A few seconds back: no replica holds a record that old.
+        cutoff = self.context.now() - SETTLE_SECONDS
+        archive(self.context.stores.outcomes, self.context.folders.records, endpoint=self.endpoint.name, cutoff=cutoff)
+
+
+def _load(report: LoadReport | None) -> dict[str, Any] | None:
+    return None if report is None else {**asdict(report), "rate": report.rate}
+
+
+def _summary(name: str, step: ReleaseStep, outcome: Outcome) -> StepSummary:
+    rollout, load = outcome.result["rollout"], outcome.result["load"]
+    as_expected = rollout["status"] == step.expect and step.because in (None, rollout["cause"])
+    status = Status.PASS if as_expected else Status.INCONCLUSIVE if rollout["status"] == "paused" else Status.FAIL
+    used = ", ".join(f"{arm} {n:,}" for arm, n in rollout["requests"].items())
+    cause = f" on {rollout['cause']}" if rollout["cause"] else ""
+    details = [f"{rollout['reason']}"] if rollout["reason"] else []
+    for part in rollout["steps"]:
+        told = "; ".join(f"{m['metric']} {m['status']} {m['n']:,}/{m['n_needed']:,}" for m in part["metrics"])
+        details.append(f"{part['weight']:>4.0%} {part['seconds']:5.1f} s: {told}")
+        details += [f"       {m['line']}" for m in part["metrics"]]
+    if load is not None:
+        failed = load["failed"] + load["feedback_failed"]
+        details.append(
+            f"clients: {load['sent']:,} requests at {load['rate']:.0f}/s, {load['failed']} failed, "
+            f"{load['failovers']} answered by the champion for the challenger, p99 {load['p99'] * 1000:.1f} ms; "
+            f"{load['feedback_sent']:,} outcomes sent back, {load['feedback_failed']} failed"
+        )
+        details += [f"client failure: {text}" for text in load["failures"]]
+        status = Status.FAIL if failed else status
+    headline = f"{rollout['status'].replace('_', ' ')}{cause} after {rollout['seconds']:.0f} s; requests used: {used}"
+    return StepSummary(
+        name, status, headline, (*details, f"endpoint: {outcome.result['url']}"), outcome.seconds, outcome.reused
+    )

@@ -1,0 +1,80 @@
+"""Drafts a configuration for a table that somebody brings."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from sluiceway.config.experiment import DataSection
+from sluiceway.core.errors import DataError
+from sluiceway.core.references import TableReference, TableVersion
+from sluiceway.data.profile import ColumnProfile, check_columns
+from sluiceway.data.ray_profile import profile
+from sluiceway.data.tables import schema
+
+IDENTIFIER = re.compile(r"(^|_)(id|uuid|guid|key)$", re.IGNORECASE)
+
+
+def draft(version: TableVersion, *, target: str, table: TableReference) -> tuple[dict[str, Any], dict[str, str]]:
+    """A configuration document for a table, and why columns were left out.
+
+    Args:
+        version: the pinned table.
+        target: the column to predict.
+        table: as the user named it.
+
+    Returns:
+        (document, {column: reason}).
+
+    Raises:
+        DataError: there is no such column, or nothing is left that a model could learn from.
+    """
+    names = schema(version.uri, version.version).names
+    check_columns(
+        names, DataSection(path=table.table, features=("-",), target=target).model_copy(update={"features": ()})
+    )
+    columns = profile(version, tuple(names)).columns
+    left_out = {name: why for name in names if name != target and (why := _why_not(columns[name]))}
+    features = [name for name in names if name != target and name not in left_out]
+    if not features:
+        raise DataError(
+            f"no column of {table} can be a feature", hint="; ".join(f"{c}: {w}" for c, w in left_out.items())
+        )
+    classifier = set(columns[target].values) <= {0, 1} and not columns[target].many
+    keys = [name for name in left_out if IDENTIFIER.search(name)]
+    name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{table.table.rstrip('/').rpartition('/')[2]}_{target}").lstrip("_.-")
+    document = {
+        "experiment": {"name": name, "seed": 42},
+        "data": {
+            "path": table.table,
+            **({"version": table.ref} if table.ref else {}),
+            **({"key": keys[:1]} if keys else {}),
+            "features": features,
+            "target": target,
+            "split": {"train": 0.7, "validation": 0.15, "test": 0.15},
+        },
+        "model": {
+            "type": "XGBClassifier" if classifier else "XGBRegressor",
+            "params": {"n_estimators": 300, "max_depth": 6, "learning_rate": 0.1, "subsample": 0.8},
+        },
+        "training": {"folds": 5, "early_stopping_rounds": 20, "eval_metric": "auc" if classifier else "rmse"},
+        "evaluation": {
+            "metrics": ["auc_roc", "precision", "recall", "f1_score"] if classifier else ["rmse", "mae", "r2"],
+            "thresholds": {"auc_roc": 0.6} if classifier else {"r2": 0.1},
+            "data_quality": {"allow_null": [n for n in features if 0 < columns[n].nulls < columns[n].n]},
+        },
+        "deployment": {"environments": ["production"]},
+    }
+    return document, left_out
+
+
+def _why_not(column: ColumnProfile) -> str:
+    if column.kind in ("time", "other"):
+        return "neither a number nor text; make numbers of it (an hour, an age in days)"
+    if column.kind == "text" and column.many:
+        return "text with more than 1,000 values"
+    if IDENTIFIER.search(column.name):
+        return "its name says that it identifies rows"
+    if column.all_null:
+        return "it has no values"
+    return ""

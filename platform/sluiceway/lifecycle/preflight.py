@@ -1,0 +1,53 @@
+"""What can be known to fail is said before anything is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sluiceway.config.evaluation import EvaluationSection
+from sluiceway.config.experiment import ModelSection, TrainingSection
+from sluiceway.config.parts import Parts
+from sluiceway.core.errors import ConfigError
+from sluiceway.gates.metrics import check_names
+from sluiceway.lifecycle.context import Context
+from sluiceway.serving.instance import serve_address
+from sluiceway.serving.ports import check_port
+from sluiceway.training.params import booster_params
+
+
+def section_problems(parts: Parts) -> tuple[str, ...]:
+    """Parameters and metrics that do not exist; the sections themselves know only their types.
+
+    Args:
+        parts: of a configuration; sections that are wrong in themselves are left out.
+
+    Returns:
+        One line a problem: what set the key, the key, what is wrong.
+    """
+    model, training, evaluation = (parts.sections.get(name) for name in ("model", "training", "evaluation"))
+    found: list[str] = []
+    if isinstance(model, ModelSection) and isinstance(training, TrainingSection):
+        found += _collect(lambda: booster_params(model, training, seed=0, nthread=1))
+    if isinstance(evaluation, EvaluationSection):
+        found += _collect(lambda: check_names(dict.fromkeys([*evaluation.metrics, *evaluation.thresholds])))
+    return tuple(f"{parts.origin(problem.partition(':')[0])}: {problem}" for problem in found)
+
+
+def open_services(context: Context) -> None:
+    """Connect to Ray; refuse to begin where the registry does not answer or somebody else has the port.
+
+    Raises:
+        BackendError: names the service, and what to do.
+    """
+    context.registry.check()
+    context.connect()
+    if context.serving.port and serve_address() is None:
+        check_port(context.serving.host, context.serving.port)
+
+
+def _collect(check: Callable[[], object]) -> tuple[str, ...]:
+    try:
+        check()
+    except ConfigError as error:
+        return error.problems
+    return ()

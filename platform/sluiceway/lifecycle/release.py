@@ -1,0 +1,135 @@
+"""A release: train on a version, judge, register, roll out; each part written down and skipped when done."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from sluiceway.config.lifecycle import ReleaseStep
+from sluiceway.core.verdict import GateResult, Status, Verdict
+from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_key
+from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.deployment import roll_out
+from sluiceway.lifecycle.evaluation import Evaluation, evaluate, evaluation_key, present_champion, waive
+from sluiceway.lifecycle.journal import Journal, Outcome
+from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.registration import register
+from sluiceway.lifecycle.summary import StepSummary
+
+
+def release(context: Context, journal: Journal, step: ReleaseStep, *, number: int) -> Iterator[StepSummary]:
+    """Perform a release; ends early where the gates block it or an environment goes back.
+
+    Args:
+        context: what to work with.
+        journal: of the run.
+        step: what the configuration says.
+        number: position in the lifecycle; part of the names of the steps.
+
+    Yields:
+        One summary each for training, gates and every environment.
+    """
+    name = f"{number:02d} {step.name}"
+    version = context.version(step.data)
+    trained = journal.perform(
+        f"{name}: train",
+        lambda: build_candidate(context, version).to_dict(),
+        key=candidate_key(context, version),
+        across_runs=True,
+    )
+    candidate = Candidate.from_dict(trained.result)
+    yield _train_summary(f"{name}: train", candidate, trained)
+
+    # A run that is gone on with compares with the champion of its first try, whoever serves meanwhile.
+    before = journal.recorded(f"{name}: gates")
+    champion = before["champion"] if before else present_champion(context)
+    judged = journal.perform(
+        f"{name}: gates",
+        lambda: evaluate(context, candidate, champion=champion).to_dict(),
+        key=evaluation_key(context, candidate, champion=champion),
+        across_runs=True,
+    )
+    evaluation = Evaluation.from_dict(judged.result)
+    results = waive(evaluation, (*context.evaluation.waivers, *step.waivers), context=context)
+    yield _gates_summary(f"{name}: gates", step, results, evaluation, judged)
+
+    registered = journal.perform(
+        f"{name}: register",
+        lambda: register(context, step, candidate, evaluation, results),
+        key=content_key("register", candidate.digest, [r.to_dict() for r in results], journal.run_id, name),
+    )
+    model_version = registered.result["version"]
+    yield StepSummary(
+        f"{name}: register",
+        Status.PASS,
+        _registered(context, registered.result),
+        seconds=registered.seconds,
+        reused=registered.reused,
+    )
+    if any(result.blocks for result in results) or step.expect == "blocked":
+        return
+    for environment in context.deployment.environments:
+        summary = roll_out(
+            context, journal, step, candidate, model_version, environment=environment, name=f"{name}: {environment}"
+        )
+        yield summary.step
+        if not summary.promoted:
+            return
+
+
+def _train_summary(name: str, candidate: Candidate, outcome: Outcome) -> StepSummary:
+    training = candidate.training
+    values = [fold["metric"] for fold in training["folds"]]
+    mean = sum(values) / len(values)
+    seconds: dict[str, Any] = training["seconds"]
+    return StepSummary(
+        name,
+        Status.PASS,
+        f"{candidate.version.rows:,} rows of {candidate.version.ref} (version {candidate.version.version}), "
+        f"{len(values)}-fold {training['metric']} {mean:.4f} [{min(values):.4f}, {max(values):.4f}], "
+        f"{training['rounds']} rounds",
+        (
+            f"data digest {candidate.version.digest[:16]}, bundle {candidate.digest[:16]}; {training['why']}",
+            "seconds: " + ", ".join(f"{part} {took:.1f}" for part, took in seconds.items()),
+            f"out-of-fold predictions: {training['oof_uri']}",
+        ),
+        outcome.seconds,
+        outcome.reused,
+    )
+
+
+def _gates_summary(
+    name: str, step: ReleaseStep, results: tuple[GateResult, ...], evaluation: Evaluation, outcome: Outcome
+) -> StepSummary:
+    blocking = [result for result in results if result.blocks]
+    details = [_told(verdict) for result in results for verdict in result.verdicts if _worth_telling(verdict)]
+    details += [f"WAIVED {result.gate}: {result.waiver}" for result in results if result.waiver]
+    details.append(f"report: {evaluation.report}")
+    told = ", ".join(f"{r.gate} {r.status}{' (waived)' if r.waiver else ''}" for r in results)
+    return StepSummary(name, _gates_status(step, blocking), told, tuple(details), outcome.seconds, outcome.reused)
+
+
+def _gates_status(step: ReleaseStep, blocking: list[GateResult]) -> Status:
+    if step.expect == "blocked":
+        stopped = any(step.because in (None, result.gate) for result in blocking)
+        return Status.PASS if stopped else Status.FAIL
+    statuses = {result.status for result in blocking}
+    for status in (Status.FAIL, Status.ERROR, Status.INCONCLUSIVE):
+        if status in statuses:
+            return status
+    return Status.PASS
+
+
+def _worth_telling(verdict: Verdict) -> bool:
+    nothing_asked = verdict.measurement.value == 0 and verdict.threshold is None and bool(verdict.reason)
+    return verdict.threshold is not None or verdict.status is not Status.PASS or nothing_asked
+
+
+def _told(verdict: Verdict) -> str:
+    return verdict.line()
+
+
+def _registered(context: Context, result: dict[str, Any]) -> str:
+    if result["version"] is None:
+        return f"run {result['run_id'][:8]} logged; not registered, the gates block it"
+    return f"{context.experiment.name} version {result['version']}, run {result['run_id'][:8]}"

@@ -1,0 +1,103 @@
+"""A bundle as MLflow's loaders expect it: the four files, with MLflow's own description of the booster beside them.
+
+``mlflow.xgboost.load_model`` and ``mlflow.pyfunc.load_model`` then give the booster and its raw score to anybody who
+has MLflow and XGBoost. Written here instead of by ``mlflow.xgboost.save_model``, because that one serialises the
+booster again and works out requirements by loading it (measured: 6.3 s, where this and registering take under 0.1 s);
+the bytes that were judged are the bytes that are kept. Nothing in the folder is a pickle.
+"""
+
+from __future__ import annotations
+
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import yaml
+from mlflow.models import Model, ModelSignature
+from mlflow.types.schema import ColSpec, DataType, Schema
+
+from sluiceway.registry.bundle import MODEL_FILE, Bundle
+
+_REQUIREMENTS = ("mlflow", "numpy", "pandas", "scipy", "xgboost")
+
+
+def write_folder(bundle: Bundle, folder: Path) -> None:
+    """Write the bundle with ``MLmodel``, the environments and the card.
+
+    Args:
+        bundle: the model.
+        folder: an existing, empty folder.
+    """
+    for name, content in bundle.files().items():
+        (folder / name).write_bytes(content)
+    requirements = [f"{name}=={version(name)}" for name in _REQUIREMENTS]
+    python = platform.python_version()
+    conda = {
+        "name": "mlflow-env",
+        "channels": ["conda-forge"],
+        "dependencies": [f"python={python}", "pip", {"pip": requirements}],
+    }
+    (folder / "requirements.txt").write_text("\n".join(requirements) + "\n")
+    (folder / "conda.yaml").write_text(yaml.safe_dump(conda, sort_keys=False))
+    environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
+    (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
+    (folder / "README.md").write_text(card(bundle))
+    _description(bundle, python).save(str(folder / "MLmodel"))
+
+
+def card(bundle: Bundle) -> str:
+    """The model card in Markdown: what it predicts, how to load it, and what a plain loader leaves out."""
+    decision, data = bundle.decision, bundle.lineage.get("data") or {}
+    threshold = decision.get("threshold")
+    rule = f"`{decision.get('target')}` is 1 from a score of {threshold} on" if threshold is not None else "none"
+    origin = f"`{data.get('uri')}` version {data.get('version')}, digest `{data.get('digest')}`" if data else "unknown"
+    return f"""# A {decision["kind"]} model for `{decision.get("target")}`
+
+- Bundle digest: `{bundle.digest}`
+- Trained on: {origin}
+- Decision: {rule}
+- Features, in order: {", ".join(f"`{feature['name']}`" for feature in _features(bundle))}
+
+## What a plain MLflow loader gives
+
+`mlflow.xgboost.load_model` and `mlflow.pyfunc.load_model` need no Sluiceway, and give the **raw score only**: no
+decision threshold, no calibration, no check of the input. They take the columns above as numbers: a category is its
+position (from 0) in the list `categories` of `schema.json`; a missing or unknown value is NaN.
+
+The whole model is the folder of `model.ubj`, `schema.json`, `decision.json` and `lineage.json`; the digest covers
+these four. Sluiceway reads them, encodes raw rows, and applies the decision. There is no code and no pickle in it.
+"""
+
+
+def _description(bundle: Bundle, python: str) -> Model:
+    model = Model(signature=_signature(bundle))
+    model.add_flavor(
+        "python_function",
+        loader_module="mlflow.xgboost",
+        data=MODEL_FILE,
+        env={"conda": "conda.yaml", "virtualenv": "python_env.yaml"},
+        python_version=python,
+    )
+    model.add_flavor(
+        "xgboost",
+        xgb_version=version("xgboost"),
+        data=MODEL_FILE,
+        model_class="xgboost.core.Booster",
+        model_format="ubj",
+        code=None,
+    )
+    model.model_size_bytes = len(bundle.model)
+    return model
+
+
+def _signature(bundle: Bundle) -> ModelSignature | None:
+    columns = [ColSpec(DataType.double, name=feature["name"]) for feature in _features(bundle)]
+    if not columns:
+        return None
+    return ModelSignature(inputs=Schema(columns), outputs=Schema([ColSpec(DataType.double)]))
+
+
+def _features(bundle: Bundle) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = bundle.schema.get("features") or []
+    return found

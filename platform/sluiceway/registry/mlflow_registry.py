@@ -1,0 +1,310 @@
+"""Runs, models, versions and aliases in MLflow; the one door to it.
+
+A version is used only when it carries :data:`COMPLETE_TAG`, which is written last: what a crash leaves half done is
+invisible to every look-up here, and the next :meth:`Registry.register` of the same bundle and run completes it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import logging
+import re
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from mlflow.exceptions import MlflowException
+
+from sluiceway.core.errors import BackendError, ModelError
+from sluiceway.registry import bundle as bundles
+from sluiceway.registry.bundle import Bundle
+from sluiceway.registry.connection import Connection, pages, write_again_if_lost
+from sluiceway.registry.mlflow_folder import card, write_folder
+from sluiceway.registry.runs import KEY_TAG, RunRecord, write_run
+from sluiceway.registry.versions import (
+    CHALLENGER,
+    CHAMPION,
+    COMPLETE_TAG,
+    DIGEST_TAG,
+    PATH_TAG,
+    PREVIOUS,
+    ModelVersion,
+    from_entry,
+)
+
+__all__ = ["CHALLENGER", "CHAMPION", "PREVIOUS", "COMPLETE_TAG", "DIGEST_TAG", "ModelVersion", "Registry", "RunRecord"]
+
+_NAME = re.compile(r"[A-Za-z0-9][\w\-. ]{0,199}")
+_log = logging.getLogger(__name__)
+
+
+class Registry:
+    """The registry; it connects when it is first used and keeps that connection.
+
+    Args:
+        tracking_uri: of MLflow: ``sqlite:///PATH``, a SQLAlchemy URL, or ``http(s)://HOST``.
+        artifact_root: where files of new experiments go; a server (``http``) has a place of its own and ignores it.
+    """
+
+    def __init__(self, tracking_uri: str, artifact_root: str | Path | None = None) -> None:
+        self.tracking_uri = tracking_uri
+        self._connection = Connection(tracking_uri)
+        served = tracking_uri.startswith(("http://", "https://"))
+        self._root = None if served or artifact_root is None else _uri(artifact_root)
+
+    def check(self) -> None:
+        """See that the store can be used.
+
+        Raises:
+            BackendError: it does not answer within about 5 s, or cannot be used.
+            ConfigError: the address is a folder.
+        """
+        self._connection.check()
+
+    def log_run(self, record: RunRecord) -> str:
+        """Write a finished run.
+
+        Args:
+            record: the run. Where it has a ``key`` and a finished run of the experiment has it too, that run is it;
+                open runs with that key, left by a process that was killed while it wrote, are closed as KILLED.
+
+        Returns:
+            The run's id.
+
+        Raises:
+            BackendError: the store refused or could not be reached.
+        """
+        with self._connection.asking(f"log the run {record.name!r}"):
+            experiment = self._experiment(record.experiment)
+            client = self._connection.client
+            if record.key:
+                for left in self._runs(experiment, record.key, "RUNNING"):
+                    client.set_terminated(left, status="KILLED")
+                for known in self._runs(experiment, record.key, "FINISHED"):
+                    return known
+            mark = {KEY_TAG: record.key} if record.key else {}
+            run_id: str = client.create_run(experiment, run_name=record.name, tags=mark).info.run_id
+            try:
+                write_run(client, record, run_id)
+            except BaseException:
+                client.set_terminated(run_id, status="FAILED")
+                raise
+            client.set_terminated(run_id, status="FINISHED")
+            return run_id
+
+    def register(self, name: str, bundle: Bundle, run_id: str, *, tags: Mapping[str, str] | None = None) -> str:
+        """Make a bundle a version of a model; the same bundle of the same run is the same version.
+
+        Args:
+            name: of the model; made when it is new.
+            bundle: the model.
+            run_id: the run that made it; its artifacts keep the bundle.
+            tags: further facts; on a repeated call they are written again.
+
+        Returns:
+            The version.
+
+        Raises:
+            ModelError: the name or the run cannot be used.
+            BackendError: the store refused or could not be reached.
+        """
+        _check_name(name)
+        with self._connection.asking(f"register {name!r}"):
+            self._ensure_model(name)
+            self._keep_files(run_id, bundle)
+            found = self._claim_version(name, bundle, run_id)
+            for key, value in (tags or {}).items():
+                write_again_if_lost(self._connection.client.set_model_version_tag, name, found, key, str(value))
+            write_again_if_lost(self._connection.client.set_model_version_tag, name, found, COMPLETE_TAG, "true")
+            return found
+
+    def bundle(self, name: str, version_or_alias: str) -> tuple[str, Bundle]:
+        """A version's bundle, checked against the digest that was registered.
+
+        Args:
+            name: of the model.
+            version_or_alias: a version number or an alias such as ``champion``.
+
+        Returns:
+            The version's number, and the bundle.
+
+        Raises:
+            ModelError: there is no such model, version or alias, or its files are damaged.
+            BackendError: the store could not be reached.
+        """
+        found = self._find(name, version_or_alias)
+        path = found.tags[PATH_TAG]
+        with self._connection.asking(f"fetch {name}@{found.version}"):
+            return found.version, self._read_files(found.run_id, path, found.digest)
+
+    def artifact(self, name: str, version_or_alias: str, path: str) -> bytes:
+        """A file that the version's run kept (:class:`RunRecord`).
+
+        Raises:
+            ModelError: there is no such model, version, alias or file.
+            BackendError: the store could not be reached.
+        """
+        found = self._find(name, version_or_alias)
+        with self._connection.asking(f"fetch {path} of {name}@{found.version}"):
+            kept = [entry.path for entry in self._connection.client.list_artifacts(found.run_id)]
+            if path not in kept:
+                raise ModelError(
+                    f"{name}@{found.version} has no file {path!r}", hint=f"its run keeps {', '.join(kept) or 'none'}"
+                )
+            with tempfile.TemporaryDirectory(prefix="sluiceway-artifact-") as folder:
+                return Path(self._connection.client.download_artifacts(found.run_id, path, folder)).read_bytes()
+
+    def set_alias(self, name: str, alias: str, version: str) -> None:
+        """Point an alias to a complete version.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        self._find(name, version)
+        with self._connection.asking(f"set {name}@{alias}"):
+            write_again_if_lost(self._connection.client.set_registered_model_alias, name, alias, version)
+
+    def remove_alias(self, name: str, alias: str) -> None:
+        """Drop an alias; one that is not there is a no-op."""
+        if self.alias(name, alias) is not None:
+            with self._connection.asking(f"remove {name}@{alias}"):
+                self._connection.client.delete_registered_model_alias(name, alias)
+
+    def promote(self, name: str, version: str) -> None:
+        """Make a version the champion, the old champion the previous one; safe to repeat after a crash at any point.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        old = self.alias(name, CHAMPION)
+        if old is not None and old != version:
+            self.set_alias(name, PREVIOUS, old)
+        self.set_alias(name, CHAMPION, version)
+        if self.alias(name, CHALLENGER) == version:
+            self.remove_alias(name, CHALLENGER)
+
+    def alias(self, name: str, alias: str) -> str | None:
+        """The version that an alias points to, or None where the model or the alias is not there."""
+        with self._connection.asking(f"look up {name}@{alias}"):
+            return self._aliases(name).get(alias)
+
+    def versions(self, name: str) -> tuple[ModelVersion, ...]:
+        """The complete versions of a model, oldest first; none for a model that does not exist."""
+        with self._connection.asking(f"list {name!r}"):
+            aliases = self._aliases(name)
+            found = (from_entry(entry, aliases) for entry in self._entries(name))
+            return tuple(version for version in found if version is not None)
+
+    def names(self) -> tuple[str, ...]:
+        """The registered models, sorted."""
+        with self._connection.asking("list the models"):
+            return tuple(sorted(model.name for model in pages(self._connection.client.search_registered_models)))
+
+    def _experiment(self, name: str) -> str:
+        found = self._connection.client.get_experiment_by_name(name)
+        if found is None:
+            location = None if self._root is None else f"{self._root}/{re.sub(r'[^A-Za-z0-9_.-]', '_', name)}"
+            try:
+                return str(self._connection.client.create_experiment(name, artifact_location=location))
+            except MlflowException as error:
+                if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                    raise
+                found = self._connection.client.get_experiment_by_name(name)  # another process was faster
+        if found.lifecycle_stage == "deleted":
+            raise BackendError(f"the experiment {name!r} was deleted in MLflow", hint="restore it there, or rename it")
+        return str(found.experiment_id)
+
+    def _runs(self, experiment: str, key: str, status: str) -> list[str]:
+        """The runs of a key in one status, oldest first."""
+        text = f"tags.`{KEY_TAG}` = '{key}' AND attributes.status = '{status}'"
+        found = self._connection.client.search_runs([experiment], text, order_by=["attributes.start_time ASC"])
+        return [str(run.info.run_id) for run in found]
+
+    def _ensure_model(self, name: str) -> None:
+        try:
+            self._connection.client.create_registered_model(name)
+        except MlflowException as error:
+            if error.error_code != "RESOURCE_ALREADY_EXISTS":
+                raise
+
+    def _keep_files(self, run_id: str, bundle: Bundle) -> None:
+        path = _path(bundle)
+        if any(entry.path == path for entry in self._connection.client.list_artifacts(run_id, "model")):
+            try:
+                self._read_files(run_id, path, bundle.digest)
+                return
+            except (ModelError, MlflowException, OSError):
+                logging.getLogger(__name__).info(
+                    "the files in %s of run %s are incomplete, writing again", path, run_id
+                )
+        with tempfile.TemporaryDirectory(prefix="sluiceway-model-") as folder:
+            write_folder(bundle, Path(folder))
+            self._connection.client.log_artifacts(run_id, folder, path)
+
+    def _read_files(self, run_id: str, path: str, digest: str) -> Bundle:
+        with tempfile.TemporaryDirectory(prefix="sluiceway-model-") as folder:
+            return bundles.read(self._connection.client.download_artifacts(run_id, path, folder), digest=digest)
+
+    def _claim_version(self, name: str, bundle: Bundle, run_id: str) -> str:
+        """The version of this bundle and run, made when there is none; of two made at once the lower one stays."""
+        mine = self._same(name, bundle.digest, run_id)
+        if mine:
+            return mine[0]
+        path = _path(bundle)
+        made = self._connection.client.create_model_version(
+            name,
+            source=f"{self._connection.client.get_run(run_id).info.artifact_uri}/{path}",
+            run_id=run_id,
+            tags={DIGEST_TAG: bundle.digest, PATH_TAG: path},
+            description=card(bundle),
+            await_creation_for=0,  # it is READY at once; waiting only logs
+        )
+        first = self._same(name, bundle.digest, run_id)[0]
+        if first != str(made.version):
+            self._connection.client.delete_model_version(name, made.version)
+        return first
+
+    def _same(self, name: str, digest: str, run_id: str) -> list[str]:
+        return [str(e.version) for e in self._entries(name) if e.run_id == run_id and e.tags.get(DIGEST_TAG) == digest]
+
+    def _entries(self, name: str) -> list[Any]:
+        if not _NAME.fullmatch(name):
+            return []
+        found = pages(self._connection.client.search_model_versions, filter_string=f"name = '{name}'")
+        return sorted(found, key=lambda entry: int(entry.version))
+
+    def _aliases(self, name: str) -> dict[str, str]:
+        try:
+            found = self._connection.client.get_registered_model(name).aliases
+        except MlflowException as error:
+            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
+                return {}
+            raise
+        return {alias: str(version) for alias, version in found.items()}
+
+    def _find(self, name: str, version_or_alias: str) -> ModelVersion:
+        known = self.versions(name)
+        for entry in known:
+            if version_or_alias == entry.version or version_or_alias in entry.aliases:
+                return entry
+        if not known:
+            near = difflib.get_close_matches(name, self.names(), n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else "register a model first"
+            raise ModelError(f"there is no registered model {name!r}", hint=hint, model=name)
+        there = ", ".join(f"{e.version}{f' ({chr(44).join(e.aliases)})' if e.aliases else ''}" for e in known[-10:])
+        raise ModelError(f"the model {name!r} has no version or alias {version_or_alias!r}", hint=f"it has {there}")
+
+
+def _check_name(name: str) -> None:
+    if not _NAME.fullmatch(name):
+        raise ModelError(f"{name!r} is no name for a model", hint="letters, digits, spaces and _-. are allowed")
+
+
+def _path(bundle: Bundle) -> str:
+    return f"model/{bundle.digest[:16]}"
+
+
+def _uri(root: str | Path) -> str:
+    text = str(root)
+    return text.rstrip("/") if "://" in text else Path(text).absolute().as_uri()

@@ -1,0 +1,220 @@
+"""The loop: look, decide, write it down, then do it.
+
+Every effect is idempotent and follows its journal entry, so a controller that dies anywhere is continued by the next
+one: it does the newest entry's effect again and looks on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Protocol
+
+from sluiceway.catalog.claim import claim
+from sluiceway.catalog.leases import LeaseStore
+from sluiceway.core.clock import Clock, SystemClock
+from sluiceway.core.doors import Progress, SilentProgress, Traffic
+from sluiceway.core.errors import ConflictError
+from sluiceway.core.traffic import TrafficDocument
+from sluiceway.rollout.decide import Action, Decision, RollBack, decide, follow
+from sluiceway.rollout.evidence import Observations
+from sluiceway.rollout.journal import Journal, Rollouts, unfinished
+from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of
+from sluiceway.rollout.plan import RolloutPlan
+from sluiceway.rollout.state import Phase, RolloutState
+
+
+class Documents(Protocol):
+    """What is needed of :class:`sluiceway.catalog.traffic.TrafficStore`."""
+
+    def newest(self, endpoint: str) -> TrafficDocument | None:
+        """The document with the highest generation."""
+
+    def publish(self, document: TrafficDocument) -> None:
+        """Write the next generation; ConflictError where it is not the next one."""
+
+
+class Effects(Protocol):
+    """What a rollout changes besides the traffic; each may be called again and has to give the same result."""
+
+    def started(self, plan: RolloutPlan) -> None:
+        """Before the challenger gets its first request: it runs, and the registry calls it so."""
+
+    def promoted(self, plan: RolloutPlan) -> None:
+        """All traffic is the new version's: move the aliases, remove the challenger's application."""
+
+    def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
+        """All traffic is the champion's again: take the alias back, remove the challenger's application."""
+
+
+@dataclass(frozen=True)
+class Doors:
+    """Everything outside that a rollout touches.
+
+    Attributes:
+        traffic: makes the replicas follow a document.
+        documents: the catalog's traffic documents.
+        rollouts: the catalog's rollouts.
+        leases: the catalog's leases; one controller an endpoint.
+        observe: counts what was seen in the steps that a state has been through.
+        effects: what else changes.
+        clock: the time.
+        progress: shows it.
+    """
+
+    traffic: Traffic
+    documents: Documents
+    rollouts: Rollouts
+    leases: LeaseStore
+    observe: Callable[[RolloutPlan, RolloutState], Observations]
+    effects: Effects
+    clock: Clock = field(default_factory=SystemClock)
+    progress: Progress = field(default_factory=SilentProgress)
+
+
+def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> RolloutOutcome:
+    """Roll a version out, to the end or to a pause.
+
+    Args:
+        plan: what to do; where a rollout of this id has begun, that one's plan is gone on with.
+        doors: what it touches.
+        poll_seconds: between two looks.
+
+    Raises:
+        ConflictError: another controller works on this endpoint, another rollout of it has not ended, or somebody
+            else moved its traffic.
+    """
+    with claim(doors.leases, f"rollout:{plan.endpoint}", clock=doors.clock):
+        others = [name for name in unfinished(doors.rollouts, plan.endpoint) if name != plan.rollout_id]
+        if others:
+            raise ConflictError(
+                f"rollout {others[0]} of endpoint {plan.endpoint} has not ended",
+                hint="resume it or roll it back before another one begins",
+            )
+        return _Controller(Journal.begin(doors.rollouts, plan), doors, poll_seconds).run()
+
+
+def resume(rollout_id: str, doors: Doors, *, poll_seconds: float = 0.5) -> RolloutOutcome:
+    """Go on with a rollout that was interrupted or paused; of one that has ended, say how.
+
+    Args:
+        rollout_id: its name.
+        doors: what it touches.
+        poll_seconds: between two looks.
+
+    Raises:
+        InputError: there is no such rollout.
+        ConflictError: as in :func:`run`.
+    """
+    return run(Journal.open(doors.rollouts, rollout_id).plan, doors, poll_seconds=poll_seconds)
+
+
+def abort(rollout_id: str, doors: Doors, *, reason: str = "by hand") -> RolloutOutcome:
+    """Roll a running, interrupted or paused rollout back now.
+
+    Args:
+        rollout_id: its name.
+        doors: what it touches; whoever runs the rollout has to have ended.
+        reason: why, for the journal.
+
+    Raises:
+        InputError: there is no such rollout.
+        ConflictError: another controller still works on it.
+    """
+    journal = Journal.open(doors.rollouts, rollout_id)
+    with claim(doors.leases, f"rollout:{journal.plan.endpoint}", clock=doors.clock):
+        controller = _Controller(journal, doors, 0.5)
+        if journal.state.phase in (Phase.STEP, Phase.PAUSED):
+            controller.take(Decision(RollBack("", reason)), None)
+        return controller.run()
+
+
+class _Controller:
+    def __init__(self, journal: Journal, doors: Doors, poll_seconds: float) -> None:
+        self.journal = journal
+        self.plan = journal.plan
+        self.doors = doors
+        self.poll_seconds = poll_seconds
+
+    def run(self) -> RolloutOutcome:
+        self._restart_the_clock()
+        self._perform()
+        while self.journal.state.phase not in (Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PAUSED):
+            state = self.journal.state
+            seen = self.doors.observe(self.plan, state) if state.phase is Phase.STEP else None
+            decision = decide(self.plan, state=state, observations=seen, now=self._now())
+            self._show(decision, seen)
+            if not self.take(decision, seen):
+                self.doors.clock.sleep(self.poll_seconds)
+        return outcome_of(self.plan, self.journal.entries)
+
+    def take(self, decision: Decision, seen: Observations | None) -> bool:
+        """Write a decision down and do it; False where it is to hold."""
+        newest = self.doors.documents.newest(self.plan.endpoint)
+        before = self.journal.state
+        generation = newest.generation if newest else 0
+        after = follow(before, decision.action, newest_generation=generation, now=self._now())
+        if after is before:
+            return False
+        self._write(after, _describe(decision.action), evidence_of(decision, seen))
+        self._perform()
+        return True
+
+    def _perform(self) -> None:
+        """Make the world what the newest entry says; may be done any number of times."""
+        state, plan = self.journal.state, self.plan
+        if state.phase is Phase.STEP:
+            if state.step == 0:
+                self.doors.effects.started(plan)
+            self._move(plan.step_document(state.step, generation=state.generation))
+        elif state.phase is Phase.PROMOTING:
+            self._move(plan.promoted_document(generation=state.generation))
+            self.doors.effects.promoted(plan)
+            self._write(replace(state, phase=Phase.PROMOTED, since=self._now()), "promoted", {})
+        elif state.phase is Phase.ROLLING_BACK:
+            self._move(plan.rolled_back_document(generation=state.generation))
+            self.doors.effects.rolled_back(plan, state.reason)
+            self._write(replace(state, phase=Phase.ROLLED_BACK, since=self._now()), "rolled back", {})
+
+    def _move(self, document: TrafficDocument) -> None:
+        newest = self.doors.documents.newest(document.endpoint)
+        if newest is None or newest.generation < document.generation:
+            self.doors.documents.publish(document)
+        elif newest != document:
+            raise ConflictError(
+                f"the traffic of endpoint {document.endpoint} was moved to generation {newest.generation} by "
+                f"{newest.rollout_id or 'somebody else'} during rollout {self.plan.rollout_id}",
+                hint="look at the endpoint, then resume the rollout or begin another one",
+            )
+        self.doors.traffic.apply(document)
+
+    def _restart_the_clock(self) -> None:
+        # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
+        state = self.journal.state
+        if state.phase in (Phase.STEP, Phase.PAUSED):
+            resumed = replace(state, phase=Phase.STEP, since=self._now(), cause="", reason="resumed")
+            self._write(resumed, f"resume step {state.step}", {})
+
+    def _write(self, state: RolloutState, action: str, evidence: dict[str, object]) -> None:
+        self.journal.append(state, action=action, evidence=evidence, now=self._now())
+
+    def _now(self) -> float:
+        return self.doors.clock.now().timestamp()
+
+    def _show(self, decision: Decision, seen: Observations | None) -> None:
+        state = self.journal.state
+        if seen is None or not seen.steps:
+            return
+        passed = sum(verdict.status == "PASS" for verdict in decision.verdicts)
+        used = ", ".join(
+            f"{v.measurement.name} {v.status} {v.measurement.n:,}/{v.threshold.n_needed if v.threshold else 0:,}"
+            for v in decision.verdicts
+        )
+        share = (state.step + passed / max(1, len(decision.verdicts))) / len(self.plan.steps)
+        self.doors.progress.advance(f"canary {self.plan.steps[state.step].weight:.0%}: {used}", share)
+
+
+def _describe(action: Action) -> str:
+    step = getattr(action, "step", None)
+    name = type(action).__name__.lower()
+    return name if step is None else f"{name} to step {step}"

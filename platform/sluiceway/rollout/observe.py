@@ -1,0 +1,105 @@
+"""Reads from the catalog what serving counted for a rollout."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from sluiceway.catalog.records import ArmCounts, PairCounts
+from sluiceway.core.clock import Clock
+from sluiceway.gates.statistics.proportions import Pairs
+from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
+from sluiceway.rollout.plan import RolloutPlan
+from sluiceway.rollout.state import RolloutState
+
+# A prediction is written a moment after its answer is out; an outcome may be faster. Outcomes younger than this are
+# not called lost.
+SETTLE_SECONDS = 5.0
+
+
+class Records(Protocol):
+    """What is needed of :class:`sluiceway.catalog.records.RecordStore`."""
+
+    def counts(self, endpoint: str, generations: Sequence[int]) -> list[ArmCounts]:
+        """Counts of every arm in the given generations."""
+
+    def pairs(self, endpoint: str, version: str, generations: Sequence[int]) -> PairCounts:
+        """The challenger's records joined with the outcomes."""
+
+
+class RecordObserver:
+    """Gives the controller its :class:`Observations`; each step of a rollout is one generation."""
+
+    def __init__(self, records: Records, *, clock: Clock) -> None:
+        self._records = records
+        self._clock = clock
+        self._received: deque[tuple[float, int]] = deque()
+
+    def __call__(self, plan: RolloutPlan, state: RolloutState) -> Observations:
+        """Everything seen in the steps that the state has been through."""
+        generations = state.generations
+        if not generations:
+            return Observations(())
+        counts = self._records.counts(plan.endpoint, generations)
+        steps = tuple(
+            StepSeen(
+                plan.steps[i].weight, _arm(counts, g, "champion", None), _arm(counts, g, "challenger", plan.version)
+            )
+            for i, g in enumerate(generations)
+        )
+        whole = self._records.pairs(plan.endpoint, plan.version, generations)
+        now = whole if len(generations) == 1 else self._records.pairs(plan.endpoint, plan.version, generations[-1:])
+        return Observations(
+            steps=steps,
+            pairs_step=_pairs(now),
+            pairs_rollout=_pairs(whole),
+            outcomes=whole.outcomes,
+            outcomes_lost=max(0, whole.outcomes_without_prediction - self._fresh(whole.outcomes)),
+        )
+
+    def _fresh(self, outcomes: int) -> int:
+        """How many outcomes came within the last SETTLE_SECONDS; these may still find their prediction."""
+        now = self._clock.now().timestamp()
+        self._received.append((now, outcomes))
+        while len(self._received) > 1 and self._received[1][0] <= now - SETTLE_SECONDS:
+            self._received.popleft()
+        then, before = self._received[0]
+        return outcomes - before if then <= now - SETTLE_SECONDS else outcomes
+
+
+class UntilTrafficEnds:
+    """Says, too, when nothing more is to come: a while after the load generator has sent its last request."""
+
+    def __init__(
+        self, observe: Callable[[RolloutPlan, RolloutState], Observations], running: Callable[[], bool], *, clock: Clock
+    ) -> None:
+        """Look over the shoulder of another observer.
+
+        Args:
+            observe: sees the counts.
+            running: False once the last request is answered.
+            clock: for the while that records and outcomes take.
+        """
+        self._observe = observe
+        self._running = running
+        self._clock = clock
+        self._ended: float | None = None
+
+    def __call__(self, plan: RolloutPlan, state: RolloutState) -> Observations:
+        """What the other observer sees, and whether it will ever see more."""
+        now = self._clock.now().timestamp()
+        if self._ended is None and not self._running():
+            self._ended = now
+        over = self._ended is not None and now - self._ended >= SETTLE_SECONDS
+        return replace(self._observe(plan, state), traffic_ended=over)
+
+
+def _arm(counts: Iterable[ArmCounts], generation: int, arm: str, version: str | None) -> ArmSeen:
+    matching = (c for c in counts if c.generation == generation and c.arm == arm and version in (None, c.version))
+    return sum((ArmSeen(c.requests, c.errors, c.latency) for c in matching), ArmSeen())
+
+
+def _pairs(counts: PairCounts) -> Pairs:
+    return Pairs(counts.both_right, counts.only_champion_right, counts.only_challenger_right, counts.both_wrong)

@@ -1,0 +1,176 @@
+"""What a rollout is going to do: written once, before anything moves, and never changed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from sluiceway.config.deployment import DeploymentSection, MarginsSection, RollbackSection, StepSection
+from sluiceway.core.errors import InputError
+from sluiceway.core.traffic import Arm, TrafficDocument
+
+
+@dataclass(frozen=True)
+class RolloutPlan:
+    """One model version's way to one endpoint.
+
+    Attributes:
+        rollout_id: unique; a second run under the same id goes on with the first one's journal.
+        endpoint: name of the endpoint.
+        model: name of the registered model.
+        version: the version that is rolled out.
+        bundle: folder or URI of its bundle.
+        digest: digest of the bundle.
+        application: Serve application that scores it during the canary, or "" where none is needed.
+        champion: the arm that answers today; None for the first model of an endpoint.
+        steps: weights and deadlines, rising, the last one 1.
+        margins: how much worse it may be.
+        rollback: when to go back.
+        on_inconclusive: ``rollback`` or ``pause``: what a step's deadline without enough evidence leads to.
+        created: UTC epoch seconds.
+    """
+
+    rollout_id: str
+    endpoint: str
+    model: str
+    version: str
+    bundle: str
+    digest: str
+    application: str = ""
+    champion: Arm | None = None
+    steps: tuple[StepSection, ...] = (StepSection(weight=1.0),)
+    margins: MarginsSection = field(default_factory=MarginsSection)
+    rollback: RollbackSection = field(default_factory=RollbackSection)
+    on_inconclusive: str = "rollback"
+    created: float = 0.0
+
+    def __post_init__(self) -> None:
+        weights = [step.weight for step in self.steps]
+        if not weights or weights != sorted(set(weights)) or weights[-1] != 1:
+            raise InputError(
+                f"the weights of rollout {self.rollout_id} are {weights}; they have to rise and end with 1"
+            )
+        if self.champion is not None and self.champion.version == self.version:
+            raise InputError(
+                f"version {self.version} of {self.model} is the champion of {self.endpoint} already",
+                hint="roll out another version",
+            )
+        if self.champion is not None and not self.application:
+            raise InputError(f"rollout {self.rollout_id} has a champion but no application that scores the challenger")
+
+    def step_document(self, step: int, *, generation: int) -> TrafficDocument:
+        """The traffic while a step is judged: both arms, the challenger with the step's weight.
+
+        Raises:
+            InputError: there is no champion, so there is nothing to compare with.
+        """
+        if self.champion is None:
+            raise InputError(f"rollout {self.rollout_id} has no champion, so it has no step to judge")
+        weight = self.steps[step].weight
+        return TrafficDocument(
+            endpoint=self.endpoint,
+            generation=generation,
+            champion=_weighted(self.champion, 1 - weight),
+            challengers=(Arm(self.version, weight, self.bundle, self.digest, self.application),),
+            rollout_id=self.rollout_id,
+        )
+
+    def promoted_document(self, *, generation: int) -> TrafficDocument:
+        """The traffic after the promotion: the new version, scored in process, alone."""
+        arm = Arm(self.version, 1.0, self.bundle, self.digest)
+        return TrafficDocument(self.endpoint, generation, arm, (), self.rollout_id)
+
+    def rolled_back_document(self, *, generation: int) -> TrafficDocument:
+        """The traffic after the rollback: the old champion alone.
+
+        Raises:
+            InputError: there is no champion to go back to.
+        """
+        if self.champion is None:
+            raise InputError(f"rollout {self.rollout_id} has no champion to go back to")
+        return TrafficDocument(self.endpoint, generation, _weighted(self.champion, 1.0), (), self.rollout_id)
+
+    def to_json(self) -> str:
+        """Text for the catalog."""
+        body = {
+            **self.__dict__,
+            "champion": None if self.champion is None else asdict(self.champion),
+            "steps": [step.model_dump() for step in self.steps],
+            "margins": self.margins.model_dump(),
+            "rollback": self.rollback.model_dump(),
+        }
+        return json.dumps(body, sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> RolloutPlan:
+        """The inverse of :meth:`to_json`."""
+        body: dict[str, Any] = json.loads(text)
+        body["champion"] = None if body["champion"] is None else Arm(**body["champion"])
+        body["steps"] = tuple(StepSection(**step) for step in body["steps"])
+        body["margins"] = MarginsSection(**body["margins"])
+        body["rollback"] = RollbackSection(**body["rollback"])
+        return cls(**body)
+
+
+def plan_canary(
+    rollout_id: str,
+    *,
+    endpoint: str,
+    model: str,
+    challenger: Arm,
+    champion: Arm,
+    deployment: DeploymentSection,
+    now: float,
+) -> RolloutPlan:
+    """A rollout in the configured steps.
+
+    Args:
+        rollout_id: unique name of it.
+        endpoint: name of the endpoint.
+        model: name of the registered model.
+        challenger: the new version with its bundle and the application that scores it; its weight is not looked at.
+        champion: the arm that answers today.
+        deployment: steps, margins, and when to go back.
+        now: UTC epoch seconds.
+    """
+    return RolloutPlan(
+        rollout_id=rollout_id,
+        endpoint=endpoint,
+        model=model,
+        version=challenger.version,
+        bundle=challenger.bundle,
+        digest=challenger.digest,
+        application=challenger.application,
+        champion=champion,
+        steps=deployment.steps,
+        margins=deployment.margins,
+        rollback=deployment.rollback,
+        on_inconclusive=deployment.on_inconclusive,
+        created=now,
+    )
+
+
+def plan_first(rollout_id: str, *, endpoint: str, model: str, arm: Arm, now: float) -> RolloutPlan:
+    """The rollout of an endpoint's first model: one step at 100 %, nothing to compare with.
+
+    Args:
+        rollout_id: unique name of it.
+        endpoint: name of the endpoint.
+        model: name of the registered model.
+        arm: the version with its bundle; scored in process, so its application is not looked at.
+        now: UTC epoch seconds.
+    """
+    return RolloutPlan(
+        rollout_id=rollout_id,
+        endpoint=endpoint,
+        model=model,
+        version=arm.version,
+        bundle=arm.bundle,
+        digest=arm.digest,
+        created=now,
+    )
+
+
+def _weighted(arm: Arm, weight: float) -> Arm:
+    return Arm(arm.version, weight, arm.bundle, arm.digest, arm.application)

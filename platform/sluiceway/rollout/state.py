@@ -1,0 +1,67 @@
+"""Where a rollout is.
+
+pending -> step 0 -> step 1 ... -> promoting -> promoted
+   |          |                        ^
+   |          |-> rolling_back -> rolled_back
+   |          `-> paused -> step (the same one, resumed) | rolling_back
+   `-> promoting (the first model of an endpoint)
+"""
+
+from __future__ import annotations
+
+import enum
+import json
+from dataclasses import asdict, dataclass
+
+
+class Phase(enum.StrEnum):
+    """What the rollout is doing; the traffic is moved on entering one of the -ing phases or a step."""
+
+    PENDING = "pending"
+    STEP = "step"
+    PROMOTING = "promoting"
+    PROMOTED = "promoted"
+    ROLLING_BACK = "rolling_back"
+    ROLLED_BACK = "rolled_back"
+    PAUSED = "paused"
+
+
+TERMINAL = frozenset({Phase.PROMOTED, Phase.ROLLED_BACK})
+
+
+@dataclass(frozen=True)
+class RolloutState:
+    """One entry's state.
+
+    Attributes:
+        phase: what the rollout is doing.
+        step: index of the step that it is in or left last; -1 before the first.
+        generation: of the traffic document that belongs to the phase; 0 before the first.
+        since: when the phase began, UTC epoch seconds; a step's deadline counts from here.
+        generations: of the traffic documents of the steps so far, index by step.
+        cause: the metric that sent it back or made it pause, or "" for a deadline, a person, or none.
+        reason: why it is here, one sentence.
+    """
+
+    phase: Phase = Phase.PENDING
+    step: int = -1
+    generation: int = 0
+    since: float = 0.0
+    generations: tuple[int, ...] = ()
+    cause: str = ""
+    reason: str = ""
+
+    @property
+    def terminal(self) -> bool:
+        """True where nothing can change any more."""
+        return self.phase in TERMINAL
+
+    def to_json(self) -> str:
+        """Text for the catalog."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> RolloutState:
+        """The inverse of :meth:`to_json`."""
+        body = json.loads(text)
+        return cls(**{**body, "phase": Phase(body["phase"]), "generations": tuple(body["generations"])})

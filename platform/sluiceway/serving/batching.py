@@ -1,0 +1,55 @@
+"""Scores the requests that wait in one event-loop turn together, without a timer."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+import numpy as np
+
+
+class TurnBatcher:
+    """Collects matrices while the event loop works through a turn and scores them in one call at its end.
+
+    A request that is alone is scored at once; under load one call serves many, and a call costs nearly the same for
+    one row and for fifty.
+    """
+
+    def __init__(self) -> None:
+        self._waiting: dict[
+            Callable[[np.ndarray], np.ndarray], list[tuple[np.ndarray, asyncio.Future[np.ndarray]]]
+        ] = {}
+
+    def score(self, score: Callable[[np.ndarray], np.ndarray], matrix: np.ndarray) -> asyncio.Future[np.ndarray]:
+        """Score a matrix with others that came for the same model.
+
+        Args:
+            score: the model's function; the same object for the same model.
+            matrix: shape (n_rows, n_features), float32.
+
+        Returns:
+            A future of shape (n_rows,), float64.
+        """
+        loop = asyncio.get_running_loop()
+        if not self._waiting:
+            loop.call_soon(self._run)
+        future: asyncio.Future[np.ndarray] = loop.create_future()
+        self._waiting.setdefault(score, []).append((matrix, future))
+        return future
+
+    def _run(self) -> None:
+        waiting, self._waiting = self._waiting, {}
+        for score, entries in waiting.items():
+            try:
+                matrix = entries[0][0] if len(entries) == 1 else np.concatenate([rows for rows, _ in entries])
+                scores = score(matrix)
+            except Exception as error:  # noqa: BLE001 (handed to every request that waits for it)
+                for _, future in entries:
+                    if not future.done():
+                        future.set_exception(error)
+                continue
+            start = 0
+            for rows, future in entries:
+                if not future.done():
+                    future.set_result(scores[start : start + len(rows)])
+                start += len(rows)

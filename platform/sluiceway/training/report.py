@@ -1,0 +1,81 @@
+"""What a training run gives back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from sluiceway.features.schema import FeatureSchema
+
+
+@dataclass(frozen=True)
+class FoldReport:
+    """One fold of the cross-validation.
+
+    Attributes:
+        fold: its number, from 0.
+        best_iteration: the round with the best metric, from 0; the last one without early stopping.
+        rounds: rounds that were boosted.
+        metric: the early-stopping metric on the fold's own rows, at the best round.
+        rows: the fold's own rows, not seen in its training.
+        seconds: matrices, boosting and prediction.
+    """
+
+    fold: int
+    best_iteration: int
+    rounds: int
+    metric: float
+    rows: int
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ScoredRows:
+    """Labels and scores of rows.
+
+    Attributes:
+        labels: shape (n,), float32.
+        scores: shape (n,), float32: probabilities of 1, or predicted values.
+    """
+
+    labels: np.ndarray
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """A trained model and how it came about.
+
+    Attributes:
+        model: the booster, as UBJSON bytes.
+        schema: what it sees.
+        rounds: of the final fit: the median of the folds' best_iteration + 1.
+        folds: the cross-validation.
+        metric_name: XGBoost's name of the folds' metric.
+        validation: rows of the validation part, scored by the final model; at most 200,000 of them, drawn by key hash.
+        oof_uri: Delta table of the out-of-fold predictions (key_hash, fold, label, score); empty where none is kept.
+        rows: numbers of rows: ``train``, ``validation``.
+        seconds: ``read``, ``start``, ``folds``, ``final``, ``oof``, ``total``.
+        engine: ``task`` or ``group`` (Ray Train).
+        why: why that engine, for people.
+    """
+
+    model: bytes
+    schema: FeatureSchema
+    rounds: int
+    folds: tuple[FoldReport, ...]
+    metric_name: str
+    validation: ScoredRows
+    oof_uri: str
+    rows: Mapping[str, int]
+    seconds: Mapping[str, float]
+    engine: Literal["task", "group"]
+    why: str
+
+    @property
+    def metric(self) -> float:
+        """Mean of the folds' metrics."""
+        return float(np.mean([fold.metric for fold in self.folds]))

@@ -1,0 +1,43 @@
+"""Fixtures that every kind of test shares: one Ray per session, one catalog per test."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+# Before anything imports Ray: its modules read these once.
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_AUTH_MODE", "token")
+os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """The root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture
+def catalog(tmp_path: Path):
+    """A fresh SQLite catalog."""
+    from sluiceway.catalog.engine import open_catalog  # noqa: PLC0415 (unit tests of pure rooms need no SQLAlchemy)
+
+    engine = open_catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(scope="session")
+def ray_cluster() -> Iterator[None]:
+    """One local Ray for the whole session: 2 CPUs, a small object store, Serve behind HAProxy where it can be."""
+    from sluiceway import connect_ray, disconnect  # noqa: PLC0415 (unit tests run without Ray)
+    from sluiceway.config.platform import RaySection  # noqa: PLC0415
+
+    connect_ray(RaySection(num_cpus=2, object_store_mb=200))
+    yield
+    disconnect()

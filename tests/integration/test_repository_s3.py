@@ -1,0 +1,140 @@
+"""Tables, branches and merges on an object store: moto's S3, over HTTP on this machine."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Iterator
+
+import httpx
+import pyarrow as pa
+import pytest
+from deltalake import DeltaTable
+from deltalake.exceptions import CommitFailedError
+
+from ray_head import free_ports
+from sluiceway.catalog.repository import RepositoryStore
+from sluiceway.core.clock import SystemClock
+from sluiceway.core.errors import MergeConflictError
+from sluiceway.data import commit, delta_log, places, tables
+from sluiceway.data.merging import merge, revert
+from sluiceway.data.repository import Repository
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.fixture(scope="module")
+def endpoint() -> Iterator[str]:
+    (port,) = free_ports(1)
+    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    address = f"http://127.0.0.1:{port}"
+    try:
+        for _ in range(150):
+            try:
+                httpx.get(address)
+                break
+            except httpx.TransportError:
+                assert server.poll() is None
+                time.sleep(0.2)
+        yield address
+    finally:
+        server.kill()
+        server.wait()
+
+
+@pytest.fixture
+def bucket(endpoint, monkeypatch) -> str:
+    """A bucket of the test's own; the engine, obstore and pyarrow find it by the same variables."""
+    given = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
+    for name, value in (given | {"AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}).items():
+        monkeypatch.setenv(name, value)
+    name = f"b{uuid.uuid4().hex}"
+    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"}
+    assert httpx.put(f"{endpoint}/{name}", headers=signed).status_code == 200
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def lake(catalog) -> Repository:
+    return Repository(RepositoryStore(catalog), SystemClock())
+
+
+def rows(*ids: int) -> pa.Table:
+    return pa.table({"id": pa.array(ids, pa.int64())})
+
+
+def append(place: str, *ids: int) -> None:
+    commit.append(place, rows(*ids), message="rows", source="test")
+
+
+def held(place: str) -> list[int]:
+    return sorted(places.dataset(tables.open_table(place), place).to_table()["id"].to_pylist())
+
+
+@pytest.mark.parametrize("name", ["sales", "my tables/sales"])
+def test_a_branch_from_beginning_to_end(bucket, lake, name):
+    uri = f"{bucket}/{name}"
+    append(uri, 1, 2)
+    lake.add(uri, key=("id",))
+    lake.commit(message="first")
+    lake.branch("exp")
+    place = lake.place_to_write(uri, "exp")
+    append(place, 10)
+    lake.commit("exp", message="ten")
+    append(uri, 3)
+    assert (held(uri), held(place)) == ([1, 2, 3], [1, 2, 10])
+    merge(lake, "exp")
+    assert held(uri) == [1, 2, 3, 10]
+    assert sorted(DeltaTable(uri).to_pyarrow_table()["id"].to_pylist()) == [1, 2, 3, 10]
+    lake.branch("again")
+    append(lake.place_to_write(uri, "again"), 3)
+    lake.commit("again", message="three")
+    append(uri, 4)
+    lake.commit(message="four")
+    revert(lake, "main")
+    assert held(uri) == [1, 2, 3, 10]
+    append(uri, 3)
+    with pytest.raises(MergeConflictError, match="id=3"):
+        merge(lake, "again")
+
+
+def test_of_two_entries_of_one_version_one_is_refused(bucket):
+    uri = f"{bucket}/t"
+    append(uri, 1)
+    said: list[str] = []
+
+    def write(number: int) -> None:
+        try:
+            delta_log.write_entry(uri, 1, [delta_log.commit_info(f"TEST {number}", {})])
+            said.append("ok")
+        except CommitFailedError:
+            said.append("refused")
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(said) == ["ok"] + ["refused"] * 7
+    assert DeltaTable(uri).version() == 1
+
+
+def test_appends_beside_merges_lose_nothing(bucket, lake):
+    uri = f"{bucket}/t"
+    append(uri, 0)
+    lake.add(uri)
+    lake.commit(message="first")
+    for number in range(5):
+        lake.branch(f"b{number}")
+        append(lake.place_to_write(uri, f"b{number}"), 100 + number)
+        lake.commit(f"b{number}", message="one row")
+    others = threading.Thread(target=lambda: [append(uri, 200 + number) for number in range(8)])
+    others.start()
+    for number in range(5):
+        merge(lake, f"b{number}")
+    others.join()
+    assert held(uri) == [0, *range(100, 105), *range(200, 208)]

@@ -1,0 +1,109 @@
+"""What serving wrote to the catalog is what a rollout sees."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from rollout_world import CHAMPION, make_plan
+from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore, ReplicaCounts
+from sluiceway.catalog.traffic import TrafficStore
+from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
+from sluiceway.gates.statistics.proportions import Pairs
+from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
+from sluiceway.rollout.state import Phase, RolloutState
+
+pytestmark = pytest.mark.integration
+
+HISTOGRAM = (1,) * (len(LATENCY_BOUNDS_SECONDS) + 1)
+STATE = RolloutState(Phase.STEP, 1, 3, generations=(2, 3))
+
+
+class Watch:
+    """A clock that is set."""
+
+    time = 0.0
+
+    def now(self):
+        return datetime.fromtimestamp(self.time, UTC)
+
+    def sleep(self, seconds):
+        self.time += seconds
+
+
+@pytest.fixture
+def store(catalog):
+    documents = TrafficStore(catalog)
+    documents.publish(TrafficDocument("flights", 1, CHAMPION))
+    plan = make_plan()
+    for step, generation in enumerate(STATE.generations):
+        documents.publish(plan.step_document(step, generation=generation))
+    return RecordStore(catalog)
+
+
+def counts(generation, replica, arm, requests, errors):
+    version = "1" if arm == "champion" else "2"
+    return ReplicaCounts("flights", generation, replica, version, arm, requests, errors, HISTOGRAM, 0.0)
+
+
+def prediction(request_id, generation, decision, champion):
+    score = decision * 0.8 + 0.1
+    return PredictionRecord(
+        request_id, 1.0, "flights", generation, "challenger", "2", score, decision, "", "1", score, champion
+    )
+
+
+def test_the_end_of_a_replay_is_told_once_its_records_are_in(store):
+    watch, running = Watch(), True
+    observe = UntilTrafficEnds(RecordObserver(store, clock=watch), lambda: running, clock=watch)
+    seen = []
+    for seconds in (0.0, 100.0, 101.0, 101.0 + SETTLE_SECONDS, 500.0):
+        watch.time, running = seconds, seconds < 101
+        seen.append(observe(make_plan(), STATE).traffic_ended)
+    assert seen == [False, False, False, True, True]
+
+
+def outcome(request_id, value=1.0, received=4e9):
+    return FeedbackRecord(request_id, value, 1.0, received)
+
+
+def test_counts_of_replicas_are_summed_by_step_and_arm(store):
+    store.put_counts(
+        [counts(1, "a", "champion", 999, 9)]
+        + [counts(2, r, "champion", 100, 1) for r in "ab"]
+        + [counts(2, "a", "challenger", 5, 2), counts(3, "a", "challenger", 7, 0), counts(3, "b", "champion", 30, 0)]
+    )
+    seen = RecordObserver(store, clock=Watch())(make_plan(), STATE)
+    assert [step.weight for step in seen.steps] == [0.05, 0.25]
+    assert [(s.champion.requests, s.champion.errors) for s in seen.steps] == [(200, 2), (30, 0)]
+    assert [(s.challenger.requests, s.challenger.errors) for s in seen.steps] == [(5, 2), (7, 0)]
+    assert seen.steps[0].champion.latency == tuple(2 * c for c in HISTOGRAM)
+    assert seen.requests() == {"champion": 230, "challenger": 12}
+
+
+def test_pairs_of_the_step_and_of_the_rollout(store):
+    cells = {"both": (1, 1), "champion": (0, 1), "challenger": (1, 0), "neither": (0, 0)}
+    rows = [prediction(f"{g}-{name}", g, d, c) for g in (2, 3) for name, (d, c) in cells.items()]
+    store.add_predictions([*rows, prediction("2-more", 2, 0, 1), prediction("no outcome", 3, 1, 1)])
+    store.add_feedback([outcome(row.request_id) for row in rows] + [outcome("2-more")])
+    seen = RecordObserver(store, clock=Watch())(make_plan(), STATE)
+    assert seen.pairs_step == Pairs(1, 1, 1, 1)
+    assert seen.pairs_rollout == Pairs(2, 3, 2, 2)
+    assert (seen.outcomes, seen.outcomes_lost) == (9, 0)
+
+
+def test_an_outcome_is_lost_only_when_its_prediction_had_time_to_come(store):
+    watch = Watch()
+    observe = RecordObserver(store, clock=watch)
+    store.add_feedback([outcome(f"r{i}") for i in range(10)])
+    assert observe(make_plan(), STATE).outcomes_lost == 0
+    watch.sleep(SETTLE_SECONDS)
+    store.add_feedback([outcome(f"fresh{i}") for i in range(3)])
+    assert observe(make_plan(), STATE).outcomes_lost == 10
+    store.add_predictions([prediction(f"r{i}", 3, 1, 1) for i in range(10)])
+    assert observe(make_plan(), STATE).outcomes_lost == 0
+
+
+def test_before_the_first_step_nothing_is_seen(store):
+    assert RecordObserver(store, clock=Watch())(make_plan(), RolloutState()).steps == ()

@@ -1,0 +1,266 @@
+"""A small world for rollouts: stores in memory, a clock that tests own, and users that only exist as counts."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import UTC, datetime, timedelta
+
+import numpy as np
+
+from sluiceway.catalog.leases import Lease
+from sluiceway.catalog.rollouts import RolloutRow
+from sluiceway.core.errors import ConflictError
+from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, Arm
+from sluiceway.gates.statistics.proportions import Pairs
+from sluiceway.rollout.controller import Doors
+from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
+from sluiceway.rollout.plan import RolloutPlan
+
+CHAMPION = Arm("1", 1.0, "bundles/one", "d1")
+
+
+def make_plan(**changes):
+    values = {
+        "rollout_id": "r1",
+        "endpoint": "flights",
+        "model": "flights",
+        "version": "2",
+        "bundle": "bundles/two",
+        "digest": "d2",
+        "application": "flights-challenger-2",
+        "champion": CHAMPION,
+        "steps": tuple({"weight": w, "max_seconds": 600} for w in (0.05, 0.25, 0.5, 1.0)),
+        "created": 1000.0,
+    }
+    values |= changes
+    values["steps"] = tuple(_step(step) for step in values["steps"])
+    return RolloutPlan(**values)
+
+
+def _step(step):
+    from sluiceway.config.deployment import StepSection  # noqa: PLC0415 (only here)
+
+    return StepSection(**step) if isinstance(step, dict) else step
+
+
+class MemoryDocuments:
+    """As catalog.traffic.TrafficStore."""
+
+    def __init__(self):
+        self.documents = defaultdict(list)
+
+    def newest(self, endpoint):
+        return self.documents[endpoint][-1] if self.documents[endpoint] else None
+
+    def publish(self, document):
+        newest = self.newest(document.endpoint)
+        if document.generation != (newest.generation if newest else 0) + 1:
+            raise ConflictError("not the next generation")
+        self.documents[document.endpoint].append(document)
+
+
+class MemoryRollouts:
+    """As catalog.rollouts.RolloutStore."""
+
+    def __init__(self):
+        self.rows = {}
+        self.entries = defaultdict(list)
+
+    def create(self, rollout_id, *, endpoint, plan, now):
+        row = self.rows.setdefault(rollout_id, RolloutRow(rollout_id, endpoint, plan, now))
+        if row.endpoint != endpoint:
+            raise ConflictError("of another endpoint")
+        return row
+
+    def get(self, rollout_id):
+        return self.rows.get(rollout_id)
+
+    def list(self, endpoint=None):
+        rows = [row for row in self.rows.values() if endpoint in (None, row.endpoint)]
+        return sorted(rows, key=lambda row: (row.created, row.rollout_id), reverse=True)
+
+    def append(self, rollout_id, row):
+        if any(entry.sequence == row.sequence for entry in self.entries[rollout_id]):
+            raise ConflictError("written already")
+        self.entries[rollout_id].append(row)
+
+    def journal(self, rollout_id):
+        return sorted(self.entries[rollout_id], key=lambda row: row.sequence)
+
+
+class MemoryLeases:
+    """As catalog.leases.LeaseStore."""
+
+    def __init__(self):
+        self.leases = {}
+
+    def acquire(self, name, *, owner, ttl, now, body="{}"):
+        held = self.leases.get(name)
+        if held and held.owner != owner and held.expires > now.timestamp():
+            return False
+        self.leases[name] = Lease(name, owner, now.timestamp() + ttl, body)
+        return True
+
+    def renew(self, name, *, owner, ttl, now):
+        held = self.leases.get(name)
+        if not held or held.owner != owner or held.expires <= now.timestamp():
+            return False
+        return self.acquire(name, owner=owner, ttl=ttl, now=now, body=held.body)
+
+    def release(self, name, *, owner):
+        held = self.leases.get(name)
+        if not held or held.owner != owner:
+            return False
+        del self.leases[name]
+        return True
+
+    def list(self, prefix="", *, now=None):
+        found = [lease for name, lease in sorted(self.leases.items()) if name.startswith(prefix)]
+        return [lease for lease in found if now is None or lease.expires > now.timestamp()]
+
+
+class Crash(BaseException):
+    """The process dies; nobody catches it."""
+
+
+class World:
+    """Replicas, users, registry and clock; everything that outlives a controller.
+
+    Args:
+        rate: requests per second.
+        errors: (champion's, challenger's) share of requests that fail.
+        wrong: shares of pairs on which (only the champion, only the challenger) is right.
+        slow: (champion's, challenger's) median latency in seconds.
+        outcomes: False keeps the true outcomes back.
+        seed: of the draws.
+    """
+
+    def __init__(
+        self, *, rate=400, errors=(0.0, 0.0), wrong=(0.015, 0.015), slow=(0.005, 0.008), outcomes=True, seed=0
+    ):
+        self.documents, self.rollouts, self.leases = MemoryDocuments(), MemoryRollouts(), MemoryLeases()
+        self.rate, self.errors, self.wrong, self.outcomes = rate, errors, wrong, outcomes
+        self.latency = [_latency(median) for median in slow]
+        self.random = np.random.default_rng(seed)
+        self.time = 2000.0
+        self.applied = None
+        self.moves, self.aliases, self.applications = [], {"champion": "1"}, set()
+        self.seen = defaultdict(lambda: [ArmSeen(), ArmSeen(), np.zeros(4, dtype=int)])
+        self.operations, self.crash_at = 0, None
+
+    # The clock: waiting is when users come.
+    def now(self):
+        return datetime.fromtimestamp(self.time, UTC)
+
+    def sleep(self, seconds):
+        self.time = (self.now() + timedelta(seconds=seconds)).timestamp()
+        if self.applied is None or not self.applied.challengers:
+            return
+        weight = self.applied.challengers[0].weight
+        n = self.random.poisson(self.rate * seconds)
+        drawn = int(self.random.binomial(n, weight))
+        counts = self.seen[self.applied.generation]
+        for i, requests in enumerate((n - drawn, drawn)):
+            failed = int(self.random.binomial(requests, self.errors[i]))
+            counts[i] += ArmSeen(requests, failed, tuple(self.random.multinomial(requests, self.latency[i]).tolist()))
+            if i == 1 and self.outcomes:
+                lost, gained = self.wrong
+                counts[2] += self.random.multinomial(requests - failed, [0.85 - lost, lost, gained, 0.15 - gained])
+
+    # The traffic.
+    def current(self):
+        return self.applied
+
+    def apply(self, document):
+        with self.step():
+            if self.applied is None or document.generation > self.applied.generation:
+                self.applied = document
+                self.moves.append(document)
+
+    # What wiring does.
+    def started(self, plan):
+        with self.step():
+            self.aliases["challenger"] = plan.version
+            self.applications.add(plan.application)
+
+    def promoted(self, plan):
+        with self.step():
+            self.aliases["champion"] = plan.version
+            self.aliases.pop("challenger", None)
+            self.applications.discard(plan.application)
+
+    def rolled_back(self, plan, reason):
+        with self.step():
+            self.aliases.pop("challenger", None)
+            self.applications.discard(plan.application)
+
+    def observe(self, plan, state):
+        counts = [self.seen[g] for g in state.generations]
+        steps = tuple(StepSeen(plan.steps[i].weight, c[0], c[1]) for i, c in enumerate(counts))
+        whole = sum((c[2] for c in counts), np.zeros(4, dtype=int))
+        return Observations(steps, _pairs(counts[-1][2]), _pairs(whole), int(whole.sum()), 0)
+
+    # Crashes.
+    def step(self):
+        return _Step(self)
+
+    def doors(self):
+        return Doors(
+            traffic=self,
+            documents=_Watched(self.documents, self, "publish"),
+            rollouts=_Watched(self.rollouts, self, "append"),
+            leases=self.leases,
+            observe=self.observe,
+            effects=self,
+            clock=self,
+        )
+
+    def end_state(self):
+        document = self.applied
+        return document.champion, document.challengers, self.aliases, self.applications
+
+
+class _Step:
+    """An effect: the process may die before it and after it."""
+
+    def __init__(self, world):
+        self.world = world
+
+    def __enter__(self):
+        self._maybe_die()
+
+    def __exit__(self, kind, *_):
+        if kind is None:
+            self._maybe_die()
+
+    def _maybe_die(self):
+        self.world.operations += 1
+        if self.world.operations == self.world.crash_at:
+            raise Crash
+
+
+class _Watched:
+    def __init__(self, store, world, writing):
+        self._store, self._world, self._writing = store, world, writing
+
+    def __getattr__(self, name):
+        method = getattr(self._store, name)
+        if name != self._writing:
+            return method
+
+        def write(*args, **kwargs):
+            with self._world.step():
+                return method(*args, **kwargs)
+
+        return write
+
+
+def _latency(median):
+    draws = np.random.default_rng(1).lognormal(np.log(median), 0.4, 100_000)
+    counts = np.bincount(np.searchsorted(LATENCY_BOUNDS_SECONDS, draws), minlength=len(LATENCY_BOUNDS_SECONDS) + 1)
+    return counts / counts.sum()
+
+
+def _pairs(counts):
+    both, champion, challenger, neither = (int(c) for c in counts)
+    return Pairs(both, champion, challenger, neither)

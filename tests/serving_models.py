@@ -1,0 +1,73 @@
+"""Real, small models for the tests of serving."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xgboost
+
+from sluiceway.core.traffic import Arm
+from sluiceway.features.schema import Feature, FeatureSchema
+from sluiceway.registry import bundle
+
+CARRIERS = ("AA", "B6", "UA")
+
+
+@dataclass(frozen=True)
+class SmallModel:
+    """A trained booster and its bundle on disk."""
+
+    booster: Any
+    bundle: bundle.Bundle
+    folder: Path
+
+    def arm(self, version: str, weight: float, application: str = "") -> Arm:
+        """The arm that names this model."""
+        return Arm(version, weight, str(self.folder), self.bundle.digest, application)
+
+
+def train_small(folder: Path, *, seed: int, flipped: bool = False, carriers: tuple[str, ...] = CARRIERS) -> SmallModel:
+    """A model of ``delay``, ``distance`` and ``carrier``; ``flipped`` learns the opposite of the truth."""
+    matrix, labels = examples(400, seed=seed, carriers=carriers)
+    data = xgboost.DMatrix(
+        matrix, label=1 - labels if flipped else labels, feature_types=["q", "q", "c"], enable_categorical=True
+    )
+    booster = xgboost.train(
+        {"objective": "binary:logistic", "max_depth": 3, "seed": seed, "nthread": 1, "base_score": 0.3}, data, 15
+    )
+    schema = FeatureSchema(
+        (Feature("delay", "numeric"), Feature("distance", "numeric"), Feature("carrier", "category", carriers))
+    )
+    made = bundle.Bundle(
+        bytes(booster.save_raw("ubj")),
+        schema.to_dict(),
+        {"kind": "binary", "threshold": 0.5, "target": "late"},
+        {"seed": seed},
+    )
+    return SmallModel(booster, made, bundle.write(made, folder / made.digest))
+
+
+def examples(n: int, *, seed: int, carriers: tuple[str, ...] = CARRIERS) -> tuple[np.ndarray, np.ndarray]:
+    """Encoded rows, shape (n, 3) float32, and the truth, shape (n,): late where the delay is over 10."""
+    rng = np.random.default_rng(seed)
+    matrix = np.column_stack(
+        [rng.normal(10, 20, n).round(1), rng.integers(100, 3000, n), rng.integers(0, len(carriers), n)]
+    ).astype(np.float32)
+    labels = (matrix[:, 0] > 10).astype(int)
+    matrix[rng.random(n) < 0.1, 1] = np.nan
+    return matrix, labels
+
+
+def as_rows(matrix: np.ndarray, carriers: tuple[str, ...] = CARRIERS) -> list[dict[str, Any]]:
+    """Encoded rows as a client would send them."""
+    return [
+        {
+            "delay": float(delay),
+            "distance": None if np.isnan(distance) else float(distance),
+            "carrier": carriers[int(carrier)],
+        }
+        for delay, distance, carrier in matrix
+    ]

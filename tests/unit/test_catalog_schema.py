@@ -1,0 +1,171 @@
+"""The catalog's schema: migrated from nothing, refused when it is newer, opened by several at once."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from alembic.autogenerate import compare_metadata
+from alembic.runtime.migration import MigrationContext
+
+from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
+from sluiceway.catalog.schema import metadata
+from sluiceway.core.errors import BackendError, ConfigError
+
+
+def url(folder: Path) -> str:
+    return f"sqlite:///{folder / 'state' / 'catalog.db'}"
+
+
+def revision(engine: sa.Engine) -> str:
+    with engine.connect() as connection:
+        return connection.execute(sa.text("select version_num from sluiceway_schema")).scalar_one()
+
+
+def set_revision(engine: sa.Engine, value: str) -> None:
+    with engine.begin() as connection:
+        connection.execute(sa.text("update sluiceway_schema set version_num = :value"), {"value": value})
+
+
+def columns(engine: sa.Engine) -> dict[str, list[sa.Row]]:
+    with engine.connect() as connection:
+        return {
+            name: sorted(tuple(row)[1:] for row in connection.execute(sa.text(f"pragma table_info({name})")))
+            for name in metadata.tables
+        }
+
+
+def test_the_migrations_make_what_the_schema_declares(catalog: sa.Engine, tmp_path: Path) -> None:
+    with catalog.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": "sluiceway_schema"})
+        assert compare_metadata(context, metadata) == []
+    # Alembic compares no defaults that are empty texts; the database's own description has them.
+    declared = sa.create_engine(f"sqlite:///{tmp_path / 'declared.db'}")
+    metadata.create_all(declared)
+    assert columns(catalog) == columns(declared)
+    declared.dispose()
+
+
+def test_the_comparison_sees_a_difference(catalog: sa.Engine) -> None:
+    with catalog.begin() as connection:
+        connection.execute(sa.text("drop table feedback"))
+        connection.execute(sa.text("drop index predictions_by_generation"))
+    with catalog.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"version_table": "sluiceway_schema"})
+        assert {difference[0] for difference in compare_metadata(context, metadata)} == {"add_table", "add_index"}
+
+
+def test_opening_again_keeps_what_is_there(tmp_path: Path) -> None:
+    first = open_catalog(url(tmp_path))
+    with first.begin() as connection:
+        connection.execute(metadata.tables["leases"].insert().values(name="n", owner="o", expires=1.0))
+    first.dispose()
+    second = open_catalog(url(tmp_path))
+    with second.connect() as connection:
+        assert connection.execute(sa.select(metadata.tables["leases"].c.owner)).scalar_one() == "o"
+    second.dispose()
+
+
+def test_a_newer_schema_is_refused_and_left_alone(tmp_path: Path) -> None:
+    engine = open_catalog(url(tmp_path))
+    set_revision(engine, "9999")
+    for migrate in (True, False):
+        with pytest.raises(BackendError, match="newer than this release knows") as caught:
+            open_catalog(url(tmp_path), migrate=migrate)
+        assert "upgrade" in (caught.value.hint or "")
+    assert revision(engine) == "9999"
+    engine.dispose()
+
+
+def test_who_may_not_migrate_is_told_so(tmp_path: Path) -> None:
+    with pytest.raises(BackendError, match="schema none"):
+        open_catalog(url(tmp_path), migrate=False)
+    open_catalog(url(tmp_path)).dispose()
+    open_catalog(url(tmp_path), migrate=False).dispose()
+
+
+def test_connections_write_ahead_and_to_the_disk(catalog: sa.Engine) -> None:
+    with catalog.connect() as connection:
+        assert connection.execute(sa.text("pragma journal_mode")).scalar_one() == "wal"
+        assert connection.execute(sa.text("pragma synchronous")).scalar_one() == 2
+
+
+@pytest.mark.parametrize("nodes", [0, 1])
+def test_sqlite_is_fine_on_one_node(catalog: sa.Engine, nodes: int) -> None:
+    refuse_sqlite_on_many_nodes(catalog, node_count=nodes)
+
+
+def test_sqlite_is_refused_on_many_nodes(catalog: sa.Engine) -> None:
+    with pytest.raises(BackendError, match="2 nodes") as caught:
+        refuse_sqlite_on_many_nodes(catalog, node_count=2)
+    assert "Postgres" in (caught.value.hint or "")
+
+
+def test_a_file_that_is_no_database_is_one_error_with_a_hint(tmp_path: Path) -> None:
+    path = tmp_path / "catalog.db"
+    path.write_text("this is not a database, and long enough to be read as a header" * 20)
+    with pytest.raises(BackendError, match="cannot be used") as caught:
+        open_catalog(f"sqlite:///{path}")
+    assert "platform.catalog" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize("address", ["catalog.db", "nodatabase://host/x", "sqlite://user:secret@/catalog.db"])
+def test_an_address_that_is_none_is_a_problem_of_the_configuration(address: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        open_catalog(address)
+    assert "platform.catalog" in (caught.value.hint or "")
+    assert "secret" not in str(caught.value)
+
+
+KILLED = """
+import os, signal, sys
+import sqlalchemy as sa
+from sluiceway.catalog.engine import open_catalog
+
+def kill(connection, cursor, statement, *rest):
+    if "rollout_journal" in statement:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+sa.event.listen(sa.Engine, "before_cursor_execute", kill)
+open_catalog(sys.argv[1])
+"""
+
+
+def test_a_process_killed_half_way_through_a_migration_leaves_nothing_behind(tmp_path: Path, repository: Path) -> None:
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, url(tmp_path)]
+    done = subprocess.run(command, cwd=repository / "platform", check=False)
+    assert done.returncode == -9
+    engine = open_catalog(url(tmp_path))
+    assert set(metadata.tables) <= set(sa.inspect(engine).get_table_names())
+    engine.dispose()
+
+
+OPENER = """
+import sys, time
+from sluiceway.catalog.engine import open_catalog
+time.sleep(max(0.0, float(sys.argv[2]) - time.time()))
+open_catalog(sys.argv[1]).dispose()
+"""
+
+
+def test_processes_that_open_a_new_catalog_at_once_all_get_it(tmp_path: Path, repository: Path) -> None:
+    import time  # noqa: PLC0415 (a common start makes the race)
+
+    address = url(tmp_path / "catalog")
+    start = str(time.time() + 1.5)
+    openers = [
+        subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", OPENER, address, start],
+            cwd=repository / "platform",
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(3)
+    ]
+    complaints = [opener.communicate(timeout=60)[1].strip().splitlines()[-1:] for opener in openers]
+    assert complaints == [[]] * len(openers)
+    engine = open_catalog(address, migrate=False)
+    engine.dispose()

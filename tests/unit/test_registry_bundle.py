@@ -1,0 +1,140 @@
+"""Bundles: one digest over four files, written whole or not at all, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import pytest
+
+from sluiceway.core.errors import BackendError, ModelError
+from sluiceway.registry.bundle import FILES, Bundle, read, write
+from sluiceway.registry.store import BundleStore
+
+# The shortest UBJSON object: enough for everything here that does not score.
+UBJSON = b"{L\x00\x00\x00\x00\x00\x00\x00\x01aL\x00\x00\x00\x00\x00\x00\x00\x01}"
+
+
+def make(**changes) -> Bundle:
+    parts = {
+        "model": UBJSON,
+        "schema": {"version": 1, "features": [{"name": "ä", "kind": "numeric"}]},
+        "decision": {"kind": "binary", "threshold": 0.25, "target": "late"},
+        "lineage": {"data": {"uri": "/t", "version": 3}},
+    }
+    return Bundle(**{**parts, **changes})
+
+
+def test_what_is_written_is_read_back_with_the_same_digest(tmp_path: Path):
+    bundle = make()
+    folder = write(bundle, tmp_path / "m")
+    assert sorted(p.name for p in folder.iterdir()) == sorted(FILES)
+    assert read(folder, digest=bundle.digest) == bundle
+    assert read(folder).digest == bundle.digest
+
+
+def test_the_digest_sees_every_file_and_ignores_the_order_of_keys():
+    bundle = make()
+    others = [
+        make(model=UBJSON[:-1] + b" }"),
+        make(schema={"version": 1, "features": []}),
+        make(decision={"kind": "binary", "threshold": 0.26, "target": "late"}),
+        make(lineage={}),
+    ]
+    assert len({bundle.digest, *(other.digest for other in others)}) == 5
+    assert make(decision=dict(reversed(bundle.decision.items()))).digest == bundle.digest
+
+
+def test_the_digest_is_a_promise_to_every_later_release():
+    assert make().digest == "e3bee9bc6e7e342784a4bc8636c285a8a7cf5466ce708aa2bd205db40fafb934"
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_changed_or_missing_file_is_refused(tmp_path: Path, name: str):
+    bundle = make()
+    folder = write(bundle, tmp_path / "m")
+    content = (folder / name).read_bytes()
+    (folder / name).write_bytes(content + b"\n")
+    with pytest.raises(ModelError, match="has digest"):
+        read(folder, digest=bundle.digest)
+    (folder / name).unlink()
+    with pytest.raises(ModelError, match=f"{name} is missing"):
+        read(folder)
+
+
+def test_a_document_that_was_reformatted_is_refused_without_a_digest(tmp_path: Path):
+    folder = write(make(), tmp_path / "m")
+    (folder / "decision.json").write_text(json.dumps(make().decision))
+    with pytest.raises(ModelError, match="canonical"):
+        read(folder)
+
+
+def test_a_broken_document_is_named(tmp_path: Path):
+    folder = write(make(), tmp_path / "m")
+    (folder / "lineage.json").write_text("{")
+    with pytest.raises(ModelError, match=r"lineage\.json is not JSON"):
+        read(folder)
+
+
+@pytest.mark.parametrize("model", [pickle.dumps({}), b"", b'{"learner": {}}', b"binf"])
+def test_only_ubjson_is_a_model(model: bytes):
+    with pytest.raises(ModelError, match="UBJSON"):
+        make(model=model)
+
+
+@pytest.mark.parametrize("part", ["schema", "lineage"])
+@pytest.mark.parametrize("value", [float("nan"), object(), {1, 2}])
+def test_a_document_that_json_cannot_hold_is_refused(part: str, value):
+    with pytest.raises(ModelError, match=f"{part}.json cannot be written"):
+        make(**{part: {"x": value}})
+
+
+def test_an_unknown_kind_is_refused():
+    with pytest.raises(ModelError, match=r"decision\.kind"):
+        make(decision={"kind": "ranking"})
+
+
+def test_a_folder_that_holds_something_else_is_not_overwritten(tmp_path: Path):
+    write(make(), tmp_path / "m")
+    write(make(), tmp_path / "m")
+    with pytest.raises(ModelError, match="another bundle"):
+        write(make(lineage={}), tmp_path / "m")
+    assert read(tmp_path / "m") == make()
+    assert [p.name for p in tmp_path.iterdir()] == ["m"], "drafts were left"
+
+
+def test_a_crash_while_writing_leaves_no_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def crash(self: Path, target: Path) -> Path:
+        raise OSError("no space left")
+
+    monkeypatch.setattr(Path, "rename", crash)
+    with pytest.raises(OSError, match="no space"):
+        write(make(), tmp_path / "m")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_store_keeps_by_digest_and_twice_is_once(tmp_path: Path):
+    store = BundleStore(tmp_path / "bundles")
+    uri = store.put(make())
+    assert uri == str(tmp_path / "bundles" / make().digest)
+    assert store.put(make()) == uri
+    assert store.get(uri, make().digest) == make()
+    assert store.get(f"file://{uri}", make().digest) == make()
+
+
+def test_the_store_refuses_another_digest_and_an_absent_bundle(tmp_path: Path):
+    store = BundleStore(tmp_path)
+    uri = store.put(make())
+    with pytest.raises(ModelError, match="has digest"):
+        store.get(uri, "0" * 64)
+    with pytest.raises(ModelError, match="no model bundle"):
+        store.get(str(tmp_path / "nothing"), make().digest)
+    with pytest.raises(ModelError, match="not a folder"):
+        store.get("s3://bucket/x", make().digest)
+
+
+def test_a_store_that_cannot_be_written_says_so(tmp_path: Path):
+    (tmp_path / "file").touch()
+    with pytest.raises(BackendError, match="cannot keep a model"):
+        BundleStore(tmp_path / "file").put(make())

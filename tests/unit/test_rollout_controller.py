@@ -1,0 +1,201 @@
+"""Whole rollouts in a world without Ray: how they end, and that no crash changes it."""
+
+from __future__ import annotations
+
+import pytest
+
+from rollout_world import CHAMPION, Crash, World, make_plan
+from sluiceway.config.deployment import RollbackSection
+from sluiceway.core.errors import ConflictError, InputError
+from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.rollout.controller import abort, resume, run
+from sluiceway.rollout.plan import plan_first
+from sluiceway.rollout.state import Phase, RolloutState
+
+
+def served(**qualities):
+    """A world whose endpoint has a champion."""
+    world = World(**qualities)
+    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
+    world.applied = world.documents.newest("flights")
+    return world
+
+
+def test_an_equally_good_challenger_is_promoted():
+    world = served()
+    outcome = run(make_plan(), world.doors(), poll_seconds=1)
+    assert (outcome.status, outcome.cause) == ("promoted", None)
+    weights = [sum(arm.weight for arm in document.challengers) for document in world.moves]
+    assert weights == [0.05, 0.25, 0.5, 1.0, 0]
+    assert world.applied.champion == Arm("2", 1.0, "bundles/two", "d2")
+    assert world.aliases == {"champion": "2"}
+    assert not world.applications
+    assert [step.weight for step in outcome.steps] == [0.05, 0.25, 0.5, 1.0]
+    for step in outcome.steps:
+        assert all(metric.n >= metric.n_needed for metric in step.metrics)
+        assert step.seconds > 0
+    assert outcome.requests["challenger"] > 1000
+
+
+def test_a_challenger_four_points_less_accurate_goes_back_on_accuracy():
+    for seed in range(5):
+        world = served(wrong=(0.06, 0.02), seed=seed)
+        outcome = run(make_plan(), world.doors(), poll_seconds=1)
+        assert (outcome.status, outcome.cause) == ("rolled_back", "accuracy"), outcome
+        assert world.applied.champion == CHAMPION
+        assert not world.applied.challengers
+        assert world.aliases == {"champion": "1"}
+        assert outcome.requests["challenger"] < 2500
+
+
+def test_a_challenger_that_fails_every_third_request_goes_back_within_a_second():
+    used = []
+    for seed in range(5):
+        outcome = run(make_plan(), served(errors=(0.0, 0.33), seed=seed).doors(), poll_seconds=0.5)
+        assert (outcome.status, outcome.cause) == ("rolled_back", "error_rate"), outcome
+        used.append(outcome.requests["challenger"])
+    # 20 a second at 5 %; half a second shows two or three failures.
+    assert max(used) <= 60, used
+
+
+def test_a_challenger_that_answers_nothing_goes_back_even_where_the_champion_fails_too():
+    outcome = run(make_plan(), served(errors=(1.0, 1.0)).doors())
+    assert (outcome.status, outcome.cause) == ("rolled_back", "error_rate")
+    assert "all" in outcome.reason
+
+
+def test_a_slow_challenger_goes_back_on_latency():
+    outcome = run(make_plan(), served(slow=(0.005, 0.2)).doors(), poll_seconds=2)
+    assert (outcome.status, outcome.cause) == ("rolled_back", "latency_p99")
+
+
+def test_an_outage_of_both_arms_does_not_send_the_challenger_back():
+    outcome = run(make_plan(), served(errors=(0.3, 0.3)).doors(), poll_seconds=10)
+    assert outcome.cause != "error_rate"
+
+
+@pytest.mark.parametrize(("policy", "status"), [("rollback", "rolled_back"), ("pause", "paused")])
+def test_without_requests_it_holds_and_then_does_what_the_plan_says(policy, status):
+    world = served(rate=0)
+    outcome = run(make_plan(on_inconclusive=policy), world.doors(), poll_seconds=30)
+    assert (outcome.status, outcome.cause) == (status, None)
+    assert "not enough evidence after 600 s" in outcome.reason
+    assert world.time >= 2600
+    assert bool(world.applied.challengers) == (status == "paused")
+
+
+def test_without_outcomes_accuracy_is_never_passed():
+    outcome = run(make_plan(), served(outcomes=False).doors(), poll_seconds=60)
+    assert outcome.status == "rolled_back"
+    metrics = {m.metric: m.status for m in outcome.steps[-1].metrics}
+    assert metrics["accuracy"] == "INCONCLUSIVE"
+
+
+def test_with_rollback_disabled_a_failure_is_reported_and_goes_no_further():
+    world = served(errors=(0.0, 0.33))
+    outcome = run(make_plan(rollback=RollbackSection(enabled=False)), world.doors())
+    assert (outcome.status, outcome.cause) == ("paused", "error_rate")
+    assert world.applied.challengers[0].weight == 0.05
+
+
+def test_a_paused_rollout_is_resumed_at_its_step():
+    world = served(rate=0)
+    assert run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60).status == "paused"
+    world.rate = 400
+    assert resume("r1", world.doors(), poll_seconds=1).status == "promoted"
+    assert [len(document.challengers) for document in world.moves] == [1, 1, 1, 1, 0]
+
+
+def test_a_paused_rollout_is_aborted():
+    world = served(rate=0)
+    run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60)
+    outcome = abort("r1", world.doors(), reason="not now")
+    assert (outcome.status, outcome.cause, outcome.reason) == ("rolled_back", None, "not now")
+    assert world.applied.champion == CHAMPION
+
+
+def test_the_first_model_takes_all_traffic_at_once():
+    world = World()
+    plan = plan_first("r0", endpoint="flights", model="flights", arm=CHAMPION, now=0.0)
+    outcome = run(plan, world.doors())
+    assert outcome.status == "promoted"
+    assert world.applied == TrafficDocument("flights", 1, CHAMPION, (), "r0")
+    assert world.aliases["champion"] == "1"
+
+
+def test_an_ended_rollout_run_again_changes_nothing_and_says_how_it_ended():
+    world = served()
+    first = run(make_plan(), world.doors(), poll_seconds=1)
+    operations = world.operations
+    assert run(make_plan(), world.doors()) == first
+    assert resume("r1", world.doors()) == first
+    assert world.operations == operations
+
+
+@pytest.mark.parametrize("qualities", [{}, {"errors": (0.0, 0.33)}], ids=["promoted", "rolled back"])
+def test_a_crash_anywhere_ends_in_the_same_state(qualities):
+    undisturbed = served(**qualities)
+    run(make_plan(), undisturbed.doors(), poll_seconds=20)
+    assert undisturbed.operations >= 16
+    for crash_at in range(1, undisturbed.operations + 1):
+        world = served(**qualities, seed=crash_at)
+        world.crash_at = crash_at
+        with pytest.raises(Crash):
+            run(make_plan(), world.doors(), poll_seconds=20)
+        run(make_plan(), world.doors(), poll_seconds=20)
+        assert world.end_state() == undisturbed.end_state(), crash_at
+        weights = [sum(arm.weight for arm in document.challengers) for document in world.moves]
+        assert weights == [sum(arm.weight for arm in d.challengers) for d in undisturbed.moves], crash_at
+
+
+def test_the_journal_is_ahead_of_every_move():
+    world = served()
+    journalled = []
+    move = world.apply
+
+    def apply(document):
+        states = [RolloutState.from_json(row.state) for row in world.rollouts.journal("r1")]
+        journalled.append(states[-1].generation == document.generation)
+        move(document)
+
+    world.apply = apply
+    run(make_plan(), world.doors(), poll_seconds=5)
+    assert len(journalled) == 5
+    assert all(journalled)
+
+
+def test_a_second_controller_is_refused_while_the_first_one_lives():
+    world = served()
+    world.leases.acquire("rollout:flights", owner="elsewhere:1:2", ttl=60, now=world.now())
+    with pytest.raises(ConflictError, match="elsewhere"):
+        run(make_plan(), world.doors())
+    world.time += 61
+    assert run(make_plan(), world.doors(), poll_seconds=5).status == "promoted"
+
+
+def test_two_rollouts_of_one_endpoint_are_refused():
+    world = served(rate=0)
+    run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60)
+    with pytest.raises(ConflictError, match="r1"):
+        run(make_plan(rollout_id="r2", version="3"), world.doors())
+
+
+def test_traffic_moved_by_somebody_else_stops_the_rollout():
+    world = served(rate=0)
+    run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60)
+    world.documents.publish(TrafficDocument("flights", 3, CHAMPION, (), "somebody"))
+    with pytest.raises(ConflictError, match="somebody"):
+        resume("r1", world.doors())
+    assert abort("r1", world.doors()).status == "rolled_back"
+
+
+def test_an_unknown_rollout_is_named():
+    with pytest.raises(InputError, match="nothing-here"):
+        resume("nothing-here", World().doors())
+
+
+def test_the_state_is_known_to_the_journal():
+    world = served()
+    run(make_plan(), world.doors(), poll_seconds=5)
+    phases = [RolloutState.from_json(row.state).phase for row in world.rollouts.journal("r1")]
+    assert phases == [Phase.STEP] * 4 + [Phase.PROMOTING, Phase.PROMOTED]

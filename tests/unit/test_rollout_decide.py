@@ -1,0 +1,152 @@
+"""The decision as a state machine: whatever is seen, in whatever order, the promises hold."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rollout_world import make_plan
+from sluiceway.core.errors import SluicewayError
+from sluiceway.core.verdict import Status
+from sluiceway.gates.statistics.proportions import Pairs
+from sluiceway.rollout.decide import Advance, Hold, Pause, Promote, RollBack, decide, follow
+from sluiceway.rollout.evidence import METRICS, ArmSeen, Observations, StepSeen
+from sluiceway.rollout.state import Phase, RolloutState
+
+FAST = tuple([0] * 20 + [1] + [0] * 76)
+SLOW = tuple([0] * 80 + [1] + [0] * 16)
+
+
+def arm(requests, errors=0, latency=FAST):
+    return ArmSeen(requests, errors, tuple(requests * c for c in latency))
+
+
+@st.composite
+def arms(draw):
+    requests = draw(st.sampled_from([0, 1, 5, 40, 400, 3000]))
+    share = draw(st.sampled_from([0, 0, 0, 0.01, 0.3, 1]))
+    return arm(requests, int(requests * share), draw(st.sampled_from([FAST, FAST, FAST, SLOW])))
+
+
+@st.composite
+def pairs(draw):
+    n = draw(st.sampled_from([0, 50, 500, 3000]))
+    lost = int(n * draw(st.sampled_from([0.01, 0.01, 0.06, 0.2])))
+    return Pairs(n - lost - n // 100, lost, n // 100, 0)
+
+
+def good(plan, step):
+    return Observations(
+        steps=tuple(StepSeen(s.weight, arm(2000), arm(2000)) for s in plan.steps[: step + 1]),
+        pairs_step=Pairs(1960, 20, 20, 0),
+        pairs_rollout=Pairs(1960, 20, 20, 0),
+        outcomes=2000,
+    )
+
+
+@st.composite
+def observed(draw, plan, step):
+    if draw(st.booleans()):
+        return good(plan, step)
+    now = draw(pairs())
+    earlier = draw(pairs())
+    whole = Pairs(now.both + earlier.both, now.only_champion + earlier.only_champion, now.only_challenger, now.neither)
+    return Observations(
+        steps=tuple(StepSeen(s.weight, draw(arms()), draw(arms())) for s in plan.steps[: step + 1]),
+        pairs_step=now,
+        pairs_rollout=whole,
+        outcomes=whole.n,
+        outcomes_lost=draw(st.sampled_from([0, 0, whole.n // 10])),
+    )
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.data())
+def test_the_promises_hold_whatever_is_seen(data):
+    plan = make_plan(on_inconclusive=data.draw(st.sampled_from(["rollback", "pause"])))
+    state, now, failed, weight = RolloutState(since=0.0), 0.0, False, 0.0
+    for _ in range(12):
+        seen = data.draw(observed(plan, state.step)) if state.phase is Phase.STEP else None
+        now += data.draw(st.sampled_from([1, 100, 400]))
+        decision = decide(plan, state=state, observations=seen, now=now)
+        assert decide(plan, state=state, observations=seen, now=now) == decision
+        failed |= any(verdict.status is Status.FAIL for verdict in decision.verdicts)
+        after = follow(state, decision.action, newest_generation=state.generation, now=now)
+        assert not (failed and isinstance(decision.action, Promote | Advance))
+        if isinstance(decision.action, Promote | Advance) and state.phase is Phase.STEP:
+            assert [v.status for v in decision.verdicts] == [Status.PASS] * len(METRICS)
+        if after.phase is Phase.STEP:
+            assert after.step in (state.step, state.step + 1)
+            assert plan.steps[after.step].weight >= weight
+            weight = plan.steps[after.step].weight
+        if after.phase is Phase.PROMOTING:
+            assert weight == 1
+        moved = after is not state and after.phase is not Phase.PAUSED
+        assert after.generation - state.generation == int(moved)
+        if state.phase not in (Phase.PENDING, Phase.STEP):
+            assert after is state
+        state = after
+
+
+@pytest.mark.parametrize("phase", [Phase.PROMOTED, Phase.ROLLED_BACK])
+@pytest.mark.parametrize("action", [Advance(1), Promote(), RollBack("accuracy", ""), Pause("", "")])
+def test_what_has_ended_stays_ended(phase, action):
+    state = RolloutState(phase=phase, step=0)
+    with pytest.raises(SluicewayError):
+        follow(state, action, newest_generation=5, now=1.0)
+    plan = make_plan()
+    assert isinstance(decide(plan, state=state, observations=good(plan, 0), now=1e9).action, Hold)
+
+
+def test_no_step_is_skipped():
+    with pytest.raises(SluicewayError):
+        follow(RolloutState(phase=Phase.STEP, step=0), Advance(2), newest_generation=1, now=1.0)
+
+
+def test_good_evidence_advances_and_at_full_weight_promotes():
+    plan = make_plan()
+    for step in range(4):
+        state = RolloutState(phase=Phase.STEP, step=step, since=0.0)
+        action = decide(plan, state=state, observations=good(plan, step), now=1.0).action
+        assert isinstance(action, Promote if step == 3 else Advance), action
+
+
+@pytest.mark.parametrize("policy", ["rollback", "pause"])
+def test_a_replay_that_has_run_out_is_not_waited_for(policy):
+    plan = replace(make_plan(), on_inconclusive=policy)
+    state = RolloutState(Phase.STEP, 0, 2, since=0.0, generations=(2,))
+    few = Observations(steps=(StepSeen(plan.steps[0].weight, arm(20), arm(3)),))
+    assert isinstance(decide(plan, state=state, observations=few, now=1.0).action, Hold)
+    action = decide(plan, state=state, observations=replace(few, traffic_ended=True), now=1.0).action
+    assert isinstance(action, RollBack if policy == "rollback" else Pause)
+    assert "the replayed requests had run out" in action.reason
+    enough = replace(good(plan, 0), traffic_ended=True)
+    assert isinstance(decide(plan, state=state, observations=enough, now=1.0).action, Advance)
+
+
+def test_a_failure_wins_over_a_deadline():
+    plan = make_plan(on_inconclusive="pause")
+    seen = replace(good(plan, 0), steps=(StepSeen(0.05, arm(2000), arm(100, 100)),))
+    state = RolloutState(phase=Phase.STEP, step=0, since=0.0)
+    action = decide(plan, state=state, observations=seen, now=1e6).action
+    assert isinstance(action, RollBack)
+    assert action.cause == "error_rate"
+
+
+def test_the_state_survives_the_catalog():
+    state = RolloutState(Phase.STEP, 2, 7, 12.5, (4, 6, 7), "accuracy", "why")
+    assert RolloutState.from_json(state.to_json()) == state
+
+
+def test_the_decision_knows_no_engine():
+    code = (
+        "import sys, sluiceway.rollout.decide;"
+        "print({'ray', 'mlflow', 'deltalake', 'sqlalchemy', 'xgboost'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

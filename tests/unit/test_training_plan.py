@@ -1,0 +1,38 @@
+"""Which engine a run takes, and what it says about it."""
+
+import pytest
+
+from sluiceway.config.experiment import TrainingSection
+from sluiceway.core.errors import BackendError
+from sluiceway.training.plan import Cluster, plan_run, require_gpus
+
+ONE = Cluster(nodes=1, cpus=2, node_cpus=2, node_memory=8e9, gpus=0)
+FOUR = Cluster(nodes=4, cpus=32, node_cpus=8, node_memory=8e9, gpus=2)
+SMALL, LARGE = {"rows": 160_000, "features": 17}, {"rows": 30_000_000, "features": 20}
+
+
+def test_rows_that_fit_take_one_task():
+    plan = plan_run(TrainingSection(), ONE, **SMALL)
+    assert (plan.engine, plan.workers, plan.threads, plan.gpus) == ("task", 1, 2, 0)
+    assert plan.why == "160,000 rows x 17 features need about 0.04 GB; one worker has 4.0 GB"
+
+
+def test_rows_that_do_not_fit_are_shared_by_the_nodes():
+    plan = plan_run(TrainingSection(), FOUR, **LARGE)
+    assert (plan.engine, plan.workers, plan.threads) == ("group", 3, 8)
+    assert "3 workers share them" in plan.why
+    assert plan_run(TrainingSection(), ONE, **LARGE).engine == "task"
+    assert "no second node" in plan_run(TrainingSection(), ONE, **LARGE).why
+
+
+def test_a_number_is_obeyed():
+    assert plan_run(TrainingSection(workers=1), FOUR, **LARGE).engine == "task"
+    plan = plan_run(TrainingSection(workers=2, cpus_per_worker=1, device="cuda"), FOUR, **SMALL)
+    assert (plan.engine, plan.workers, plan.threads, plan.gpus) == ("group", 2, 1, 1)
+
+
+def test_a_gpu_that_is_not_there():
+    require_gpus(TrainingSection(device="cuda", workers=2), FOUR)
+    require_gpus(TrainingSection(), ONE)
+    with pytest.raises(BackendError, match="needs 3 GPU; the Ray cluster has 2"):
+        require_gpus(TrainingSection(device="cuda", workers=3), FOUR)
