@@ -7,6 +7,14 @@ BIN := .venv/bin
 TESTS ?= tests/e2e tests/integration tests/contract tests/architecture tests/unit
 SIDE_BY_SIDE = -n 2 --max-worker-restart 1 --dist loadfile --no-loadscope-reorder
 ARGS ?=
+# $(call tests,ARGUMENTS): pytest; what fails gets one more run, alone (docs/decisions/0023).
+define tests
+	@status=0; $(BIN)/pytest $(1) $(TESTS) $(ARGS) || status=$$?; \
+	if [ $$status -eq 1 ]; then \
+	  echo 'pytest: what failed runs once more, alone; a test that passes now is unsteady, and its first failure is above'; \
+	  status=0; $(BIN)/pytest $(1) $(TESTS) $(ARGS) -n 0 -x --last-failed --last-failed-no-failures none || status=$$?; \
+	fi; exit $$status
+endef
 # Areas of the benchmarks: what can be run by itself; the others are imported by them.
 AREAS = $(sort $(basename $(notdir $(shell grep -l '__main__' benchmarks/*.py 2>/dev/null))))
 
@@ -22,7 +30,7 @@ demo: setup  ## flights from a Delta table to a canaried model, by one command
 	@$(BIN)/sluiceway run jobs/configs/flights.yaml --fresh
 
 test: setup  ## the whole test suite; TESTS=tests/unit and ARGS='-k name' choose
-	@$(BIN)/pytest -q -m 'not soak and not gpu' -o faulthandler_timeout=660 $(SIDE_BY_SIDE) $(TESTS) $(ARGS)
+	$(call tests,-q -m 'not soak and not gpu' -o faulthandler_timeout=660 $(SIDE_BY_SIDE))
 
 check: setup  ## lint, format, types, floors, unit and architecture tests: under 90 s
 	@$(BIN)/ruff check .
@@ -31,10 +39,8 @@ check: setup  ## lint, format, types, floors, unit and architecture tests: under
 	@$(BIN)/lint-imports
 	@$(BIN)/pytest -q -m 'not soak and not gpu and not integration' $(SIDE_BY_SIDE) tests/unit tests/architecture
 
-# pytest says 5 when nothing is marked soak: that is no failure, everything else but 0 is.
 soak: setup  ## the tests that take too long for `make test`
-	@status=0; $(BIN)/pytest -m 'soak and not gpu' $(TESTS) $(ARGS) || status=$$?; \
-	if [ $$status -eq 5 ]; then echo 'soak: no tests are marked soak'; status=0; fi; exit $$status
+	$(call tests,-m 'soak and not gpu')
 
 bench: setup  ## all measurements side by side with the peers; fails when a goal is missed
 	@failed=''; for area in $(AREAS); do $(BIN)/python benchmarks/$$area.py || failed="$$failed $$area"; done; \
