@@ -91,6 +91,27 @@ def replay(uri: str, version: int) -> LogState:
     return LogState(version, state.protocol, state.metadata, state.adds, state.transactions)
 
 
+def read_entry(uri: str, version: int) -> list[Action]:
+    """The actions of one version's own entry, in their order.
+
+    Raises:
+        DataError: it was cleaned up, or the table is gone.
+    """
+    try:
+        content = bytes(obstore.get(_store_of(uri), f"{LOG}/{version:020d}.json").bytes())
+    except FileNotFoundError as error:
+        raise DataError(
+            f"the log of {uri} lacks version {version}", hint="entries were cleaned up", table=uri
+        ) from error
+    return _actions(content)
+
+
+def rows_of(add: Action) -> int | None:
+    """How many rows a file has by its statistics, or None where they do not say."""
+    rows = json.loads(add.get("stats") or "{}").get("numRecords")
+    return None if rows is None else int(rows)
+
+
 def write_entry(uri: str, version: int, actions: Sequence[Action]) -> None:
     """Write one version of a table, or lose to the writer who was first.
 
@@ -185,9 +206,8 @@ class _Replayed:
         self.transactions: dict[str, int] = {}
 
     def take_entry(self, text: bytes) -> None:
-        for line in text.splitlines():
-            if line.strip():
-                self._take(json.loads(line))
+        for action in _actions(text):
+            self._take(action)
 
     def take_checkpoint(self, content: bytes) -> None:
         table = pq.read_table(io.BytesIO(content))
@@ -208,6 +228,10 @@ class _Replayed:
             self.protocol = {name: value for name, value in action["protocol"].items() if value is not None}
         if "txn" in action:
             self.transactions[action["txn"]["appId"]] = int(action["txn"]["version"])
+
+
+def _actions(entry: bytes) -> list[Action]:
+    return [json.loads(line) for line in entry.splitlines() if line.strip()]
 
 
 def _checkpoint(uri: str, version: int) -> None:
