@@ -348,6 +348,29 @@ def test_a_table_that_only_grows_gives_no_rows_away(lake, sales):
     with pytest.raises(UnsupportedTableError, match="only grows"):
         revert(lake, MAIN)
     assert held(sales) == [1, 2, 3, 4]
+    assert lake.store.open_merges() == []
+
+
+def test_what_can_never_be_finished_is_refused_before_it_is_begun(lake, sales, tmp_path):
+    lake.branch("exp")
+    append(lake.place_to_write(sales, "exp"), 10)
+    lake.commit("exp", message="ten")
+    DeltaTable(sales).alter.add_constraint({"small": "id < 100"})
+    lake.commit(message="a rule, and with it another protocol")
+    version = DeltaTable(sales).version()
+    for strategy in (Strategy.FAIL, Strategy.SOURCE_WINS):
+        with pytest.raises((DataError, MergeConflictError)):
+            merge(lake, "exp", strategy=strategy)
+        assert lake.store.open_merges() == []
+    other = str(tmp_path / "other")
+    append(other, 1)
+    lake.add(other)
+    lake.commit(message="another table")
+    with pytest.raises(DataError, match="other features"):
+        revert(lake, MAIN)
+    assert lake.store.open_merges() == []
+    assert DeltaTable(sales).version() == version
+    assert held(other) == [1]
 
 
 def test_a_copy_is_no_table_to_add_and_a_stranger_is_refused(lake, sales, tmp_path):

@@ -18,9 +18,9 @@ from sluiceway.config.platform import HookSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import ConfigError, HookRefusedError
 from sluiceway.core.repository import MAIN
-from sluiceway.data import commit, tables
-from sluiceway.data.hooks import build_hooks
-from sluiceway.data.merging import merge, revert
+from sluiceway.data import commit, delta_log, merging, tables
+from sluiceway.data.hooks import HookedAction, Hooks, build_hooks
+from sluiceway.data.merging import cherry_pick, merge, recover, revert
 from sluiceway.data.repository import Repository
 
 pytestmark = pytest.mark.integration
@@ -144,6 +144,118 @@ def test_a_callable_that_is_not_there(lake, name):
 
 
 def test_a_hook_has_one_action():
-    for given in ({}, {"command": "true", "url": "http://x"}):
-        with pytest.raises(ValueError, match="one of command, url and function"):
+    for given in ({}, {"command": "true", "url": "http://x"}, {"command": "true", "gate": "data_quality"}):
+        with pytest.raises(ValueError, match="one of command, url, function and gate"):
             HookSection(on=("pre-merge",), **given)
+
+
+@pytest.mark.parametrize("point", ["post-merge", "post-commit", "pre-branch", "pre-tag"])
+def test_a_gate_is_for_what_brings_rows(point):
+    with pytest.raises(ValueError, match="nothing to judge but at pre-commit and pre-merge"):
+        HookSection(on=("pre-merge", point), gate="data_quality")
+
+
+def test_what_is_for_gates_is_refused_elsewhere():
+    for given in ({"contracts": {"t": "t.yaml"}}, {"missing_contract": "allow"}):
+        with pytest.raises(ValueError, match="are for a hook with a gate"):
+            HookSection(on=("pre-merge",), command="true", **given)
+
+
+def test_a_gate_without_anything_to_run_it_is_refused(lake):
+    with pytest.raises(ConfigError, match="cannot be run here"):
+        hooked(lake, on=("pre-merge",), gate="data_quality")
+
+
+class KilledError(BaseException):
+    """What a killed process does next: nothing."""
+
+
+@dataclasses.dataclass
+class Heard:
+    """A callable after merges, and what it was told."""
+
+    events: list[dict] = dataclasses.field(default_factory=list)
+    dies: bool = False
+
+    def __call__(self, event):
+        self.events.append(dict(event))
+        if self.dies:
+            raise KilledError
+
+
+@pytest.fixture
+def heard(lake):
+    """A repository with a hook after merges, and what that hears."""
+    listener = Heard()
+    action = HookedAction(frozenset({"post-merge"}), "*", listener, "listener")
+    return dataclasses.replace(lake, hooks=Hooks((action,))), listener
+
+
+@pytest.mark.parametrize("at", ["after the record", "all tables", "the end"])
+def test_the_hooks_after_a_merge_that_a_crash_has_left_run_when_it_is_finished(heard, monkeypatch, at):
+    repository, listener = heard
+    publish = RepositoryStore.publish
+
+    def killed(*given):
+        raise KilledError
+
+    def publishing(*given, **named):
+        if at == "all tables":
+            raise KilledError
+        publish(*given, **named)
+        raise KilledError
+
+    with monkeypatch.context() as patch:
+        if at == "after the record":
+            patch.setattr(delta_log, "write_entry", killed)
+        patch.setattr(RepositoryStore, "publish", publishing)
+        with pytest.raises(KilledError):
+            merge(repository, "exp", message="please", metadata={"ticket": "42"})
+    assert listener.events == []
+    recover(repository)
+    (event,) = listener.events
+    assert (event["point"], event["operation"], event["branch"]) == ("post-merge", "merge", MAIN)
+    assert (event["message"], event["metadata"]) == ("please", {"ticket": "42"})
+    assert event["commit"] == repository.find(MAIN).id
+    assert event["source"] == repository.find("exp").id
+    assert len(event["tables"]) == 1
+    recover(repository)
+    assert merge(repository, "exp").nothing
+    assert len(listener.events) == 1
+
+
+def test_hooks_that_a_crash_has_ended_run_again_and_know_each_other_by_the_merge(heard):
+    repository, listener = heard
+    listener.dies = True
+    with pytest.raises(KilledError):
+        merge(repository, "exp")
+    listener.dies = False
+    recover(repository)
+    first, second = listener.events
+    assert first == second
+    assert len(first["merge"]) == 32
+
+
+def test_a_merge_leaves_the_hooks_of_one_that_has_just_moved_to_it_for_a_while(heard, monkeypatch, tmp_path):
+    repository, listener = heard
+    listener.dies = True
+    with pytest.raises(KilledError):
+        merge(repository, "exp")
+    listener.dies = False
+    place = repository.place_to_write(str(tmp_path / "t"), "exp")
+    append(place, 11)
+    repository.commit("exp", message="eleven")
+    merge(repository, "exp")
+    assert [event["source"] for event in listener.events][1:] == [repository.find("exp").id]
+    (left,) = repository.store.untold_merges()
+    monkeypatch.setattr(merging, "PATIENCE", 0.0)
+    assert merge(repository, "exp").nothing
+    assert [event["merge"] for event in listener.events].count(left.id) == 2
+    assert repository.store.untold_merges() == []
+
+
+def test_a_merge_that_changes_nothing_is_told_to_nobody(heard):
+    repository, listener = heard
+    merge(repository, "exp")
+    cherry_pick(repository, "exp")
+    assert len(listener.events) == 1

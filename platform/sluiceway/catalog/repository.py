@@ -19,7 +19,7 @@ from sluiceway.catalog.schema import repository_merges as merges
 from sluiceway.catalog.schema import repository_refs as refs
 from sluiceway.catalog.schema import repository_tables as tables
 from sluiceway.core.errors import BackendError, ConflictError, InputError
-from sluiceway.core.repository import BRANCH, Commit, MergeRecord, Pin, Ref, TrackedTable
+from sluiceway.core.repository import BRANCH, MOVED, OPEN, Commit, MergeRecord, Pin, Ref, TrackedTable
 
 
 @dataclass(frozen=True)
@@ -92,7 +92,7 @@ class RepositoryStore:
             branch: what to move.
             expected: where the branch points now; None makes the branch.
             now: UTC epoch seconds.
-            merge: the record that is done with it, or empty; one that somebody else has ended publishes nothing.
+            merge: the record that has moved with it, or empty; one that somebody else has ended publishes nothing.
 
         Raises:
             ConflictError: the branch has moved since, is protected, or exists already; or the merge has ended.
@@ -159,9 +159,11 @@ class RepositoryStore:
 
     def open_merges(self) -> list[MergeRecord]:
         """Merges that were begun and not ended, the oldest first."""
-        query = sa.select(merges).where(merges.c.status == "open").order_by(merges.c.created)
-        with reaching(self.engine), self.engine.connect() as connection:
-            return [MergeRecord(**row) for row in connection.execute(query).mappings()]
+        return self._merges(OPEN)
+
+    def untold_merges(self) -> list[MergeRecord]:
+        """Merges whose branch has moved and whose hooks may not have run yet, the oldest first."""
+        return self._merges(MOVED)
 
     def end_merge(self, merge_id: str, status: str) -> None:
         """Say how a merge ended."""
@@ -174,9 +176,14 @@ class RepositoryStore:
             row = connection.execute(sa.select(merges).where(merges.c.id == merge_id)).mappings().one()
         return MergeRecord(**row)
 
+    def _merges(self, status: str) -> list[MergeRecord]:
+        query = sa.select(merges).where(merges.c.status == status).order_by(merges.c.created)
+        with reaching(self.engine), self.engine.connect() as connection:
+            return [MergeRecord(**row) for row in connection.execute(query).mappings()]
+
     def _end(self, connection: sa.Connection, merge_id: str, *, result: str) -> None:
-        where = (merges.c.id == merge_id, merges.c.status == "open")
-        if connection.execute(merges.update().where(*where).values(status="done", result=result)).rowcount != 1:
+        where = (merges.c.id == merge_id, merges.c.status == OPEN)
+        if connection.execute(merges.update().where(*where).values(status=MOVED, result=result)).rowcount != 1:
             raise ConflictError("another process has ended this merge", hint="look at the branch's history")
 
     def _move(self, connection: sa.Connection, branch: str, *, expected: str, commit: str) -> None:

@@ -80,7 +80,7 @@ repository_merges = sa.Table(
     sa.Column("source", sa.Text, nullable=False),
     sa.Column("onto", sa.Text, nullable=False),
     sa.Column("body", sa.Text, nullable=False),
-    sa.Column("status", sa.Text, nullable=False, index=True),  # open, done, undone
+    sa.Column("status", sa.Text, nullable=False, index=True),  # open, moved, done, undone
     sa.Column("result", sa.Text, nullable=False, server_default=""),  # the commit that it made
     sa.Column("created", sa.Float, nullable=False),
 )

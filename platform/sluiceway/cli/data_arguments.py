@@ -13,10 +13,11 @@ from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import InputError
 from sluiceway.core.references import TableReference, TableVersion
-from sluiceway.data.hooks import Hooks, build_hooks
+from sluiceway.data.hooks import Hooks
 from sluiceway.data.references import resolve
 from sluiceway.data.repository import Repository
 from sluiceway.data.tables import table_uri
+from sluiceway.wiring.hooks import build_repository_hooks
 from sluiceway.wiring.stores import build_stores, read_stores
 
 # Of a commit's id, for people.
@@ -39,7 +40,7 @@ def resolve_reference(text: str, platform: PlatformSection, *, allow_empty: bool
 def repository_of(platform: PlatformSection, *, write: bool) -> Repository:
     """The repository of the catalog; one that is only asked makes no catalog."""
     stores = build_stores(platform) if write else read_stores(platform)
-    return Repository(stores.repository, SystemClock(), build_hooks(platform.hooks) if write else Hooks())
+    return Repository(stores.repository, SystemClock(), build_repository_hooks(platform, stores) if write else Hooks())
 
 
 def place_to_write(text: str, platform: PlatformSection) -> str:

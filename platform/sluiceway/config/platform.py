@@ -13,8 +13,14 @@ HookPoint = Literal[
 ]
 
 
+HookGate = Literal["data_quality"]
+MissingContract = Literal["refuse", "allow"]
+# Where there are rows of which a gate can say whether they may come in.
+GATED: tuple[HookPoint, ...] = ("pre-commit", "pre-merge")
+
+
 class HookSection(Section):
-    """Something of yours that runs before or after a change to the repository of tables."""
+    """Something that runs before or after a change to the repository of tables."""
 
     on: tuple[HookPoint, ...] = Field(min_length=1)
     """When; ``merge`` is revert and cherry-pick, too. Before, a failure refuses the change; after, it is only told."""
@@ -26,13 +32,23 @@ class HookSection(Section):
     """A webhook: the event is posted as JSON, a status of 2xx lets the change through."""
     function: str | None = None
     """A Python callable, ``module:name``; it gets the event as a dictionary, and raises to refuse."""
+    gate: HookGate | None = None
+    """A ready one, before commits and merges: ``data_quality`` holds what comes in against each table's contract."""
+    contracts: dict[str, str] = Field(default_factory=dict)
+    """Of a gate: the contract's file by table, for tables that have none beside them, e.g. those in an object store."""
+    missing_contract: MissingContract = "refuse"
+    """Of a gate: whether a table without a contract may come in; ``allow`` looks at its files all the same."""
     timeout_seconds: float = Field(default=60.0, gt=0)
     """A command or webhook that takes longer has failed."""
 
     @model_validator(mode="after")
     def _one_action(self) -> Self:
-        if sum(given is not None for given in (self.command, self.url, self.function)) != 1:
-            raise ValueError("a hook has one of command, url and function")
+        if sum(given is not None for given in (self.command, self.url, self.function, self.gate)) != 1:
+            raise ValueError("a hook has one of command, url, function and gate")
+        if self.gate is None and (self.contracts or self.missing_contract != "refuse"):
+            raise ValueError("contracts and missing_contract are for a hook with a gate")
+        if self.gate is not None and not set(self.on) <= set(GATED):
+            raise ValueError(f"a gate has nothing to judge but at {' and '.join(GATED)}")
         return self
 
 

@@ -43,7 +43,8 @@ class Hook(Protocol):
         Args:
             event: plain values that JSON has: ``point``, ``kind``, ``branch`` (what moves or is made), ``source``,
                 ``commit``, ``message``, ``author``, ``metadata``, and ``tables``: URI to ``{"uri", "version",
-                "digest"}`` of what comes in.
+                "digest"}`` of what comes in. A merge also has ``merge`` (its id: whoever hears of one twice knows it
+                by that), ``base`` (the commit where the change begins that comes in) and ``strategy``.
         """
 
 

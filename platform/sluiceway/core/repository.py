@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, replace
 BRANCH, TAG = "branch", "tag"
 # The branch whose tables are the tables themselves.
 MAIN = "main"
+# Of a merge: written down; its branch has moved; whoever wants to hear of it has; taken back.
+OPEN, MOVED, DONE, UNDONE = "open", "moved", "done", "undone"
 
 
 @dataclass(frozen=True)
@@ -94,9 +96,9 @@ class MergeRecord:
         base, source: commits; the change between them comes in.
         onto: the commit that the branch pointed at.
         body: JSON: what the new commit will say.
-        status: ``open``, ``done`` or ``undone``.
+        status: ``open``; ``moved`` until the hooks after it have run; ``done`` or ``undone``.
         created: UTC epoch seconds.
-        result: the commit that it made, once it is done.
+        result: the commit that it made, once the branch has moved.
     """
 
     id: str

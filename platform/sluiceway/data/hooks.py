@@ -7,13 +7,13 @@ import importlib
 import json
 import logging
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sluiceway.config.platform import HookPoint, HookSection
 from sluiceway.core.doors import Hook
-from sluiceway.core.errors import ConfigError, HookRefusedError
+from sluiceway.core.errors import ConfigError, HookRefusedError, SluicewayError
 from sluiceway.core.repository import Pin
 
 _log = logging.getLogger(__name__)
@@ -52,10 +52,7 @@ class Hooks:
             try:
                 action.run({**event, "point": f"pre-{event['kind']}"})
             except Exception as error:
-                raise HookRefusedError(
-                    f"the hook {action.name} refused the {event['operation']} of {event['branch']}: {error}",
-                    hint="nothing was changed; see platform.hooks of the configuration",
-                ) from error
+                raise _refusal(action.name, event, error) from error
 
     def after(self, event: Mapping[str, Any]) -> None:
         """Tell everybody; what fails is logged, because the change is made."""
@@ -69,6 +66,17 @@ class Hooks:
     def _of(self, when: str, event: Mapping[str, Any]) -> list[HookedAction]:
         point = f"{when}-{event['kind']}"
         return [a for a in self.actions if point in a.points and fnmatch.fnmatchcase(str(event["branch"]), a.branch)]
+
+
+def _refusal(name: str, event: Mapping[str, Any], error: Exception) -> HookRefusedError:
+    said, advice, fields = str(error), "", {}
+    if isinstance(error, SluicewayError):
+        said, advice, fields = error.message, f"{error.hint}; " if error.hint else "", error.fields
+    return HookRefusedError(
+        f"the hook {name} refused the {event['operation']} of {event['branch']}: {said}",
+        hint=f"{advice}nothing was changed; see platform.hooks of the configuration",
+        **fields,
+    )
 
 
 def hook_event(
@@ -99,16 +107,26 @@ def hook_event(
     return {"kind": kind, "operation": operation or kind, "branch": branch, "source": source, **said}
 
 
-def build_hooks(sections: Sequence[HookSection]) -> Hooks:
+def build_hooks(sections: Sequence[HookSection], *, gate: Callable[[HookSection], Hook] | None = None) -> Hooks:
     """The hooks of a configuration.
 
+    Args:
+        sections: of the configuration.
+        gate: builds a ready gate; left out where there is nothing to run one.
+
     Raises:
-        ConfigError: a Python callable is not there.
+        ConfigError: a Python callable is not there, or a gate cannot be run here.
     """
-    return Hooks(tuple(HookedAction(frozenset[HookPoint](s.on), s.branch, *_runner(s)) for s in sections))
+    return Hooks(tuple(HookedAction(frozenset[HookPoint](s.on), s.branch, *_runner(s, gate)) for s in sections))
 
 
-def _runner(section: HookSection) -> tuple[Hook, str]:
+def _runner(section: HookSection, gate: Callable[[HookSection], Hook] | None) -> tuple[Hook, str]:
+    if section.gate is not None:
+        if gate is None:
+            raise ConfigError(
+                f"the gate {section.gate} cannot be run here", hint="build the hooks with sluiceway.wiring"
+            )
+        return gate(section), section.gate
     if section.command is not None:
         return _Command(section.command, section.timeout_seconds), repr(section.command)
     if section.url is not None:

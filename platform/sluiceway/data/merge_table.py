@@ -12,7 +12,7 @@ from deltalake import Schema
 from deltalake import exceptions as delta
 
 from sluiceway.core.errors import ConflictError, DataError, MergeConflictError
-from sluiceway.core.repository import MAIN, MergeRecord, Pin
+from sluiceway.core.repository import MAIN, UNDONE, MergeRecord, Pin
 from sluiceway.data import delta_log, history, tables
 from sluiceway.data.digest import version_digest
 from sluiceway.data.places import path_below
@@ -56,11 +56,29 @@ class MergeTask:
         return cls(**given | {"strategy": Strategy(given["strategy"]), "parents": tuple(given["parents"])})
 
 
-def changes_of(repository: Repository, record: MergeRecord) -> dict[str, tuple[Side, Side]]:
-    """What base and source of a merge have of the tables that differ between them, by URI."""
-    base, source = (repository.store.commit(commit).tree for commit in (record.base, record.source))
-    touched = sorted(uri for uri in base.keys() | source.keys() if base.get(uri) != source.get(uri))
-    return {uri: (_side_of(base.get(uri)), _side_of(source.get(uri))) for uri in touched}
+def changes_of(repository: Repository, base: str, source: str) -> dict[str, tuple[Side, Side]]:
+    """What two commits have of the tables that differ between them, by URI."""
+    before, after = (repository.store.commit(commit).tree for commit in (base, source))
+    touched = sorted(uri for uri in before.keys() | after.keys() if before.get(uri) != after.get(uri))
+    return {uri: (side_of(before.get(uri)), side_of(after.get(uri))) for uri in touched}
+
+
+def planned_change(
+    repository: Repository, uri: str, branch: str, sides: tuple[Side, Side], *, strategy: Strategy
+) -> tuple[Side, Change]:
+    """What a branch holds of a table now, and what a merge would do to it.
+
+    Args:
+        repository: where.
+        uri: the table.
+        branch: that moves.
+        sides: of the table, base and source.
+        strategy: of conflicts; who fails has none, or the merge is refused anyway.
+    """
+    base, source = sides
+    dest = _present(repository, uri, branch)
+    conflict = None if strategy is Strategy.FAIL else _conflict(repository, uri, base, source, dest)
+    return dest, merge_table(base, source, dest, conflict=conflict, strategy=strategy)
 
 
 def put_change(
@@ -108,8 +126,7 @@ def _write(
     place: str, change: Change, source: Side, state: delta_log.LogState | None, *, record: MergeRecord, task: MergeTask
 ) -> Pin:
     version = state.version + 1 if state else 0
-    if state:
-        delta_log.refuse_unwritable(state, uri=place, removes=bool(change.remove))
+    _refuse_impossible(Side({}, state.metadata, state.protocol) if state else NOTHING, source, change, place=place)
     rows = sum(int(json.loads(add.get("stats") or "{}").get("numRecords") or 0) for add in change.add.values())
     metadata = {
         history.MESSAGE: task.message,
@@ -121,9 +138,8 @@ def _write(
         delta_log.commit_info(OPERATIONS[task.kind], metadata),
         {"txn": {"appId": APP + record.id, "version": version, "lastUpdated": int(record.created * 1000)}},
     ]
-    if state is None or state.protocol != source.protocol:
-        _refuse_other_protocol(state, source, place)
-        actions += [{"protocol": source.protocol}] if state is None else []
+    if state is None:
+        actions.append({"protocol": source.protocol})
     if change.metadata is not None:
         own = {"id": state.metadata["id"]} if state else {"id": str(uuid.uuid4())}
         actions.append({"metaData": change.metadata | own})
@@ -146,7 +162,7 @@ def undo_changes(repository: Repository, record: MergeRecord, changed: Mapping[s
     """
     task = MergeTask.from_json(record.body)
     for uri, pin in changed.items():
-        after, before = _side_of(pin), _side_of(Pin(pin.uri, pin.version - 1, "")) if pin.version else NOTHING
+        after, before = side_of(pin), side_of(Pin(pin.uri, pin.version - 1, "")) if pin.version else NOTHING
         for _ in range(ATTEMPTS):
             state = _newest_state(pin.uri)
             present = side(pin.uri, state) if state else NOTHING
@@ -166,20 +182,27 @@ def undo_changes(repository: Repository, record: MergeRecord, changed: Mapping[s
             except delta.CommitFailedError:
                 continue
             break
-    repository.store.end_merge(record.id, "undone")
+    repository.store.end_merge(record.id, UNDONE)
 
 
 def find_conflicts(
     repository: Repository, dest: str, task: MergeTask, sides: Mapping[str, tuple[Side, Side]]
 ) -> dict[str, Conflict]:
-    """Every table that the change does not fit, by URI; empty where the strategy decides."""
-    if task.strategy is not Strategy.FAIL:
-        return {}
-    found = {
-        uri: _conflict(repository, uri, base, source, _present(repository, uri, dest))
-        for uri, (base, source) in sides.items()
-    }
-    return {uri: conflict for uri, conflict in found.items() if conflict}
+    """Every table that the change does not fit, by URI; empty where the strategy decides.
+
+    Raises:
+        UnsupportedTableError, DataError: of a table that an entry of ours cannot be written to, whatever the strategy.
+    """
+    found = {}
+    for uri, (base, source) in sides.items():
+        present = _present(repository, uri, dest)
+        conflict = _conflict(repository, uri, base, source, present)
+        if conflict and task.strategy is Strategy.FAIL:
+            found[uri] = conflict
+        else:
+            change = merge_table(base, source, present, conflict=conflict, strategy=task.strategy)
+            _refuse_impossible(present, source, change, place=uri)
+    return found
 
 
 def _conflict(repository: Repository, uri: str, base: Side, source: Side, dest: Side) -> Conflict | None:
@@ -200,7 +223,7 @@ def _present(repository: Repository, uri: str, branch: str) -> Side:
     head = repository.head(branch)
     place = uri if branch == MAIN else repository.store.clone(head.id, uri)
     if place is None:
-        return _side_of(repository.store.commit(head.commit).tree.get(uri))
+        return side_of(repository.store.commit(head.commit).tree.get(uri))
     state = _newest_state(place)
     return side(place, state) if state else NOTHING
 
@@ -215,7 +238,8 @@ def _newest_state(place: str) -> delta_log.LogState | None:
     return delta_log.replay(place, tables.open_table(place).version())
 
 
-def _side_of(pin: Pin | None) -> Side:
+def side_of(pin: Pin | None) -> Side:
+    """What a version holds; nothing where there is none."""
     return NOTHING if pin is None else side(pin.uri, delta_log.replay(pin.uri, pin.version))
 
 
@@ -223,9 +247,18 @@ def _pin_at(place: str, version: int) -> Pin:
     return Pin(place, version, version_digest(place, version))
 
 
-def _refuse_other_protocol(state: delta_log.LogState | None, source: Side, place: str) -> None:
-    if state is not None and state.protocol != source.protocol:
-        raise DataError(f"the source asks other features of the readers and writers of {place}", table=place)
+def _refuse_impossible(dest: Side, source: Side, change: Change, *, place: str) -> None:
+    """Refuse a change that no entry of ours can make; before the merge is written down, or it would stay open."""
+    if not change or dest is NOTHING:
+        return
+    state = delta_log.LogState(0, dest.protocol, dest.metadata, {})
+    delta_log.refuse_unwritable(state, uri=place, removes=bool(change.remove))
+    if dest.protocol != source.protocol:
+        raise DataError(
+            f"the source asks other features of the readers and writers of {place}",
+            hint="give both sides the same table features first",
+            table=place,
+        )
 
 
 def refusal(kind: str, conflicts: Mapping[str, Conflict]) -> MergeConflictError:

@@ -11,9 +11,10 @@ import logging
 import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sluiceway.core.errors import ConflictError, InputError, MergeConflictError, SluicewayError
-from sluiceway.core.repository import BRANCH, MAIN, Commit, MergeRecord, Pin, new_commit
+from sluiceway.core.repository import BRANCH, DONE, MAIN, MOVED, OPEN, Commit, MergeRecord, Pin, new_commit
 from sluiceway.data.hooks import hook_event
 from sluiceway.data.merge_table import (
     ATTEMPTS,
@@ -28,6 +29,8 @@ from sluiceway.data.repository import Repository, newest_pin, refuse_protected
 from sluiceway.data.three_way import Side, Strategy
 
 _log = logging.getLogger(__name__)
+# A merge whose branch has moved since so many seconds, and no longer, may be running its hooks itself.
+PATIENCE = 600.0
 
 
 @dataclass(frozen=True)
@@ -72,7 +75,7 @@ def merge(
         MergeConflictError: both sides changed the same files, keys or columns; nothing was changed.
         ConflictError: other writers won every race.
     """
-    recover(repository)
+    recover(repository, patience=PATIENCE)
     _refuse_uncommitted(repository, source)
     theirs, onto = repository.find(source), repository.find(dest)
     base = repository.merge_base(theirs.id, onto.id)
@@ -88,7 +91,7 @@ def merge(
 
 def revert(repository: Repository, commit: str, branch: str = MAIN, *, message: str = "", author: str = "") -> Merged:
     """Take the change of one commit back on a branch, by a new commit; raises what :func:`merge` raises."""
-    recover(repository)
+    recover(repository, patience=PATIENCE)
     found = repository.find(commit)
     before = _only_parent(found)
     task = MergeTask("revert", Strategy.FAIL, message or f"revert {found.id[:12]}: {found.message}", author, {}, ())
@@ -99,15 +102,20 @@ def cherry_pick(
     repository: Repository, commit: str, branch: str = MAIN, *, message: str = "", author: str = ""
 ) -> Merged:
     """Bring the change of one commit, and not what was before it, onto a branch; raises what :func:`merge` raises."""
-    recover(repository)
+    recover(repository, patience=PATIENCE)
     found = repository.find(commit)
     metadata = {"cherry-picked": found.id}
     task = MergeTask("cherry-pick", Strategy.FAIL, message or found.message, author or found.author, metadata, ())
     return _begin(repository, task, base=_only_parent(found), source=found.id, dest=branch)
 
 
-def recover(repository: Repository) -> list[Merged]:
-    """Finish the merges that a crash has left, or undo those that do not fit any more.
+def recover(repository: Repository, *, patience: float = 0.0) -> list[Merged]:
+    """Finish the merges that a crash has left, or undo those that do not fit any more; run the hooks after them.
+
+    Args:
+        repository: where.
+        patience: of a merge that was finished and whose hooks may not have run: they run if it was begun so many
+            seconds ago. At once is right where no other process is in the middle of one.
 
     Returns:
         those that were finished.
@@ -115,12 +123,17 @@ def recover(repository: Repository) -> list[Merged]:
     done = []
     for record in repository.store.open_merges():
         try:
-            done.append(_finish(repository, record, changes_of(repository, record)))
+            done.append(_finish(repository, record, changes_of(repository, record.base, record.source)))
+            _tell(repository, record)
         except MergeConflictError:
             continue  # undone; whoever asked for it asks again and is told
         except SluicewayError as error:
             # Of one table or branch; it must not stand in the way of the others.
             _log.warning("a merge into %s is left unfinished: %s", record.dest, error)
+    now = repository.clock.now().timestamp()
+    for record in repository.store.untold_merges():
+        if now - record.created >= patience:
+            _tell(repository, record)
     return done
 
 
@@ -128,27 +141,42 @@ def _begin(repository: Repository, task: MergeTask, *, base: str, source: str, d
     head = repository.head(dest)
     refuse_protected(head)
     now = repository.clock.now().timestamp()
-    record = MergeRecord(uuid.uuid4().hex, dest, base, source, head.commit, task.to_json(), "open", now)
-    sides = changes_of(repository, record)
+    record = MergeRecord(uuid.uuid4().hex, dest, base, source, head.commit, task.to_json(), OPEN, now)
+    sides = changes_of(repository, base, source)
     conflicts = find_conflicts(repository, dest, task, sides)
     if conflicts:
         raise refusal(task.kind, conflicts)
-    incoming = repository.store.commit(source).tree
+    repository.hooks.before(_event(repository, record))
+    repository.store.begin_merge(record)
+    done = _finish(repository, record, sides)
+    _tell(repository, record)
+    return done
+
+
+def _event(repository: Repository, record: MergeRecord) -> dict[str, Any]:
+    """What the hooks of a merge are told, before it and after it."""
+    task = MergeTask.from_json(record.body)
+    base, source = (repository.store.commit(commit).tree for commit in (record.base, record.source))
     event = hook_event(
         "merge",
-        dest,
+        record.dest,
         operation=task.kind,
-        source=source,
+        source=record.source,
         message=task.message,
         author=task.author,
         metadata=task.metadata,
-        tables={uri: incoming[uri] for uri in sides if uri in incoming},
+        tables={uri: pin for uri, pin in source.items() if base.get(uri) != pin},
     )
-    repository.hooks.before(event)
-    repository.store.begin_merge(record)
-    done = _finish(repository, record, sides)
-    repository.hooks.after(event | {"commit": done.commit.id})
-    return done
+    return event | {"merge": record.id, "base": record.base, "strategy": task.strategy.value}
+
+
+def _tell(repository: Repository, record: MergeRecord) -> None:
+    """Run the hooks after a merge whose branch has moved; a process that ends in the middle leaves them to the next."""
+    ended = repository.store.merge_record(record.id)
+    if ended.status != MOVED:
+        return
+    repository.hooks.after(_event(repository, ended) | {"commit": ended.result})
+    repository.store.end_merge(ended.id, DONE)
 
 
 def _finish(repository: Repository, record: MergeRecord, sides: Mapping[str, tuple[Side, Side]]) -> Merged:
@@ -168,7 +196,7 @@ def _finish(repository: Repository, record: MergeRecord, sides: Mapping[str, tup
         parents = (head.commit, *task.parents)
         onto = repository.store.commit(head.commit)
         if not changed and not task.parents:
-            repository.store.end_merge(record.id, "done")
+            repository.store.end_merge(record.id, DONE)
             return Merged(onto, {}, nothing=True)
         made = new_commit(
             parents=parents,
@@ -182,9 +210,9 @@ def _finish(repository: Repository, record: MergeRecord, sides: Mapping[str, tup
             repository.store.publish(made, record.dest, expected=head.commit, now=made.created, merge=record.id)
         except ConflictError:
             ended = repository.store.merge_record(record.id)
-            if ended.status == "done":
+            if ended.status in (MOVED, DONE):
                 return Merged(repository.store.commit(ended.result), changed)
-            if ended.status != "open" or repository.head(record.dest).commit == head.commit:
+            if ended.status != OPEN or repository.head(record.dest).commit == head.commit:
                 raise  # undone by somebody else; or the branch did not move, so it is protected
             continue
         return Merged(made, changed)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,18 +63,22 @@ def target_of(table: DeltaTable, *, uri: str) -> WriteTarget:
     """
     refuse_unwritable(table, uri=uri)
     told = table.metadata().configuration
-    constraints = tuple(
-        (name.removeprefix(_CONSTRAINT), str(text))
-        for name, text in sorted(told.items())
-        if name.startswith(_CONSTRAINT)
-    )
     return WriteTarget(
         uri=uri,
         exists=True,
         schema=tables.arrow_schema(table).remove_metadata(),
         partition_by=tuple(table.metadata().partition_columns),
-        constraints=constraints,
+        constraints=constraints_of(told),
         append_only=str(told.get("delta.appendOnly", "")).lower() == "true",
+    )
+
+
+def constraints_of(configuration: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Name and SQL expression of each CHECK among a table's properties."""
+    return tuple(
+        (name.removeprefix(_CONSTRAINT), str(text))
+        for name, text in sorted(configuration.items())
+        if name.startswith(_CONSTRAINT)
     )
 
 

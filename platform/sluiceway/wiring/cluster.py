@@ -53,6 +53,11 @@ def connect_ray(section: RaySection, *, catalog: str | None = None) -> None:
         refuse_sqlite_on_many_nodes(open_catalog(catalog), node_count=alive)
 
 
+def is_connected() -> bool:
+    """Whether this process has joined or started a cluster."""
+    return bool(ray.is_initialized())
+
+
 def clear_machine(section: RaySection) -> bool:
     """Where this process is going to start a Ray of its own: end what killed drivers of ours could not end.
 
