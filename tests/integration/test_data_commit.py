@@ -22,7 +22,7 @@ from sluiceway.core.errors import (
     TableNotFoundError,
     UnsupportedTableError,
 )
-from sluiceway.data import commit, digest, history, references, tables
+from sluiceway.data import commit, commit_files, digest, history, references, tables
 
 pytestmark = pytest.mark.integration
 
@@ -119,6 +119,35 @@ def test_a_delivery_arrives_once_whenever_its_process_is_killed(uri, when, skipp
     repeated = commit.append(uri, rows(2), message="b", source="test", batch_id="b")
     assert (repeated.version, repeated.skipped) == (1, skipped)
     assert ids(uri) == [1, 2]
+
+
+def test_a_delivery_by_key_that_changes_nothing_is_done_as_well(uri):
+    commit.append(uri, rows(1, 2), message="a", source="test")
+    keys = rows(7).select(["id"])
+    given = {"rows": 1, "key": ("id",), "mode": "delete", "delivery": commit_files.Delivery("d", "test", "d")}
+    result, numbers = commit_files.merge(uri, lambda: keys.to_reader(), **given)
+    assert (result.version, result.skipped, numbers["deleted"]) == (1, False, 0)
+    assert (DeltaTable(uri).version(), history.log(uri)[0].message, history.log(uri)[0].rows) == (1, "d", 1)
+    commit.append(uri, rows(7), message="b", source="test")
+    again, _ = commit_files.merge(uri, lambda: keys.to_reader(), **given)
+    assert (again.version, again.skipped) == (1, True)
+    assert ids(uri) == [1, 2, 7]
+
+
+def test_a_commit_is_called_by_its_own_version_whatever_comes_after(uri, monkeypatch):
+    monkeypatch.setattr(history, "CHUNK", 2)
+    for number in range(6):
+        commit.append(uri, rows(number), message=f"m{number}", source="test")
+    early = tables.open_table(uri, version=3)
+    named = [(3, "m3"), (2, "m2"), (1, "m1"), (0, "m0")]
+    for limit in (None, 9, 4, 2, 1):
+        assert [(info.version, info.message) for info in history.log_of(early, limit=limit)] == named[:limit]
+    DeltaTable(uri).create_checkpoint()
+    log = Path(uri) / "_delta_log"
+    (log / f"{6:020d}.json").write_text('{"txn":{"appId":"a writer that tells nothing","version":1}}\n')
+    (log / f"{0:020d}.json").unlink()
+    found = [(info.version, info.message, info.time is None) for info in history.log(uri)]
+    assert found == [(6, "", True), *((number, f"m{number}", False) for number in (5, 4, 3, 2, 1))]
 
 
 def test_append_survives_a_writer_that_was_faster(uri, monkeypatch):

@@ -189,9 +189,22 @@ def merge(
             merger = merger.when_matched_update_all().when_not_matched_insert_all()
         found = merger.execute()
         numbers.update({name: int(found[f"num_target_rows_{name}"]) for name in ("inserted", "updated", "deleted")})
+        if table.version() < planned:
+            _commit_nothing(table, delivery, told)
         return CommitResult(planned, rows)
 
     return _mapped(attempt, uri=uri), numbers
+
+
+def _commit_nothing(table: DeltaTable, delivery: Delivery, told: dict[str, Any]) -> None:
+    """The engine commits nothing where no row changes; but a delivery that comes again must be found done."""
+    table.create_write_transaction(
+        [],
+        "append",
+        table.schema(),
+        table.metadata().partition_columns,
+        commit_properties=commit_loop.properties(told, batch_id=delivery.batch_id, version=table.version() + 1),
+    )
 
 
 def _mapped(attempt: Callable[[], CommitResult], *, uri: str) -> CommitResult:

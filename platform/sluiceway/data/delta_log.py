@@ -106,6 +106,17 @@ def read_entry(uri: str, version: int) -> list[Action]:
     return _actions(content)
 
 
+def read_commit_info(uri: str, version: int) -> Action | None:
+    """What a version's own entry says of its commit: nothing where its writer left that out, None where it is gone."""
+    try:
+        content = bytes(obstore.get(_store_of(uri), f"{LOG}/{version:020d}.json").bytes())
+    except FileNotFoundError:
+        return None
+    # Of an entry that brings many files only one line is looked into.
+    lines = (json.loads(line) for line in content.splitlines() if b'"commitInfo"' in line)
+    return next((dict(line["commitInfo"]) for line in lines if "commitInfo" in line), {})
+
+
 def rows_of(add: Action) -> int | None:
     """How many rows a file has by its statistics, or None where they do not say."""
     rows = json.loads(add.get("stats") or "{}").get("numRecords")

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from deltalake import DeltaTable
 
-from sluiceway.data import tables
+from sluiceway.data import delta_log, tables
 
 # Our keys in a commit's metadata.
 SOURCE, ROWS, MESSAGE, BATCH, AUTHOR = (
@@ -19,6 +21,8 @@ _DELTA_OWN = frozenset(
     {"timestamp", "operation", "operationParameters", "operationMetrics", "version", "readVersion", "isBlindAppend"}
     | {"engineInfo", "clientVersion", "userId", "userName", "isolationLevel", SOURCE, ROWS, MESSAGE, BATCH, AUTHOR}
 )
+# Entries are read so many at once, and so many before it is asked whether the log reaches further back.
+READERS, CHUNK = 16, 256
 
 
 @dataclass(frozen=True)
@@ -63,15 +67,27 @@ def log_or_empty(uri: str) -> list[CommitInfo]:
 
 
 def log_of(table: DeltaTable, *, limit: int | None = None) -> list[CommitInfo]:
-    """The commits of an open table, newest first."""
-    return [_info(entry) for entry in table.history(limit)]
+    """The commits of an open table, newest first; those that came after it was opened are not among them."""
+    # The engine lists these, too, and numbers all commits from the version that was opened: each would be called by the
+    # version of another. So it does where a writer left out what it has to say of a commit.
+    place = tables.place_of(table)
+    oldest = 0 if limit is None else max(0, table.version() - limit + 1)
+    found = []
+    with ThreadPoolExecutor(READERS) as readers:
+        for start in range(table.version(), oldest - 1, -CHUNK):
+            versions = range(start, max(oldest, start - CHUNK + 1) - 1, -1)
+            entries = list(readers.map(partial(delta_log.read_commit_info, place), versions))
+            found += [_info(n, entry) for n, entry in zip(versions, entries, strict=True) if entry is not None]
+            if None in entries:  # the log was cleaned up to there
+                break
+    return found
 
 
-def _info(entry: Mapping[str, Any]) -> CommitInfo:
+def _info(version: int, entry: Mapping[str, Any]) -> CommitInfo:
     stamp = entry.get("timestamp")
     rows = entry.get(ROWS, (entry.get("operationMetrics") or {}).get("num_added_rows"))
     return CommitInfo(
-        version=int(entry["version"]),
+        version=version,
         time=datetime.fromtimestamp(stamp / 1000, UTC) if isinstance(stamp, int) else None,
         operation=str(entry.get("operation", "")),
         rows=None if rows is None else int(rows),

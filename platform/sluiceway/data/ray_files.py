@@ -47,9 +47,7 @@ def data_files(table: DeltaTable, paths: Sequence[str]) -> tuple[list[DataFile],
     Returns:
         The files in the order of ``paths``, and the schema.
     """
-    # The table tells its place as a URI, which for a local one is encoded.
-    place = unquote(table.table_uri) if table.table_uri.startswith("file://") else table.table_uri
-    dataset = places.dataset(table, tables.absolute(place))
+    dataset = places.dataset(table, tables.place_of(table))
     # The log has a path as a URI writes it, the dataset has it plain.
     fragments = {fragment.path: fragment for fragment in dataset.get_fragments()}
     return [DataFile(path, fragments[unquote(path)]) for path in paths], dataset.schema

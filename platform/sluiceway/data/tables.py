@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pyarrow as pa
 from deltalake import DeltaTable
@@ -84,6 +85,13 @@ def arrow_schema(table: DeltaTable) -> pa.Schema:
 def files(table: DeltaTable) -> pa.Table:
     """The live files of an open table: ``path``, ``size_bytes``, ``num_records`` and statistics, sorted by path."""
     return pa.table(table.get_add_actions(flatten=True)).sort_by("path")
+
+
+def place_of(table: DeltaTable) -> str:
+    """Where an open table is, spelled as :func:`absolute` does."""
+    # The table tells its place as a URI, which for a local one is encoded.
+    told = str(table.table_uri)
+    return absolute(unquote(told) if told.startswith("file://") else told)
 
 
 def row_count(table: DeltaTable) -> int:
