@@ -50,8 +50,11 @@ bench-%: setup  ## one area of the measurements
 	@if [ ! -f 'benchmarks/$*.py' ]; then echo 'no area $*; there are: $(AREAS)' >&2; exit 2; fi
 	@$(BIN)/python 'benchmarks/$*.py'
 
-lock:  ## resolve pyproject.toml into requirements.lock (docs/decisions/0017); ARGS=--upgrade for newer versions
+lock:  ## resolve requirements.lock, and that of the tests with DVC (docs/decisions/0017); ARGS=--upgrade for newer versions
 	@tool=$$(mktemp -d); trap 'rm -rf "$$tool"' EXIT; \
 	python3 -m venv "$$tool" && "$$tool/bin/pip" install -q --disable-pip-version-check uv && \
-	"$$tool/bin/uv" pip compile pyproject.toml --all-extras --universal --python-version 3.11 --generate-hashes \
-	  --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q -o requirements.lock $(ARGS)
+	for each in pyproject.toml:requirements.lock tests/requirements-dvc.in:tests/requirements-dvc.txt; do \
+	  "$$tool/bin/uv" pip compile "$${each%:*}" $$([[ $$each != *.toml:* ]] || echo --all-extras) --universal \
+	    --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links --no-header --no-annotate -q \
+	    -o "$${each#*:}" $(ARGS); \
+	done

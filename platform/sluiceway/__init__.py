@@ -18,6 +18,7 @@ from sluiceway.core.verdict import GateResult, Measurement, Status, Threshold, V
 if TYPE_CHECKING:
     from sluiceway.config.load import load_settings
     from sluiceway.data.commit import append, overwrite, restore
+    from sluiceway.data.pins import read_pins
     from sluiceway.data.references import resolve
     from sluiceway.lifecycle.candidate import build_candidate
     from sluiceway.lifecycle.evaluation import evaluate
@@ -33,6 +34,7 @@ _WHERE = {
     "append": "sluiceway.data.commit",
     "overwrite": "sluiceway.data.commit",
     "restore": "sluiceway.data.commit",
+    "read_pins": "sluiceway.data.pins",
     "resolve": "sluiceway.data.references",
     "build_candidate": "sluiceway.lifecycle.candidate",
     "evaluate": "sluiceway.lifecycle.evaluation",
@@ -62,6 +64,7 @@ __all__ = [
     "evaluate",
     "load_settings",
     "overwrite",
+    "read_pins",
     "resolve",
     "restore",
     "run_lifecycle",
