@@ -10,6 +10,7 @@ from sluiceway.cli import (
     data_diff,
     data_generate,
     data_ingest,
+    data_pin,
     data_repository,
     data_versions,
 )
@@ -23,6 +24,7 @@ app.add_typer(data_versions.app)
 app.add_typer(data_ingest.app)
 app.add_typer(data_repository.app)
 app.add_typer(data_diff.app)
+app.add_typer(data_pin.app)
 app.add_typer(data_care.app)
 app.add_typer(data_contract.app)
 app.add_typer(data_contract.group, name="contract")
