@@ -12,37 +12,17 @@ from deltalake import exceptions as delta
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
 from sluiceway.core.errors import ConflictError, DataError, TableNotFoundError
-from sluiceway.data import commit_loop, history, tables
+from sluiceway.data import commit_loop, delta_log, history, tables
 from sluiceway.data.commit_loop import CommitResult
 from sluiceway.data.partition_filters import partition_filters
 from sluiceway.data.write_target import WriteTarget, refuse_removal, refuse_unwritable, same_demands
+from sluiceway.data.written_files import Told, WrittenFile, write_files
 
 APPEND, OVERWRITE, PARTITION_OVERWRITE = "append", "overwrite", "partition-overwrite"
 CREATE = "create"
 UPSERT, DELETE = "upsert", "delete"
 # The log's key for the digits that the names of a commit's files have in common.
 RUN = "sluiceway.run"
-
-
-@dataclass(frozen=True)
-class WrittenFile:
-    """A data file that lies in the table's folder and is in no commit yet.
-
-    Attributes:
-        path: within the folder, as the file system has it.
-        size: bytes.
-        modified: milliseconds since 1970.
-        partition: text of each partition column's value, None for null.
-        rows: how many.
-        statistics: Delta's JSON.
-    """
-
-    path: str
-    size: int
-    modified: int
-    partition: tuple[str | None, ...]
-    rows: int
-    statistics: str
 
 
 @dataclass(frozen=True)
@@ -81,8 +61,7 @@ def delivered(uri: str, batch_id: str | None) -> CommitResult | None:
 def add_files(target: WriteTarget, files: Sequence[WrittenFile], *, mode: str, delivery: Delivery) -> CommitResult:
     """Commit files; creates the table when there is none.
 
-    Columns that the target adds to the table go into the same commit with ``overwrite`` and for a new table, and into
-    one of their own just before where files are appended: the engine cannot do both at once.
+    Columns that the target adds to the table go into the same commit.
 
     Args:
         target: what the files were written for.
@@ -106,15 +85,17 @@ def add_files(target: WriteTarget, files: Sequence[WrittenFile], *, mode: str, d
         done = commit_loop.already(table, delivery.batch_id)
         if done:
             return done
-        _refuse_changed(table, target, delivery)
+        refuse_changed(table, target, delivery)
         if mode == CREATE:
             raise ConflictError(
                 f"somebody made the table {target.uri} meanwhile", hint="run it again; nothing was committed"
             )
         if mode != APPEND:
             refuse_removal(target)
-        elif target.added:
-            table = _add_columns(table, target, delivery)
+        elif target.added:  # the engine appends files or adds columns, not both in one commit
+            state = delta_log.replay(target.uri, table.version())
+            saying = Told("WRITE", told, delivery.batch_id)
+            return CommitResult(write_files(target, state, files, told=saying), rows)
         filters = (
             partition_filters(table, target, [file.partition for file in files])
             if mode == PARTITION_OVERWRITE
@@ -239,7 +220,13 @@ def _create(
     return CommitResult(0, sum(file.rows for file in files))
 
 
-def _refuse_changed(table: DeltaTable, target: WriteTarget, delivery: Delivery) -> None:
+def refuse_changed(table: DeltaTable, target: WriteTarget, delivery: Delivery) -> None:
+    """Refuse a table that files were not written for.
+
+    Raises:
+        ConflictError: its columns, partitions or constraints are no longer those of the target, or it is not at the
+            version that the delivery expects.
+    """
     if not same_demands(table, target):
         raise ConflictError(
             f"the columns, partitions or constraints of {target.uri} were changed while the files were written",
@@ -256,20 +243,6 @@ def _refuse_version(table: DeltaTable, uri: str, delivery: Delivery) -> None:
             hint="read the new version and decide again",
             table=uri,
         )
-
-
-def _add_columns(table: DeltaTable, target: WriteTarget, delivery: Delivery) -> DeltaTable:
-    missing = [name for name in target.added if name not in tables.arrow_schema(table).names]
-    if not missing:
-        return table
-    told = commit_loop.metadata(
-        message=f"new columns: {', '.join(missing)}", source=delivery.source, batch_id=None, author=delivery.author
-    )
-    fields = [one for one in target.delta_schema().fields if one.name in missing]
-    table.alter.add_columns(
-        fields, commit_properties=commit_loop.properties(told, batch_id=None, version=table.version() + 1)
-    )
-    return tables.open_table(target.uri)
 
 
 def _action(file: WrittenFile, target: WriteTarget) -> AddAction:

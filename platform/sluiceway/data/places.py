@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BRANCHES = "_branches"
 _CLONE = re.compile(rf"(?P<main>.+)/{BRANCHES}/[0-9a-f]{{32}}")
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]*://")
+# What the engine leaves as it is in a URI. It takes a file out by its own spelling: by another one it would stay.
+_PLAIN = "/!$&'()+,:;=@"
 
 
 def clone_place(uri: str, branch_id: str) -> str:
@@ -95,7 +97,7 @@ def plain_path(identity: str) -> str:
 
 
 def _root(uri: str) -> str:
-    return quote(uri, safe=":/") if _SCHEME.match(uri) else "file://" + quote(uri)
+    return quote(uri, safe=_PLAIN) if _SCHEME.match(uri) else "file://" + quote(uri, safe=_PLAIN)
 
 
 class _AbsoluteOrBelow(pafs.FileSystemHandler):

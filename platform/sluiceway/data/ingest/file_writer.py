@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import unquote
@@ -14,12 +14,13 @@ import pyarrow.fs
 import pyarrow.parquet as pq
 
 from sluiceway.data import history, tables
-from sluiceway.data.commit_files import RUN, WrittenFile
+from sluiceway.data.commit_files import RUN
 from sluiceway.data.ingest import partition_values
 from sluiceway.data.ingest.partition_values import Partition
 from sluiceway.data.ingest.pieces import open_filesystem
 from sluiceway.data.ingest.statistics import Path, nan_paths, statistics_of
 from sluiceway.data.write_target import WriteTarget
+from sluiceway.data.written_files import WrittenFile
 
 FILE_BYTES = 128 * 2**20
 GROUP_BYTES = 64 * 2**20
@@ -154,6 +155,13 @@ class _OpenFile:
     def _read(self, full: str, group: int, column: str) -> pa.ChunkedArray:
         with pq.ParquetFile(full, filesystem=self._files) as opened:
             return opened.read_row_group(group, columns=[column], use_threads=False)[column]
+
+
+def delete_written(uri: str, written: Iterable[WrittenFile]) -> None:
+    """Delete files that are in no commit and will be in none."""
+    files, root = open_filesystem(uri)
+    for one in written:
+        files.delete_file(f"{root}/{one.path}")
 
 
 def delete_files_of(uri: str, run: str) -> int:

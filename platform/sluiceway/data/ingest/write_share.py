@@ -10,7 +10,6 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from sluiceway.data.commit_files import WrittenFile
 from sluiceway.data.contract.model import Contract
 from sluiceway.data.contract.rows import row_problems
 from sluiceway.data.ingest.constraints import ConstraintCheck
@@ -18,6 +17,7 @@ from sluiceway.data.ingest.file_writer import FileWriter
 from sluiceway.data.ingest.fit import fitted, refuse_misfit, refuse_nulls
 from sluiceway.data.ingest.planning import BATCH, REASON, SOURCE
 from sluiceway.data.write_target import WriteTarget
+from sluiceway.data.written_files import WrittenFile
 
 Batches = Callable[[Any], Iterable[pa.RecordBatch]]
 
@@ -35,6 +35,7 @@ class Share:
         contract: that rows have to fit, or None.
         quarantine: where those go that do not; None where there is no contract.
         batch: name of the delivery, for the quarantine.
+        beside: only the rows for the quarantine are written.
     """
 
     target: WriteTarget
@@ -45,6 +46,7 @@ class Share:
     contract: Contract | None = None
     quarantine: WriteTarget | None = None
     batch: str | None = None
+    beside: bool = False
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ def write_share(share: Share, read: Batches) -> WrittenShare:
                     if broken.num_rows:
                         example = example or broken[REASON][0].as_py()
                         rejected.add(fitted(broken, rejected.schema, where=piece.where), where=piece.where)
+                if share.beside:
+                    continue
                 refuse_nulls(kept, where=piece.where)
                 check.add(kept)
                 writer.add(kept, where=piece.where)
