@@ -1,0 +1,165 @@
+"""A process that runs ingests in children of its own and lets them be killed: everything is imported once, before.
+
+Run as a script it reads a line of JSON for each ingest, and answers with a line of JSON: the report of the ingest, or
+the signal that ended it. A child joins the Ray whose address it is told, or starts one of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ray_head import clean_environment
+
+Task = dict[str, Any]
+
+
+class Victims:
+    """The process, seen from the test."""
+
+    def __init__(self, environment: Mapping[str, str]) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, __file__],
+            env=clean_environment() | dict(environment),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ingest(self, **task: Any) -> Task:
+        """Run one; ``killed`` is the signal that ended it, or None."""
+        self._process.stdin.write(json.dumps(task) + "\n")
+        self._process.stdin.flush()
+        return json.loads(self._process.stdout.readline())
+
+    def end(self) -> None:
+        """End it."""
+        self._process.kill()
+        self._process.communicate()
+
+
+@contextlib.contextmanager
+def victims(environment: Mapping[str, str]) -> Iterator[Victims]:
+    """The process; it is gone afterwards."""
+    started = Victims(environment)
+    try:
+        yield started
+    finally:
+        started.end()
+
+
+class KillAt:
+    """Kills its process where a step begins, or so many seconds later."""
+
+    def __init__(self, step: str, delay: float) -> None:
+        self._step, self._delay = step, delay
+
+    def stage(self, name: str, detail: str = "") -> None:
+        del detail
+        self.reached(f"begin: {name}")
+
+    def advance(self, text: str, fraction: float | None = None) -> None:
+        del text, fraction
+        self.reached("some files are written")
+
+    def reached(self, step: str) -> None:
+        if step == self._step and self._delay:
+            threading.Timer(self._delay, _die).start()
+        elif step == self._step:
+            _die()
+
+    def before(self, step: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def stopped(*given: Any, **named: Any) -> Any:
+            self.reached(step)
+            return function(*given, **named)
+
+        return stopped
+
+    def after(self, step: Callable[..., str], function: Callable[..., Any]) -> Callable[..., Any]:
+        def stopped(*given: Any, **named: Any) -> Any:
+            found = function(*given, **named)
+            self.reached(step(*given))
+            return found
+
+        return stopped
+
+
+def _die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _ingest(task: Task) -> Any:
+    import ray  # noqa: PLC0415 (the test that starts this process needs nothing of it)
+
+    from sluiceway.data import commit_files, delta_log, ray_ingest, ray_rewrite  # noqa: PLC0415
+    from sluiceway.data.ingest import planning  # noqa: PLC0415
+    from sluiceway.data.ingest.request import IngestRequest  # noqa: PLC0415
+    from sluiceway.data.ingest.text_files import TextOptions  # noqa: PLC0415
+
+    kill = KillAt(task.get("kill", ""), task.get("delay", 0))
+    if task.get("many"):
+        planning.SMALL_TASK_BYTES = 1
+    commit_files.add_files = kill.after(
+        lambda target, *_: f"committed: {'quarantine' if target.uri.endswith(planning.QUARANTINE) else 'table'}",
+        commit_files.add_files,
+    )
+    delta_log.write_entry = kill.before(
+        "before the entry", kill.after(lambda *_: "after the entry", delta_log.write_entry)
+    )
+    for room in (ray_ingest, ray_rewrite):
+        room.delete_files_of = kill.before("before the clean-up", room.delete_files_of)
+    local = {"address": "local", "num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+    where = {"address": task["address"]} if "address" in task else local
+    ray.init(**where, log_to_driver=False, logging_level="ERROR")
+    given = task["request"]
+    given |= {name: tuple(given[name]) for name in ("key", "partition_by") if name in given}
+    request = IngestRequest(**given | {"text": TextOptions(**given.get("text", {}))})
+    return dataclasses.asdict(ray_ingest.ingest(task["sources"], task["uri"], request, progress=kill))
+
+
+def _child(task: Task, answer: int) -> None:
+    from sluiceway.core.errors import SluicewayError  # noqa: PLC0415
+
+    try:
+        told = _ingest(task)
+    except SluicewayError as error:
+        told = {"error": type(error).__name__, "message": str(error)}
+    except BaseException:  # noqa: BLE001 (a child of a fork may not return)
+        told = {"error": "unexpected", "message": traceback.format_exc()}
+    os.write(answer, json.dumps(told).encode())
+    import ray  # noqa: PLC0415
+
+    ray.shutdown()
+
+
+def _in_a_child(task: Task) -> Task:
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        try:
+            _child(task, theirs)
+        finally:
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours, "rb") as answers:
+        told = answers.read()
+    _, status = os.waitpid(pid, 0)
+    killed = os.WTERMSIG(status) if os.WIFSIGNALED(status) else None
+    return {"killed": killed, **(json.loads(told) if told else {})}
+
+
+if __name__ == "__main__":
+    import sluiceway.data.ray_ingest  # noqa: F401
+
+    for line in sys.stdin:
+        sys.stdout.write(json.dumps(_in_a_child(json.loads(line))) + "\n")
+        sys.stdout.flush()
