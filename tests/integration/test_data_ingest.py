@@ -24,7 +24,7 @@ from sluiceway.core.errors import (
     TableNotFoundError,
 )
 from sluiceway.core.references import TableVersion
-from sluiceway.data import commit, commit_files, history, tables
+from sluiceway.data import commit, commit_files, delta_log, history, tables
 from sluiceway.data.ingest.request import IngestReport, IngestRequest
 
 pytestmark = [
@@ -265,14 +265,53 @@ def test_columns_are_added_on_request_only(uri):
     more = made(3, 3).append_column("new", pa.array([10**15] * 3, pa.timestamp("us"))).drop_columns(["x"])
     with pytest.raises(SchemaMismatchError, match="new is not in the table; x is missing"):
         ingest([more], uri)
-    report = ingest([more], uri, evolve=True)
-    assert report.added_columns == ("new",)
+    report = ingest([more], uri, evolve=True, batch_id="b")
+    assert (report.added_columns, report.version) == (("new",), 1)
+    assert ingest([more], uri, evolve=True, batch_id="b").skipped
     assert [row["new"] is None for row in rows(uri)] == [True] * 3 + [False] * 3
     assert [row["x"] is None for row in rows(uri)] == [False] * 3 + [True] * 3
     once = made(6, 2).append_column("newer", pa.array([1, 2]))
     version = DeltaTable(uri).version()
     assert ingest([once], uri, evolve=True, mode="overwrite").version == version + 1
     assert [(row["newer"], row["new"]) for row in rows(uri)] == [(1, None), (2, None)]
+    upserted = pa.table({"id": [6, 9], "latest": ["a", "b"]})
+    report = ingest([upserted], uri, evolve=True, mode="upsert", key=("id",))
+    assert (report.inserted, report.updated, report.version) == (1, 1, version + 2)
+    assert [(row["id"], row["newer"], row["latest"]) for row in rows(uri)] == [
+        (6, None, "a"),
+        (7, 2, None),
+        (9, None, "b"),
+    ]
+    with pytest.raises(ConfigError, match="does not add columns"):
+        ingest([upserted], uri, evolve=True, mode="delete", key=("id",))
+    commit.append(uri, DeltaTable(uri).to_pyarrow_table(), message="the engine still writes", source="test")
+    DeltaTable(uri).create_checkpoint()
+    assert len(rows(uri)) == 6
+
+
+def test_new_columns_and_rows_lose_a_race_together(uri, monkeypatch):
+    ingest([made(0, 3)], uri)
+    DeltaTable(uri).alter.add_constraint({"few": "id < 100"})
+    before = json.loads(DeltaTable(uri).schema().to_json())["fields"]
+    write, raced = delta_log.write_entry, []
+
+    def overtaken(place: str, *given: object):
+        if not raced:
+            raced.append(True)
+            write_deltalake(uri, made(50, 1), mode="append")
+        write(place, *given)
+
+    monkeypatch.setattr(delta_log, "write_entry", overtaken)
+    more = made(3, 1).append_column("at", pa.array([1], pa.timestamp("us")))
+    assert ingest([more], uri, evolve=True).version == 3
+    assert [row["id"] for row in rows(uri)] == [0, 1, 2, 3, 50]
+    after = json.loads(DeltaTable(uri).schema().to_json())["fields"]
+    assert (after[:-1], after[-1]["name"], after[-1]["type"]) == (before, "at", "timestamp_ntz")
+    assert DeltaTable(uri).metadata().configuration["delta.constraints.few"] == "id < 100"
+    assert {"checkConstraints", "timestampNtz"} <= set(DeltaTable(uri).protocol().writer_features)
+    with pytest.raises(DataError, match="constraint few"):
+        ingest([made(100, 1).append_column("two", pa.array([1]))], uri, evolve=True)
+    assert len(tables.schema(uri)) == 6
 
 
 def test_constraints_and_not_null_hold(uri, tmp_path):

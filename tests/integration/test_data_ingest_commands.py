@@ -124,6 +124,14 @@ def test_rows_that_break_the_contract_go_beside_or_refuse_the_delivery(folder):
     assert history.log(str(folder / "sales"))[0].metadata["sluiceway.quarantined"] == 2
     assert ingest(folder, "bad.csv", "sales", "--batch-id", "b7")["skipped"]
     assert DeltaTable(str(folder / "sales_quarantine")).version() == 0
-    by_key = ingest(folder, "bad.csv", "sales", "--mode", "upsert", "--key", "amount", expect=1)
-    assert by_key["quarantined"] == 2
-    assert len(ids(folder, "sales")) == 1002
+    by_key = ("bad.csv", "sales", "--mode", "upsert", "--key", "id")
+    assert ingest(folder, *by_key, "--strict", expect=1)["quarantined"] == 2
+    assert (len(ids(folder, "sales")), DeltaTable(str(folder / "sales_quarantine")).version()) == (1002, 0)
+    (folder / "bad.csv").write_text("id,amount\n2000,7\n2001,-5\n,3\n,4\n2003,4\n")
+    merged = ingest(folder, *by_key, "--batch-id", "b8")
+    assert (merged["rows"], merged["inserted"], merged["updated"], merged["quarantined"]) == (2, 1, 1, 3)
+    assert ids(folder, "sales")[-3:] == [2000, 2002, 2003]
+    assert history.log(str(folder / "sales"))[0].metadata["sluiceway.quarantined"] == 3
+    beside = DeltaTable(str(folder / "sales_quarantine"))
+    assert (beside.version(), beside.count()) == (1, 5)
+    assert ingest(folder, *by_key, "--batch-id", "b8")["skipped"]

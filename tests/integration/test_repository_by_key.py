@@ -22,6 +22,21 @@ from sluiceway.data.repository import Repository
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 
 
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: sales
+version: 1.0.0
+status: active
+schema:
+  - name: sales
+    properties:
+      - {name: id, logicalType: integer, required: true}
+      - {name: x, logicalType: number, logicalTypeOptions: {minimum: 0}}
+      - {name: shop, logicalType: string}
+      - {name: new, logicalType: integer}
+      - {name: newer, logicalType: string}
+"""
 PLAIN_AND_PARTITIONED = pytest.mark.parametrize("sales", [(), ("shop",)], ids=["plain", "partitioned"], indirect=True)
 
 
@@ -153,6 +168,30 @@ def test_rules_of_the_table_hold_on_a_branch_and_a_failure_leaves_no_file(lake, 
     DeltaTable(place).alter.set_table_properties({"delta.appendOnly": "true"})
     with pytest.raises(DataError, match="append-only"):
         ingest(pa.table({"id": [2]}), place, "delete")
+
+
+def test_new_columns_and_misfits_on_a_branch(lake, sales):
+    place = lake.place_to_write(sales, "exp")
+    report = ingest(rows(60).append_column("new", pa.array([1])), place, evolve=True)
+    assert (report.version, report.added_columns) == (1, ("new",))
+    report = ingest(pa.table({"id": [3, 61], "newer": ["a", "b"]}), place, "upsert", evolve=True)
+    assert (report.version, report.inserted, report.updated) == (2, 1, 1)
+    (Path(sales) / "_contract.yaml").write_text(CONTRACT)
+    bad = pa.table({"id": [4, 5, 62], "x": [-1.0, 1.0, -2.0], "shop": ["s"] * 3, "new": [1, 2, 3], "newer": ["c"] * 3})
+    refused = ingest(bad, place, "upsert", strict=True)
+    assert (refused.version, refused.quarantined, tables.is_table(f"{sales}_quarantine")) == (None, 2, False)
+    report = ingest(bad, place, "upsert", batch_id="m")
+    assert (report.rows, report.updated, report.inserted, report.quarantined) == (1, 1, 0, 2)
+    assert (report.version, DeltaTable(f"{sales}_quarantine").count()) == (3, 2)
+    assert history.log(place, limit=1)[0].metadata["sluiceway.quarantined"] == 2
+    lake.commit("exp", message="columns")
+    held_there = places.dataset(tables.open_table(place), place).to_table().sort_by("id")
+    changed = {3: None, 5: 1.0, 60: 0.0, 61: None}
+    assert dict(zip(held_there["id"].to_pylist(), held_there["x"].to_pylist(), strict=True)) == (
+        dict.fromkeys(range(30), 0.0) | changed
+    )
+    merge(lake, "exp")
+    assert DeltaTable(sales).to_pyarrow_table().sort_by("id").to_pylist() == held_there.to_pylist()
 
 
 def test_rows_are_dropped_and_found_wherever_they_lie(lake, sales):

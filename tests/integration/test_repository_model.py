@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from deltalake import DeltaTable
 from hypothesis import HealthCheck, settings
@@ -21,8 +22,13 @@ from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import ConflictError, MergeConflictError
 from sluiceway.core.repository import MAIN
 from sluiceway.data import commit, places, tables
+from sluiceway.data.commit_files import Delivery
+from sluiceway.data.ingest import planning
+from sluiceway.data.ingest.file_writer import FileWriter
+from sluiceway.data.key_set import KeySet
 from sluiceway.data.merging import cherry_pick, merge, recover, revert
 from sluiceway.data.repository import Repository
+from sluiceway.data.rewrite import Rewriting, replace_rows, rewrite_share
 
 pytestmark = pytest.mark.integration
 
@@ -39,8 +45,25 @@ def held(place: str, version: int | None = None) -> list[int]:
     return sorted(places.dataset(tables.open_table(place, version=version), place).to_table()["id"].to_pylist())
 
 
+def live(place: str, version: int | None = None) -> frozenset[str]:
+    """The files of a version, by the last part of their names."""
+    paths = tables.files(tables.open_table(place, version=version))["path"].to_pylist()
+    return frozenset(path.rpartition("/")[2] for path in paths)
+
+
+def by_key(place: str, gone: list[int], come: list[int]) -> None:
+    """Take rows out by key and put others in, in one commit."""
+    target = planning.existing_target(place)
+    with FileWriter(target, run="0123456789ab", number=0) as writer:
+        for batch in rows(come).to_batches():
+            writer.add(batch, where="rows")
+        written = tuple(writer.finish())
+    job = Rewriting(target, rows(gone), "MERGE", Delivery("by key", "test"), "0123456789ab", len(come), written)
+    replace_rows(job, lambda shares: [rewrite_share(share, KeySet(job.keys)) for share in shares])
+
+
 class Histories(RuleBasedStateMachine):
-    """In the model a branch is a set of files, each named by its row; a merge puts a change of such sets onto one."""
+    """In the model a branch is a set of files, which hold rows; a merge puts a change of such sets onto one."""
 
     def __init__(self):
         super().__init__()
@@ -49,8 +72,9 @@ class Histories(RuleBasedStateMachine):
         self.repository = Repository(RepositoryStore(self.engine), SystemClock())
         self.uri = str(Path(self.folder.name) / "t")
         self.next = 0
-        self.present: dict[str, frozenset[int]] = {}  # branch -> its files, each named by its only row
-        self.commits: dict[str, frozenset[int]] = {}  # commit id -> files
+        self.files: dict[str, list[int]] = {}  # file -> its rows
+        self.present: dict[str, frozenset[str]] = {}  # branch -> its files
+        self.commits: dict[str, frozenset[str]] = {}  # commit id -> files
         self.names: dict[str, str] = {}  # tag -> commit id
 
     def teardown(self):
@@ -60,6 +84,17 @@ class Histories(RuleBasedStateMachine):
     def fresh(self) -> int:
         self.next += 1
         return self.next
+
+    def wrote(self, place: str, *given: list[int]) -> frozenset[str]:
+        """The files that were just written, which hold these rows and no others."""
+        new = sorted(live(place) - self.files.keys())
+        found = {name: sorted(pq.read_table(next(Path(self.uri).rglob(name)))["id"].to_pylist()) for name in new}
+        assert sorted(found.values()) == sorted(map(sorted, given))
+        self.files |= found
+        return frozenset(new)
+
+    def held_by(self, files: frozenset[str]) -> list[int]:
+        return sorted(one for name in files for one in self.files[name])
 
     def commit(self, branch: str) -> str:
         made = self.repository.commit(branch, message=f"commit of {branch}")
@@ -71,7 +106,7 @@ class Histories(RuleBasedStateMachine):
         first = self.fresh()
         append(self.uri, [first])
         self.repository.add(self.uri)
-        self.present[MAIN] = frozenset([first])
+        self.present[MAIN] = self.wrote(self.uri, [first])
         self.commit(MAIN)
 
     @rule(data=st.data())
@@ -86,9 +121,10 @@ class Histories(RuleBasedStateMachine):
     @rule(data=st.data())
     def write(self, data):
         name = data.draw(st.sampled_from(sorted(self.present)))
-        one = self.fresh()
-        append(self.repository.place_to_write(self.uri, name), [one])
-        self.present[name] |= {one}
+        ids = [self.fresh() for _ in range(data.draw(st.integers(1, 3)))]
+        place = self.repository.place_to_write(self.uri, name)
+        append(place, ids)
+        self.present[name] |= self.wrote(place, ids)
         if data.draw(st.booleans()):
             self.commit(name)
 
@@ -96,8 +132,24 @@ class Histories(RuleBasedStateMachine):
     def replace(self, data):
         name = data.draw(st.sampled_from(sorted(self.present)))
         one = self.fresh()
-        commit.overwrite(self.repository.place_to_write(self.uri, name), rows([one]), message="anew", source="test")
-        self.present[name] = frozenset([one])
+        place = self.repository.place_to_write(self.uri, name)
+        commit.overwrite(place, rows([one]), message="anew", source="test")
+        self.present[name] = self.wrote(place, [one])
+        if data.draw(st.booleans()):
+            self.commit(name)
+
+    @rule(data=st.data(), upsert=st.booleans())
+    def change_by_key(self, data, upsert):
+        name = data.draw(st.sampled_from(sorted(self.present)))
+        files = self.present[name]
+        there = sorted(set(self.held_by(files)))
+        gone = data.draw(st.lists(st.sampled_from([*there, self.fresh()]), min_size=1, max_size=3, unique=True))
+        place = self.repository.place_to_write(self.uri, name)
+        by_key(place, gone, gone if upsert else [])
+        hit = frozenset(one for one in files if set(self.files[one]) & set(gone))
+        left = [one for one in self.held_by(hit) if one not in gone]
+        new = self.wrote(place, *([left] if left else []), *([gone] if upsert else []))
+        self.present[name] = files - hit | new
         if data.draw(st.booleans()):
             self.commit(name)
 
@@ -105,7 +157,7 @@ class Histories(RuleBasedStateMachine):
     def restore_main(self, data):
         newest = DeltaTable(self.uri).version()
         version = data.draw(st.integers(max(0, newest - 3), newest))
-        self.present[MAIN] = frozenset(held(self.uri, version))
+        self.present[MAIN] = live(self.uri, version)
         commit.restore(self.uri, version, message="back")
 
     @rule(data=st.data())
@@ -158,12 +210,12 @@ class Histories(RuleBasedStateMachine):
     def every_branch_holds_what_the_model_says(self):
         for name, files in self.present.items():
             pin = self.repository.pin(self.uri, name)
-            assert held(pin.uri, pin.version) == sorted(files), name
+            assert held(pin.uri, pin.version) == self.held_by(files), name
         for name, made in self.names.items():
             pin = self.repository.pin(self.uri, name)
-            assert held(pin.uri, pin.version) == sorted(self.commits[made]), name
+            assert held(pin.uri, pin.version) == self.held_by(self.commits[made]), name
         if self.present:
-            assert sorted(DeltaTable(self.uri).to_pyarrow_table()["id"].to_pylist()) == sorted(self.present[MAIN])
+            assert sorted(DeltaTable(self.uri).to_pyarrow_table()["id"].to_pylist()) == self.held_by(self.present[MAIN])
 
 
 Histories.TestCase.settings = settings(

@@ -20,8 +20,12 @@ from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import MergeConflictError
 from sluiceway.data import commit, delta_log, places, tables
+from sluiceway.data.commit_files import Delivery
+from sluiceway.data.ingest import planning
+from sluiceway.data.key_set import KeySet
 from sluiceway.data.merging import merge, revert
 from sluiceway.data.repository import Repository
+from sluiceway.data.rewrite import Rewriting, replace_rows, rewrite_share
 
 pytestmark = pytest.mark.integration
 
@@ -75,7 +79,13 @@ def held(place: str) -> list[int]:
     return sorted(places.dataset(tables.open_table(place), place).to_table()["id"].to_pylist())
 
 
-@pytest.mark.parametrize("name", ["sales", "my tables/sales"])
+def drop(place: str, *ids: int) -> None:
+    target = planning.existing_target(place)
+    job = Rewriting(target, rows(*ids), "DELETE", Delivery("gone", "test"), "0123456789ab", len(ids))
+    replace_rows(job, lambda shares: [rewrite_share(share, KeySet(job.keys)) for share in shares])
+
+
+@pytest.mark.parametrize("name", ["sales", "my tables/a=b&c"])
 def test_a_branch_from_beginning_to_end(bucket, lake, name):
     uri = f"{bucket}/{name}"
     append(uri, 1, 2)
@@ -100,6 +110,28 @@ def test_a_branch_from_beginning_to_end(bucket, lake, name):
     append(uri, 3)
     with pytest.raises(MergeConflictError, match="id=3"):
         merge(lake, "again")
+
+
+@pytest.mark.parametrize("name", ["sales", "my tables/a=b&c"])
+def test_rows_are_dropped_on_a_branch_and_merged(bucket, lake, name):
+    uri = f"{bucket}/{name}"
+    append(uri, 1, 2, 3)
+    append(uri, 4)
+    lake.add(uri, key=("id",))
+    lake.commit(message="first")
+    lake.branch("exp")
+    place = lake.place_to_write(uri, "exp")
+    drop(place, 2, 4, 77)
+    drop(place, 1)
+    assert (held(uri), held(place)) == ([1, 2, 3, 4], [3])
+    append(uri, 5)
+    lake.commit("exp", message="gone")
+    merge(lake, "exp")
+    assert held(uri) == [3, 5]
+    drop(uri, 3)
+    assert sorted(DeltaTable(uri).to_pyarrow_table()["id"].to_pylist()) == [5]
+    commit.overwrite(place, rows(9), message="anew", source="test")
+    assert held(place) == [9]
 
 
 def test_of_two_entries_of_one_version_one_is_refused(bucket):

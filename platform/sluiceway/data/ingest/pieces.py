@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 import pyarrow.fs
@@ -50,9 +51,9 @@ class Piece:
 
 
 def open_filesystem(uri: str) -> tuple[Any, str]:
-    """The file system of a path or URI, and the path within."""
+    """The file system of a path or URI, and the path within; neither is encoded."""
     if "://" in uri:
-        found, path = pa.fs.FileSystem.from_uri(uri)
+        found, path = pa.fs.FileSystem.from_uri(quote(uri, safe=":/"))
         return found, str(path)
     return pa.fs.LocalFileSystem(), uri
 

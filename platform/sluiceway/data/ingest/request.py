@@ -37,8 +37,7 @@ class IngestRequest:
         format: of the files; None goes by their names.
         text: how text files are read.
         evolve: columns that the table lacks are added, columns that the rows lack are null.
-        strict: a row that breaks the table's contract refuses the delivery instead of going to quarantine; with a
-            key it always does.
+        strict: a row that breaks the table's contract refuses the delivery instead of going to quarantine.
     """
 
     mode: str = commit_files.APPEND
@@ -66,7 +65,7 @@ class IngestRequest:
             (self.format not in (None, *FORMATS), f"format {self.format} is none of {', '.join(FORMATS)}"),
             (by_key and not self.key, f"mode {self.mode} needs a key (--key)"),
             (bool(self.key) and not by_key, f"a key is for the modes {' and '.join(BY_KEY)} only"),
-            (by_key and self.evolve, f"mode {self.mode} does not add columns"),
+            (self.mode == commit_files.DELETE and self.evolve, "mode delete does not add columns"),
             (bool(reserved), f"meta keys may not be empty, hold a dot or be the engine's: {', '.join(reserved)}"),
             (len(self.text.delimiter) != 1, "the delimiter is one character"),
         )
@@ -103,7 +102,8 @@ class IngestReport:
         mode: as it was asked for.
         rows: of the source that went in; with ``delete``, of the source.
         skipped: the delivery was there already and nothing was written.
-        files: data files that were written; 0 where the engine wrote them (``upsert``, ``delete``).
+        files: data files that were written; those of an ``upsert`` on main the engine counts for itself, as it does
+            what stays of a file that rows were taken out of.
         bytes: of these files.
         quarantined: rows that broke the table's contract and went to ``<table>_quarantine``.
         inserted: rows that were new, by key.
