@@ -19,15 +19,21 @@ HEARTBEAT_SECONDS = 15.0
 
 
 @contextmanager
-def claim(leases: LeaseStore, name: str, *, clock: Clock) -> Iterator[None]:
+def claim(leases: LeaseStore, name: str, *, clock: Clock, body: str = "{}") -> Iterator[None]:
     """Hold a lease while the body runs.
+
+    Args:
+        leases: the catalog's.
+        name: what to hold.
+        clock: gives the lease its times.
+        body: JSON document kept with it.
 
     Raises:
         ConflictError: a living process holds it.
     """
     owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
     _release_the_dead(leases, name)
-    if not leases.acquire(name, owner=owner, ttl=TTL_SECONDS, now=clock.now()):
+    if not leases.acquire(name, owner=owner, ttl=TTL_SECONDS, now=clock.now(), body=body):
         holder = next((lease.owner for lease in leases.list(name) if lease.name == name), "another process")
         raise ConflictError(
             f"{name} is being run by {holder}", hint=f"wait for it, or end it; its claim ends {TTL_SECONDS:.0f} s later"

@@ -66,6 +66,12 @@ class PipelineStore:
             row = connection.execute(query).mappings().first()
         return PipelineRun(**row) if row else None
 
+    def unfinished(self) -> list[PipelineRun]:
+        """The runs that have not ended: those that run, and those that were interrupted and can be taken up."""
+        query = sa.select(pipeline_runs).where(pipeline_runs.c.status == RUNNING).order_by(pipeline_runs.c.started)
+        with self._engine.connect() as connection:
+            return [PipelineRun(**row) for row in connection.execute(query).mappings()]
+
     def finish(self, run_id: str, *, status: str, now: float) -> None:
         """End a run."""
         with self._engine.begin() as connection:

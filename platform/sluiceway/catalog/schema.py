@@ -85,6 +85,28 @@ repository_merges = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 
+lost_versions = sa.Table(
+    "lost_versions",
+    metadata,
+    sa.Column("place", sa.Text, primary_key=True),  # the table, or a branch's copy of it
+    sa.Column("version", sa.BigInteger, primary_key=True),
+    sa.Column("table_id", sa.Text, nullable=False),  # Delta's own: another table may come to the same place
+    sa.Column("why", sa.Text, nullable=False),
+    sa.Column("since", sa.Float, nullable=False),
+)
+
+erasures = sa.Table(
+    "erasures",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("table_uri", sa.Text, nullable=False, index=True),
+    sa.Column("keys_digest", sa.Text, nullable=False),  # the keys themselves are erased
+    sa.Column("author", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("report", sa.Text, nullable=False, server_default="{}"),  # JSON: what was done and what was not reached
+    sa.Column("created", sa.Float, nullable=False),
+)
+
 leases = sa.Table(
     "leases",
     metadata,

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sluiceway.catalog.engine import empty_catalog, open_catalog
 from sluiceway.catalog.file_digests import FileDigestStore
 from sluiceway.catalog.leases import LeaseStore
+from sluiceway.catalog.lost_versions import LostVersionStore
 from sluiceway.catalog.outcomes import OutcomeStore
 from sluiceway.catalog.pipeline import PipelineStore
 from sluiceway.catalog.records import RecordStore
@@ -26,6 +27,7 @@ class Stores:
     tags: TagStore
     file_digests: FileDigestStore
     leases: LeaseStore
+    lost_versions: LostVersionStore
     outcomes: OutcomeStore
     pipeline: PipelineStore
     records: RecordStore
@@ -54,6 +56,7 @@ def _stores(engine: sa.Engine, url: str) -> Stores:
         tags=TagStore(engine),
         file_digests=FileDigestStore(engine),
         leases=LeaseStore(engine),
+        lost_versions=LostVersionStore(engine),
         outcomes=OutcomeStore(engine),
         pipeline=PipelineStore(engine),
         records=RecordStore(engine),

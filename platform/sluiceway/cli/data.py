@@ -5,13 +5,14 @@ from __future__ import annotations
 import typer
 
 from sluiceway.cli import (
-    data_care,
     data_contract,
     data_diff,
     data_generate,
     data_ingest,
+    data_optimize,
     data_pin,
     data_repository,
+    data_vacuum,
     data_versions,
 )
 
@@ -25,7 +26,8 @@ app.add_typer(data_ingest.app)
 app.add_typer(data_repository.app)
 app.add_typer(data_diff.app)
 app.add_typer(data_pin.app)
-app.add_typer(data_care.app)
+app.add_typer(data_optimize.app)
+app.add_typer(data_vacuum.app)
 app.add_typer(data_contract.app)
 app.add_typer(data_contract.group, name="contract")
 app.add_typer(data_generate.app, name="generate")

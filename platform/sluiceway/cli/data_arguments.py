@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Annotated
 
 import typer
@@ -13,6 +14,7 @@ from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import InputError
 from sluiceway.core.references import TableReference, TableVersion
+from sluiceway.data.hold import hold
 from sluiceway.data.hooks import Hooks
 from sluiceway.data.references import resolve
 from sluiceway.data.repository import Repository
@@ -29,18 +31,41 @@ Reference = Annotated[
 ]
 
 
-def resolve_reference(text: str, platform: PlatformSection, *, allow_empty: bool = False) -> TableVersion:
-    """Pin what ``TABLE@REF`` means now; raises what :func:`sluiceway.data.references.resolve` raises."""
+def resolve_reference(
+    text: str, platform: PlatformSection, *, allow_empty: bool = False, readable: bool = True
+) -> TableVersion:
+    """Pin what ``TABLE@REF`` means now; raises what :func:`sluiceway.data.references.resolve` raises.
+
+    Args:
+        text: as it was typed.
+        platform: where the catalog is.
+        allow_empty: a version without rows will do.
+        readable: one whose files a clean-up has deleted will not do.
+    """
     reference = TableReference.parse(text)
     uri = table_uri(reference.table, platform.aliases)
     stores = read_stores(platform)
-    return resolve(uri, reference.ref, tags=stores.tags, repository=stores.repository, allow_empty=allow_empty)
+    return resolve(
+        uri,
+        reference.ref,
+        tags=stores.tags,
+        repository=stores.repository,
+        lost=stores.lost_versions if readable else None,
+        allow_empty=allow_empty,
+    )
+
+
+def reading(*versions: TableVersion, platform: PlatformSection, who: str) -> AbstractContextManager[None]:
+    """While it is open, no vacuum deletes what these versions need; raises what ``data.hold.hold`` raises."""
+    stores = read_stores(platform)
+    return hold(*versions, leases=stores.leases, lost=stores.lost_versions, clock=SystemClock(), who=who)
 
 
 def repository_of(platform: PlatformSection, *, write: bool) -> Repository:
     """The repository of the catalog; one that is only asked makes no catalog."""
     stores = build_stores(platform) if write else read_stores(platform)
-    return Repository(stores.repository, SystemClock(), build_repository_hooks(platform, stores) if write else Hooks())
+    hooks = build_repository_hooks(platform, stores) if write else Hooks()
+    return Repository(stores.repository, SystemClock(), hooks, stores.lost_versions)
 
 
 def place_to_write(text: str, platform: PlatformSection) -> str:

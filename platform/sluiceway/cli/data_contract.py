@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 
-from sluiceway.cli.data_arguments import Reference, resolve_reference
+from sluiceway.cli.data_arguments import Reference, reading, resolve_reference
 from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows, program
 from sluiceway.config.load import load_platform
@@ -40,7 +40,8 @@ def check(
     version = resolve_reference(reference, platform, allow_empty=True)
     path = find_contract(main_of(version.uri), contract)
     agreed = read_contract(path)
-    with in_ray("sluiceway.data.ray_contract", platform) as reader:
+    ray = in_ray("sluiceway.data.ray_contract", platform)
+    with reading(version, platform=platform, who="data check"), ray as reader:
         found: Sequence[RuleVerdict] = reader.check_version(version, agreed, now=SystemClock().now())
     status = status_of(found)
     if as_json:
@@ -71,7 +72,8 @@ def init(
     path = out or contract_path(main_of(version.uri))
     if path.exists() and not force:
         raise ConfigError(f"{path} exists already", hint="name another file with --out, or overwrite it with --force")
-    with in_ray("sluiceway.data.ray_contract_draft", platform) as drafter:
+    ray = in_ray("sluiceway.data.ray_contract_draft", platform)
+    with reading(version, platform=platform, who="data contract init"), ray as drafter:
         text: str = drafter.draft_contract(version)
     write_contract(path, text)
     if as_json:

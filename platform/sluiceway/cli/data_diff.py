@@ -10,7 +10,7 @@ import typer
 from rich.console import Console
 
 from sluiceway.cli.data_all_tables import means_all_tables, print_changes
-from sluiceway.cli.data_arguments import Reference, resolve_reference
+from sluiceway.cli.data_arguments import Reference, reading, resolve_reference
 from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
 from sluiceway.cli.values import cell, plain
@@ -67,8 +67,8 @@ def diff(
         print_changes(old, new, platform=platform, as_json=as_json)
         return
     found = diff_versions(
-        resolve_reference(old, platform, allow_empty=True),
-        resolve_reference(_other(old, new), platform, allow_empty=True),
+        resolve_reference(old, platform, allow_empty=True, readable=rows),
+        resolve_reference(_other(old, new), platform, allow_empty=True, readable=rows),
     )
     compared = _compare_rows(found, key=key or (), limit=limit, platform=platform) if rows else None
     if as_json:
@@ -91,7 +91,8 @@ def _compare_rows(found: VersionDiff, *, key: Sequence[str], limit: int, platfor
     if not (found.added.paths or found.removed.paths):
         compared = importlib.import_module(ROW_DIFF).diff_rows(found, key=key, limit=limit)
         return compared
-    with in_ray(ROW_DIFF, platform, catalog=catalog_url(platform)) as reader:
+    ray = in_ray(ROW_DIFF, platform, catalog=catalog_url(platform))
+    with reading(found.old, found.new, platform=platform, who="data diff"), ray as reader:
         compared = reader.diff_rows(found, key=key, limit=limit)
     return compared
 

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.console import Console
 
-from sluiceway.cli.data_arguments import metadata_of, place_to_write, resolve_reference, say
+from sluiceway.cli.data_arguments import metadata_of, place_to_write, reading, resolve_reference, say
 from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json
 from sluiceway.cli.progress import progress_for
 from sluiceway.config.load import load_platform
 from sluiceway.config.platform import PlatformSection
-from sluiceway.core.references import TableReference
+from sluiceway.core.references import TableReference, TableVersion
 from sluiceway.data.ingest.sources import holds_table
 from sluiceway.data.tables import table_uri
 from sluiceway.wiring.stores import catalog_url
@@ -106,7 +106,9 @@ def _ingest(sources: list[str], place: str, request: IngestRequest, platform: Pl
     found = [_source(one, platform) for one in sources]
     with progress_for(Console(stderr=True)) as progress:
         progress.stage("start Ray", platform.ray.address or "on this machine")
-        with in_ray("sluiceway.data.ray_ingest", platform, catalog=catalog_url(platform)) as module:
+        ray = in_ray("sluiceway.data.ray_ingest", platform, catalog=catalog_url(platform))
+        read = [one for one in found if isinstance(one, TableVersion)]
+        with reading(*read, platform=platform, who="data ingest"), ray as module:
             report: IngestReport = module.ingest(found, place, request, progress=progress)
     return report
 

@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.data_all_tables import means_all_tables, print_log, remove_tag, set_tag
-from sluiceway.cli.data_arguments import Reference, resolve_reference, say
+from sluiceway.cli.data_arguments import Reference, reading, resolve_reference, say
 from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
 from sluiceway.cli.values import cell, plain
@@ -66,9 +66,11 @@ def log(
 def show(reference: Reference, config: ConfigOption = None, as_json: Json = False) -> None:
     """One version: rows, files, digest, tags, its commit, and its columns as the log knows them; reads no data."""
     platform = load_platform(config)
-    version = resolve_reference(reference, platform, allow_empty=True)
+    version = resolve_reference(reference, platform, allow_empty=True, readable=False)
     table = open_table(version.uri, version=version.version)
     live = files(table)
+    stores = read_stores(platform)
+    lost = stores.lost_versions.find(version.uri, version.version)
     columns = column_statistics(live, arrow_schema(table))
     commit = next((one for one in history.log(version.uri) if one.version == version.version), None)
     document = {
@@ -76,7 +78,8 @@ def show(reference: Reference, config: ConfigOption = None, as_json: Json = Fals
         "files": live.num_rows,
         "bytes": sum(live["size_bytes"].to_pylist()),
         "partition_columns": table.metadata().partition_columns,
-        "tags": _tags(version, read_stores(platform)),
+        "tags": _tags(version, stores),
+        "lost": None if lost is None or lost.table_id != table.metadata().id else lost.why,
         "commit": None if commit is None else _commit(commit),
     }
     if as_json:
@@ -123,6 +126,8 @@ def _print_lines(document: dict[str, Any]) -> None:
     lines |= {"partitions": ", ".join(document["partition_columns"]), "tags": ", ".join(document["tags"])}
     commit = document["commit"] or {}
     lines |= {name: commit.get(name) for name in ("time", "operation", "author", "batch_id", "source", "message")}
+    if document["lost"]:
+        lines |= {"deleted": f"files of it, by `sluiceway data {document['lost']}`: it can be read no more"}
     lines |= {"more": _pairs(commit.get("metadata", {}))}
     console = Console()
     for name, value in lines.items():
@@ -155,9 +160,11 @@ def tag(
         set_tag(reference, name, platform=platform, as_json=as_json)
         return
     version = _of_the_table(resolve_reference(reference, platform), word="tag @REF NAME")
-    build_stores(platform).tags.set(
-        version.uri, name, version.version, version.digest, message, SystemClock().now().timestamp(), move=move
-    )
+    stores, clock = build_stores(platform), SystemClock()
+    with reading(version, platform=platform, who="data tag"):
+        stores.tags.set(
+            version.uri, name, version.version, version.digest, message, clock.now().timestamp(), move=move
+        )
     say({"table": version.uri, "tag": name, "version": version.version}, as_json)
 
 
@@ -181,8 +188,10 @@ def untag(
 @app.command("restore")
 def restore(reference: Reference, config: ConfigOption = None, as_json: Json = False) -> None:
     """Make the newest version equal an earlier one, as a new commit; nothing is deleted."""
-    version = _of_the_table(resolve_reference(reference, load_platform(config), allow_empty=True), word="merge BRANCH")
-    result = restore_table(version.uri, version.version, message=f"back to {version.ref}")
+    platform = load_platform(config)
+    version = _of_the_table(resolve_reference(reference, platform, allow_empty=True), word="merge BRANCH")
+    with reading(version, platform=platform, who="data restore"):
+        result = restore_table(version.uri, version.version, message=f"back to {version.ref}")
     say({"table": version.uri, "version": result.version, "equals": version.version}, as_json)
 
 
@@ -195,6 +204,7 @@ def _of_the_table(version: TableVersion, *, word: str) -> TableVersion:
 
 
 def _row_digest(version: TableVersion, stores: Stores, platform: PlatformSection) -> RowDigest:
-    with in_ray("sluiceway.data.ray_row_digest", platform, catalog=stores.url) as reader:
+    ray = in_ray("sluiceway.data.ray_row_digest", platform, catalog=stores.url)
+    with reading(version, platform=platform, who="data digest"), ray as reader:
         found: RowDigest = reader.version_row_digest(version, kept=stores.file_digests)
     return found

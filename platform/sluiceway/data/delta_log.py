@@ -10,12 +10,14 @@ import io
 import json
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import obstore
+import pyarrow as pa
 import pyarrow.parquet as pq
 from deltalake import DeltaTable
 from deltalake import exceptions as delta
@@ -23,6 +25,7 @@ from obstore.exceptions import AlreadyExistsError
 from obstore.store import LocalStore, from_url
 
 from sluiceway.core.errors import DataError, UnsupportedTableError
+from sluiceway.data.create_only import refuse_unsafe_store, unwritable
 
 LOG = "_delta_log"
 ENGINE = "sluiceway"
@@ -68,17 +71,11 @@ def replay(uri: str, version: int) -> LogState:
         DataError: entries are missing, or the table is.
     """
     store = _store_of(uri)
-    names = [str(meta["path"]).rpartition("/")[2] for part in obstore.list(store, LOG) for meta in part]
-    checkpoints: dict[int, list[str]] = {}
-    for name in names:
-        found = _CHECKPOINT.fullmatch(name)
-        if found and int(found[1]) <= version:
-            checkpoints.setdefault(int(found[1]), []).append(name)
-    start = max(checkpoints, default=-1)
+    present, checkpoints = log_files(uri)
+    start = max((number for number in checkpoints if number <= version), default=-1)
     state = _Replayed()
     for name in sorted(checkpoints.get(start, [])):
         state.take_checkpoint(bytes(obstore.get(store, f"{LOG}/{name}").bytes()))
-    present = {int(found[1]) for found in map(_ENTRY.fullmatch, names) if found}
     missing = [number for number in range(start + 1, version + 1) if number not in present]
     if missing:
         raise DataError(
@@ -89,6 +86,19 @@ def replay(uri: str, version: int) -> LogState:
     for number in range(start + 1, version + 1):
         state.take_entry(bytes(obstore.get(store, f"{LOG}/{number:020d}.json").bytes()))
     return LogState(version, state.protocol, state.metadata, state.adds, state.transactions)
+
+
+def log_files(uri: str) -> tuple[set[int], dict[int, list[str]]]:
+    """The versions that have an entry, and the names of the checkpoints' files by version.
+
+    Raises:
+        DataError: the table is gone.
+    """
+    names = [str(meta["path"]).rpartition("/")[2] for part in obstore.list(_store_of(uri), LOG) for meta in part]
+    checkpoints: dict[int, list[str]] = {}
+    for found in filter(None, map(_CHECKPOINT.fullmatch, names)):
+        checkpoints.setdefault(int(found[1]), []).append(found[0])
+    return {int(found[1]) for found in map(_ENTRY.fullmatch, names) if found}, checkpoints
 
 
 def read_entry(uri: str, version: int) -> list[Action]:
@@ -136,16 +146,13 @@ def write_entry(uri: str, version: int, actions: Sequence[Action]) -> None:
         DataError: the store cannot write "create only", or not at all.
     """
     text = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions) + "\n"
+    refuse_unsafe_store(uri)
     try:
         obstore.put(_store_of(uri, make=True), f"{LOG}/{version:020d}.json", text.encode(), mode="create")
     except AlreadyExistsError as error:
         raise delta.CommitFailedError(f"version {version} of {uri} was written by somebody else") from error
     except (obstore.exceptions.BaseError, OSError, NotImplementedError) as error:
-        raise DataError(
-            f"{uri} cannot be written: {_first_line(error)}",
-            hint='the store has to write "create only" (If-None-Match); check that and the rights',
-            table=uri,
-        ) from error
+        raise unwritable(uri, error) from error
     _checkpoint(uri, version)
 
 
@@ -187,7 +194,7 @@ def refuse_unwritable(state: LogState, *, uri: str, removes: bool) -> None:
     if unknown or (NEWEST_LEGACY_WRITER < needed < 7):
         asked = ", ".join(unknown) or f"writer version {needed}"
         raise UnsupportedTableError(
-            f"{uri} asks its writers for {asked}, which merges do not know", hint="write a plain copy", table=uri
+            f"{uri} asks its writers for {asked}, which are not known here", hint="write a plain copy", table=uri
         )
     only_grows = (state.metadata.get("configuration") or {}).get("delta.appendOnly") == "true"
     if removes and only_grows:
@@ -222,10 +229,13 @@ class _Replayed:
 
     def take_checkpoint(self, content: bytes) -> None:
         table = pq.read_table(io.BytesIO(content))
-        for row in table.select(
-            [n for n in ("protocol", "metaData", "add", "txn") if n in table.schema.names]
-        ).to_pylist(maps_as_pydicts="strict"):
-            self._take({name: value for name, value in row.items() if value is not None})
+        for name in ("protocol", "metaData", "txn"):
+            if name in table.schema.names:
+                for value in table[name].drop_null().to_pylist(maps_as_pydicts="strict"):
+                    self._take({name: value})
+        if "add" in table.schema.names:
+            for chunk in table["add"].drop_null().chunks:
+                self.adds |= {add["path"]: add for add in _structs(chunk)}
 
     def _take(self, action: Action) -> None:
         if "add" in action:
@@ -241,6 +251,25 @@ class _Replayed:
             self.transactions[action["txn"]["appId"]] = int(action["txn"]["version"])
 
 
+def _structs(rows: pa.StructArray) -> Iterator[Action]:
+    """Rows as dictionaries, without what is null: column by column, which is ten times as fast as row by row."""
+    # What is parsed beside its text is not what an entry has.
+    names = [field.name for field in rows.type]
+    columns = {name: column for name, column in zip(names, rows.flatten(), strict=True) if not name.endswith("_parsed")}
+    told = {name: _plain(column) for name, column in columns.items() if column.null_count < len(column)}
+    for values in zip(*told.values(), strict=True):
+        yield {name: value for name, value in zip(told, values, strict=True) if value is not None}
+
+
+def _plain(column: pa.Array) -> list[Any]:
+    """Values of Python; of a map its pairs, each by itself."""
+    if not pa.types.is_map(column.type):
+        return list(column.to_pylist(maps_as_pydicts="strict"))
+    keys, items, ends = column.keys.to_pylist(), _plain(column.items), column.offsets.to_pylist()
+    pairs = (dict(zip(keys[a:b], items[a:b], strict=True)) for a, b in pairwise(ends))
+    return [pair if valid else None for pair, valid in zip(pairs, column.is_valid().to_pylist(), strict=True)]
+
+
 def _actions(entry: bytes) -> list[Action]:
     return [json.loads(line) for line in entry.splitlines() if line.strip()]
 
@@ -250,7 +279,3 @@ def _checkpoint(uri: str, version: int) -> None:
     every = int(table.metadata().configuration.get("delta.checkpointInterval", "100"))
     if (version + 1) % every == 0 and table.version() == version:
         table.create_checkpoint()
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 from deltalake import DeltaTable
 
+from sluiceway.catalog.lost_versions import LostVersionStore
 from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.catalog.tags import TagStore
 from sluiceway.core.clock import SystemClock
@@ -15,6 +16,7 @@ from sluiceway.core.errors import DataError, ReferenceNotFoundError
 from sluiceway.core.references import TableVersion
 from sluiceway.core.repository import Pin
 from sluiceway.data import digest, history, tables
+from sluiceway.data.lost import refuse_lost
 from sluiceway.data.repository import Repository
 
 NEWEST = "newest"
@@ -27,6 +29,7 @@ def resolve(
     *,
     tags: TagStore,
     repository: RepositoryStore | None = None,
+    lost: LostVersionStore | None = None,
     now: datetime | None = None,
     allow_empty: bool = False,
 ) -> TableVersion:
@@ -41,12 +44,13 @@ def resolve(
         ref: number, tag or time; None is the newest version.
         tags: the catalog's tags.
         repository: the catalog's branches, tags and commits of the repository; None where the table is in none.
+        lost: the catalog's versions whose files were deleted, which are refused then; None where no row is read.
         now: the present time; a later one names nothing yet.
         allow_empty: give a version without rows as well; nothing can be learnt from one.
 
     Raises:
         TableNotFoundError: there is no table.
-        ReferenceNotFoundError: nothing has that name; the message has the nearest names.
+        ReferenceNotFoundError: nothing has that name (the message has the nearest names), or its files were deleted.
         DataError: the version has no rows, or the tag was set on another table that was at this place.
     """
     uri = tables.absolute(uri)
@@ -67,6 +71,8 @@ def resolve(
             table=uri,
             version=version,
         )
+    if lost is not None:
+        refuse_lost(lost, table, uri=uri)
     rows = tables.row_count(table)
     if rows == 0 and not allow_empty:
         raise DataError(f"version {version} of {uri} has no rows", hint="ingest rows first", table=uri, version=version)

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sluiceway.catalog.lost_versions import LostVersionStore
 from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.core.clock import Clock
 from sluiceway.core.errors import DataError, InputError, ReferenceNotFoundError
@@ -19,6 +20,7 @@ from sluiceway.data import tables
 from sluiceway.data.clone import make_clone
 from sluiceway.data.digest import digest_of
 from sluiceway.data.hooks import Hooks, hook_event
+from sluiceway.data.lost import refuse_lost_pins
 from sluiceway.data.places import is_clone
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,127}")
@@ -34,11 +36,13 @@ class Repository:
         store: the catalog's.
         clock: gives commits their times.
         hooks: what runs before and after changes.
+        lost: versions whose files were deleted, which no new name may mean; None where nothing was ever deleted.
     """
 
     store: RepositoryStore
     clock: Clock
     hooks: Hooks = field(default_factory=Hooks)
+    lost: LostVersionStore | None = None
 
     def add(self, uri: str, *, key: tuple[str, ...] = ()) -> TrackedTable:
         """Take a table in; the next commit holds it.
@@ -118,7 +122,7 @@ class Repository:
 
         Raises:
             InputError: the name is taken, is odd, or could be taken for a version or a commit.
-            ReferenceNotFoundError: ``at`` is nothing.
+            ReferenceNotFoundError: ``at`` is nothing, or files of its tables were deleted.
         """
         return self._name(name, BRANCH, at)
 
@@ -249,6 +253,13 @@ class Repository:
         event = hook_event(kind, name, source=self._id(at))
         self.hooks.before(event)
         made = self.store.create_ref(name, kind, str(event["source"]), now=self._now())
+        if self.lost is not None:
+            try:
+                # After it has its name: a vacuum writes down what goes, and then looks at the names once more.
+                refuse_lost_pins(self.lost, self.store.commit(made.commit).tree.values())
+            except ReferenceNotFoundError:
+                self.store.delete_ref(name)
+                raise
         self.hooks.after(event)
         return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from sluiceway.config.platform import ServingSection
 from sluiceway.core.clock import Clock
 from sluiceway.core.doors import Progress
 from sluiceway.core.references import TableVersion
+from sluiceway.data.hold import hold
 from sluiceway.data.references import resolve
 from sluiceway.data.tables import table_uri
 from sluiceway.registry.mlflow_registry import Registry
@@ -80,7 +82,17 @@ class Context:
         """Pin a version of a table: by ``ref``, else by ``data.version`` for the training table, else the newest."""
         if ref is None and table is None:
             ref = self.data.version
-        return resolve(self.table(table), ref, tags=self.stores.tags, repository=self.stores.repository)
+        return resolve(self.table(table), ref, tags=self.stores.tags, repository=self.stores.repository, lost=self.stores.lost_versions)
+
+    def reading(self, *versions: TableVersion) -> AbstractContextManager[None]:
+        """While it is open, no vacuum deletes what these versions need."""
+        return hold(
+            *versions,
+            leases=self.stores.leases,
+            lost=self.stores.lost_versions,
+            clock=self.clock,
+            who=f"a run of {self.experiment.name}",
+        )
 
     def now(self) -> float:
         """UTC epoch seconds."""

@@ -44,11 +44,12 @@ def ingest(context: Context, step: IngestStep) -> StepSummary:
 def go_back(context: Context, step: RestoreStep) -> StepSummary:
     """Make the newest version equal an earlier one, as a new commit."""
     uri = context.table()
-    target = resolve(uri, step.ref, tags=context.stores.tags)
+    target = resolve(uri, step.ref, tags=context.stores.tags, lost=context.stores.lost_versions)
     newest = resolve(uri, None, tags=context.stores.tags)
     if newest.digest == target.digest:
         return StepSummary("", Status.PASS, f"the table is at {step.ref} already (version {newest.version})")
-    result = restore(uri, target.version, message=f"back to {step.ref}")
+    with context.reading(target):
+        result = restore(uri, target.version, message=f"back to {step.ref}")
     return StepSummary(
         "", Status.PASS, f"version {result.version} is again what {step.ref} (version {target.version}) was"
     )

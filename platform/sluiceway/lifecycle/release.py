@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from sluiceway.config.lifecycle import ReleaseStep
+from sluiceway.core.references import TableVersion
 from sluiceway.core.verdict import GateResult, Status, Verdict
 from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_key
 from sluiceway.lifecycle.context import Context
@@ -31,6 +32,13 @@ def release(context: Context, journal: Journal, step: ReleaseStep, *, number: in
     """
     name = f"{number:02d} {step.name}"
     version = context.version(step.data)
+    with context.reading(version):
+        yield from _parts(context, journal, step, version, name=name)
+
+
+def _parts(
+    context: Context, journal: Journal, step: ReleaseStep, version: TableVersion, *, name: str
+) -> Iterator[StepSummary]:
     trained = journal.perform(
         f"{name}: train",
         lambda: build_candidate(context, version).to_dict(),

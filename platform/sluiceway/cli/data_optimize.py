@@ -1,4 +1,4 @@
-"""``sluiceway data``: what a table needs from time to time: larger files, and space."""
+"""``sluiceway data optimize``: fewer and larger files."""
 
 from __future__ import annotations
 

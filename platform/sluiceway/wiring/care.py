@@ -1,0 +1,48 @@
+"""What a clean-up of a table asks: the catalog, and what the registered models were trained on."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from collections.abc import Iterator
+from pathlib import Path
+
+from sluiceway.catalog.stores import Stores
+from sluiceway.config.platform import PlatformSection
+from sluiceway.core.clock import Clock
+from sluiceway.data.keeping import Need
+from sluiceway.data.needs import NeedStores, living_copies, needs_of
+from sluiceway.data.vacuum import CareDoors
+from sluiceway.wiring.stores import tracking_uri
+
+
+def build_care(uri: str, platform: PlatformSection, stores: Stores, *, clock: Clock) -> CareDoors:
+    """Everybody who may need a version of a table, and where it is written down what goes.
+
+    Args:
+        uri: the table, as :func:`sluiceway.data.tables.absolute` spells it.
+        platform: where the registry is.
+        stores: the catalog's.
+        clock: for what ends by itself.
+    """
+    asked = NeedStores(stores.tags, stores.repository, stores.leases, stores.pipeline, clock)
+    return CareDoors(
+        ask=lambda since: [*needs_of(uri, asked, since=since), *_of_models(platform)],
+        copies=functools.partial(living_copies, stores.repository, uri),
+        lost=stores.lost_versions,
+        leases=stores.leases,
+        clock=clock,
+    )
+
+
+def _of_models(platform: PlatformSection) -> Iterator[Need]:
+    url = tracking_uri(platform)
+    if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
+        return  # nothing was ever registered
+    # Seconds of MLflow that no other word about data has a use for.
+    registry = importlib.import_module("sluiceway.wiring.context").build_registry(platform)
+    for name in registry.names():
+        for model in registry.versions(name):
+            version = model.tags.get("data_version", "")
+            if version.isdigit() and "data_uri" in model.tags:
+                yield Need(model.tags["data_uri"], int(version), f"model {name}@{model.version}")
