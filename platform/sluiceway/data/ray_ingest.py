@@ -145,7 +145,7 @@ def _by_key(
     if checked.rejected and request.strict:
         return _refused(target.uri, request, checked.rejected, checked.example)
     progress.stage(request.mode, f"{checked.rows:,} rows")
-    # Every row is new, or the engine cannot do it: rewrite a file that a branch has inherited, or add columns meanwhile.
+    # Every row is new, or the engine cannot do it: rewrite files that a branch has inherited, or add columns meanwhile.
     if not delete and (not target.exists or is_clone(target.uri) or target.added):
         return _by_files(target, pieces, request, source=source, progress=progress)
     run = uuid.uuid4().hex[:12]
