@@ -8,12 +8,14 @@ from typing import Any
 from urllib.parse import unquote
 
 import pyarrow as pa
+import pyarrow.compute as pc
 import ray
 from deltalake import DeltaTable
 from ray.exceptions import RayError
 
 from sluiceway.core.errors import BackendError, DataError, SluicewayError
-from sluiceway.data import places, tables
+from sluiceway.data import tables
+from sluiceway.data.scan import dataset_of
 
 # One task reads so much: enough that starting it costs little, little enough that all CPUs have work.
 BYTES_PER_TASK = 128 * 2**20
@@ -47,7 +49,8 @@ def data_files(table: DeltaTable, paths: Sequence[str]) -> tuple[list[DataFile],
     Returns:
         The files in the order of ``paths``, and the schema.
     """
-    dataset = places.dataset(table, tables.place_of(table))
+    live = tables.files(table)
+    dataset = dataset_of(table, live.take(pc.index_in(pa.array(paths, pa.string()), live["path"].combine_chunks())))
     # The log has a path as a URI writes it, the dataset has it plain.
     fragments = {fragment.path: fragment for fragment in dataset.get_fragments()}
     return [DataFile(path, fragments[unquote(path)]) for path in paths], dataset.schema

@@ -9,12 +9,13 @@ import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
+from ray.data._internal.datasource.parquet_datasource import ParquetDatasource
 
 from sluiceway.config.experiment import DataSection, SplitSection
 from sluiceway.core.errors import DataError, SchemaMismatchError
 from sluiceway.core.references import TableVersion
 from sluiceway.data import membership, tables
-from sluiceway.data.places import filesystem
+from sluiceway.data.scan import Partitions, dataset_of, files_in
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -23,12 +24,16 @@ if TYPE_CHECKING:
 KEY_COLUMN, PART_COLUMN, FOLD_COLUMN = "__key__", "__part__", "__fold__"
 
 
-def read_version(version: TableVersion, *, columns: Sequence[str]) -> ray.data.Dataset:
+def read_version(
+    version: TableVersion, *, columns: Sequence[str], partitions: Partitions | None = None
+) -> ray.data.Dataset:
     """A version of a table as a streaming dataset.
 
     Args:
         version: which.
         columns: which columns, in which order; only these are read.
+        partitions: only the rows of these, the wanted values by partition column; files of others are not looked at,
+            here neither. All rows where left out.
 
     Returns:
         the rows, in an order that is the same each time.
@@ -36,11 +41,20 @@ def read_version(version: TableVersion, *, columns: Sequence[str]) -> ray.data.D
     Raises:
         TableNotFoundError, ReferenceNotFoundError, UnsupportedTableError: the version cannot be read any more.
         SchemaMismatchError: a column is not there.
+        DataError: a column does not partition the table, or no file lies in these partitions.
     """
-    _refuse_missing(tables.schema(version.uri, version.version), columns, uri=version.uri)
-    dataset = ray.data.read_delta(
-        version.uri, version=version.version, columns=list(columns), filesystem=filesystem(version.uri)
-    )
+    table = tables.open_table(version.uri, version=version.version)
+    _refuse_missing(tables.arrow_schema(table), columns, uri=version.uri)
+    files = files_in(table, partitions)
+    if partitions and not files.num_rows:
+        raise DataError(
+            f"version {version.version} of {version.uri} has no rows where {_said(partitions)}",
+            hint="`sluiceway data show` tells by what the table is partitioned",
+            table=version.uri,
+        )
+    # What `ray.data.read_delta` does, but for the dataset that it lets the engine build (see scan.py).
+    source = ParquetDatasource.from_pyarrow_dataset(dataset_of(table, files), columns=list(columns))
+    dataset = ray.data.read_datasource(source)
     dataset.context.execution_options.preserve_order = True
     return dataset
 
@@ -164,6 +178,10 @@ def _refuse_missing(schema: pa.Schema, columns: Iterable[str], *, uri: str) -> N
         raise SchemaMismatchError(
             f"{uri} has no column {', '.join(missing)}", hint=f"its columns: {', '.join(schema.names)}", table=uri
         )
+
+
+def _said(partitions: Partitions) -> str:
+    return " and ".join(f"{name} is one of {list(values)!r}" for name, values in partitions.items())
 
 
 def _unique(names: Iterable[str]) -> list[str]:
