@@ -27,9 +27,11 @@ from sluiceway.data import commit, commit_files
 from sluiceway.data.commit_loop import CommitResult
 from sluiceway.data.ingest.file_writer import FileWriter
 from sluiceway.data.ingest.planning import existing_target
+from sluiceway.data.key_set import KeySet
 from sluiceway.data.merging import merge
 from sluiceway.data.optimize import optimize
 from sluiceway.data.repository import Repository
+from sluiceway.data.rewrite import Rewriting, replace_rows, rewrite_share
 
 # One thing to do: ``op`` says what, ``name`` is its message, its batch id and the name that the model knows it by.
 Operation = dict[str, Any]
@@ -143,6 +145,24 @@ def _by_key(uri: str, op: Operation) -> Any:
     )
 
 
+def _rewrite(uri: str, op: Operation) -> Any:
+    """Rows that go by key and, with an upsert, come in files: as on a branch, what tasks do is done here."""
+    target, table = existing_target(uri), table_of(op["rows"])
+    with FileWriter(target, run=RUN, number=0) as writer:
+        for batch in table.to_batches() if op["mode"] == "upsert" else ():
+            writer.add(batch, where="race")
+        files = tuple(writer.finish())
+    keys = table.select(["id"])
+    delivery = commit_files.Delivery(op["name"], "race", op["name"])
+    job = Rewriting(target, keys, "MERGE", delivery, RUN, table.num_rows, files)
+    found = replace_rows(job, lambda shares: [rewrite_share(share, KeySet(keys)) for share in shares])
+    if op["mode"] == "delete":
+        numbers = {"inserted": 0, "updated": 0, "deleted": found.deleted}
+    else:
+        numbers = {"inserted": found.rows - found.met, "updated": found.deleted, "deleted": 0}
+    return CommitResult(found.version, found.rows, found.skipped), numbers
+
+
 @functools.cache
 def _catalog(url: str) -> Any:
     return open_catalog(url)
@@ -166,6 +186,7 @@ DO = {
     "files": _files,
     "upsert": _by_key,
     "delete": _by_key,
+    "rewrite": _rewrite,
     "optimize": _optimize,
     "branch": _branch,
 }

@@ -1,7 +1,7 @@
-"""A process that runs ingests in children of its own and lets them be killed: everything is imported once, before.
+"""A process that runs ingests, in children of its own where they are to be killed: everything is imported once, before.
 
 Run as a script it reads a line of JSON for each ingest, and answers with a line of JSON: the report of the ingest, or
-the signal that ended it. A child joins the Ray whose address it is told, or starts one of its own.
+the signal that ended it. It joins the Ray whose address it is told, or starts one of its own.
 """
 
 from __future__ import annotations
@@ -42,9 +42,14 @@ class Victims:
         return json.loads(self._process.stdout.readline())
 
     def end(self) -> None:
-        """End it."""
-        self._process.kill()
-        self._process.communicate()
+        """End it, and the Ray that it may have started."""
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=30)
+        finally:
+            self._process.kill()
+            self._process.stdout.close()
+            self._process.wait()
 
 
 @contextlib.contextmanager
@@ -97,16 +102,11 @@ def _die() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _ingest(task: Task) -> Any:
-    import ray  # noqa: PLC0415 (the test that starts this process needs nothing of it)
-
+def _prepare(kill: KillAt, *, many: bool) -> None:
     from sluiceway.data import commit_files, delta_log, ray_ingest, ray_rewrite  # noqa: PLC0415
     from sluiceway.data.ingest import planning  # noqa: PLC0415
-    from sluiceway.data.ingest.request import IngestRequest  # noqa: PLC0415
-    from sluiceway.data.ingest.text_files import TextOptions  # noqa: PLC0415
 
-    kill = KillAt(task.get("kill", ""), task.get("delay", 0))
-    if task.get("many"):
+    if many:
         planning.SMALL_TASK_BYTES = 1
     commit_files.add_files = kill.after(
         lambda target, *_: f"committed: {'quarantine' if target.uri.endswith(planning.QUARANTINE) else 'table'}",
@@ -117,36 +117,48 @@ def _ingest(task: Task) -> Any:
     )
     for room in (ray_ingest, ray_rewrite):
         room.delete_files_of = kill.before("before the clean-up", room.delete_files_of)
-    local = {"address": "local", "num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
-    where = {"address": task["address"]} if "address" in task else local
-    ray.init(**where, log_to_driver=False, logging_level="ERROR")
+
+
+def _ingest(task: Task) -> Any:
+    import ray  # noqa: PLC0415 (the test that starts this process needs nothing of it)
+
+    from sluiceway.data import ray_ingest  # noqa: PLC0415
+    from sluiceway.data.ingest.request import IngestRequest  # noqa: PLC0415
+    from sluiceway.data.ingest.text_files import TextOptions  # noqa: PLC0415
+
+    kill = KillAt(task.get("kill", ""), task.get("delay", 0))
+    if "kill" in task:
+        _prepare(kill, many=task["many"])
+    if not ray.is_initialized():
+        local = {"address": "local", "num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+        where = {"address": task["address"]} if "address" in task else local
+        ray.init(**where, log_to_driver=False, logging_level="ERROR")
     given = task["request"]
     given |= {name: tuple(given[name]) for name in ("key", "partition_by") if name in given}
     request = IngestRequest(**given | {"text": TextOptions(**given.get("text", {}))})
     return dataclasses.asdict(ray_ingest.ingest(task["sources"], task["uri"], request, progress=kill))
 
 
-def _child(task: Task, answer: int) -> None:
+def _told(task: Task) -> Task:
     from sluiceway.core.errors import SluicewayError  # noqa: PLC0415
 
     try:
-        told = _ingest(task)
+        return _ingest(task)
     except SluicewayError as error:
-        told = {"error": type(error).__name__, "message": str(error)}
-    except BaseException:  # noqa: BLE001 (a child of a fork may not return)
-        told = {"error": "unexpected", "message": traceback.format_exc()}
-    os.write(answer, json.dumps(told).encode())
-    import ray  # noqa: PLC0415
-
-    ray.shutdown()
+        return {"error": type(error).__name__, "message": str(error)}
+    except Exception:  # noqa: BLE001 (a child of a fork may not return, and the test wants to know)
+        return {"error": "unexpected", "message": traceback.format_exc()}
 
 
 def _in_a_child(task: Task) -> Task:
     ours, theirs = os.pipe()
     pid = os.fork()
     if not pid:
+        import ray  # noqa: PLC0415
+
         try:
-            _child(task, theirs)
+            os.write(theirs, json.dumps(_told(task)).encode())
+            ray.shutdown()
         finally:
             os._exit(0)
     os.close(theirs)
@@ -161,5 +173,6 @@ if __name__ == "__main__":
     import sluiceway.data.ray_ingest  # noqa: F401
 
     for line in sys.stdin:
-        sys.stdout.write(json.dumps(_in_a_child(json.loads(line))) + "\n")
+        given = json.loads(line)
+        sys.stdout.write(json.dumps(_in_a_child(given) if "kill" in given else _told(given)) + "\n")
         sys.stdout.flush()

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from data_actors import Actor, Operation, actors, race, table_of
-from data_model import refuse_difference
+from data_actors import actors, table_of
+from raced_table import RacedTable
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.core.clock import SystemClock
@@ -17,8 +17,6 @@ from sluiceway.data.repository import Repository
 
 pytestmark = pytest.mark.integration
 
-PARTS = ("a b", "c/d", "e")
-
 
 @pytest.fixture(scope="module")
 def pair():
@@ -26,53 +24,9 @@ def pair():
         yield both
 
 
-class Table:
-    """A table that two processes write to, and all that was asked of them."""
-
-    def __init__(self, uri: str, pair: list[Actor]):
-        self.uri, self.pair = uri, pair
-        self.catalog = f"sqlite:///{uri}.db"
-        self.operations: dict[str, Operation] = {}
-        self.answers = []
-        self.rows_begun = 0
-
-    def op(self, kind: str, rows: int | list = 3, **more) -> Operation:
-        """An operation, by a name of its own; with so many rows that nobody else has."""
-        name = f"{kind}-{len(self.operations)}"
-        given = self.fresh(rows) if isinstance(rows, int) else rows
-        made = {"op": kind, "name": name, "rows": given, "catalog": self.catalog, **more}
-        self.operations[name] = made
-        return made
-
-    def fresh(self, count: int) -> list:
-        start = self.rows_begun
-        self.rows_begun += count
-        return [[i, 0, PARTS[i % 3]] for i in range(start, start + count)]
-
-    def race(self, one: list[Operation], other: list[Operation]) -> list:
-        told = race(self.pair, self.uri, one, other)
-        self.answers += told
-        return told
-
-    def optimize(self, **more) -> Operation:
-        """Every second time files are put together, else all are rewritten in the order of a column."""
-        return self.op("optimize", 0, order_by=["id"] if len(self.operations) % 2 else [], **more)
-
-    def by_key(self, kind: str, chance: random.Random, **more) -> Operation:
-        """Of the keys some are there, some were, and one never was."""
-        self.fresh(1)
-        ids = chance.sample(range(self.rows_begun), min(4, self.rows_begun))
-        return self.op(kind, [[i, len(self.operations), PARTS[i % 3]] for i in ids], **more)
-
-    def check(self, every: int = 1):
-        return refuse_difference(self.uri, self.operations, self.answers, every=every)
-
-
 @pytest.fixture
-def table(tmp_path: Path, pair) -> Table:
-    made = Table(str(tmp_path / "my table"), pair)
-    append(made.uri, made.op("append", 12))
-    return made
+def table(tmp_path: Path, pair) -> RacedTable:
+    return RacedTable(str(tmp_path / "my table"), pair, tmp_path)
 
 
 def test_200_racing_appends_lose_nothing_and_double_nothing(table):
@@ -106,23 +60,6 @@ def test_of_racing_overwrites_the_last_holds_and_nothing_of_the_others(table, ki
     assert kind == "partitions" or versions[-1].rows.total() == 2
 
 
-def any_operation(table: Table, chance: random.Random) -> Operation:
-    """One of all kinds."""
-    kinds = ["append", "files", "files", "files", "overwrite", "upsert", "upsert", "delete", "restore", "optimize"]
-    kind = chance.choice(kinds)
-    wait = {"wait": chance.choice([0, 0, 0.01, 0.03])}
-    if kind == "files":
-        modes = ["append", "append", "overwrite", "partition-overwrite"]
-        return table.op("files", chance.randint(1, 4), mode=chance.choice(modes), **wait)
-    if kind == "restore":
-        return table.op("restore", 0, to=0, **wait)
-    if kind == "optimize":
-        return table.optimize(**wait)
-    if kind in ("upsert", "delete"):
-        return table.by_key(kind, chance, **wait)
-    return table.op(kind, chance.randint(1, 4), **wait)
-
-
 @pytest.mark.parametrize("seed", range(4))
 def test_random_programs_side_by_side(table, seed):
     any_programs(table, random.Random(seed))
@@ -134,8 +71,8 @@ def test_many_random_programs_side_by_side(table, seed):
     any_programs(table, random.Random(seed))
 
 
-def any_programs(table: Table, chance: random.Random) -> None:
-    table.race(*([any_operation(table, chance) for _ in range(10)] for _ in range(2)))
+def any_programs(table: RacedTable, chance: random.Random) -> None:
+    table.race(*([table.anything(chance) for _ in range(10)] for _ in range(2)))
     table.check()
 
 
@@ -145,6 +82,7 @@ OTHERS = {
     "files": lambda table, _: table.op("files", mode="overwrite"),
     "partitions": lambda table, _: table.op("files", 1, mode="partition-overwrite"),
     "delete": lambda table, chance: table.by_key("delete", chance),
+    "rewrite": lambda table, chance: table.by_key("rewrite", chance, mode="upsert"),
     "upsert": lambda table, chance: table.by_key("upsert", chance),
     "optimize": lambda table, _: table.optimize(),
 }
@@ -162,11 +100,11 @@ def test_optimize_beside_another_writer_for_long(table, other, seed):
     beside_optimize(table, other, random.Random(seed), rounds=20)
 
 
-def beside_optimize(table: Table, other: str, chance: random.Random, *, rounds: int) -> None:
+def beside_optimize(table: RacedTable, other: str, chance: random.Random, *, rounds: int) -> None:
     """Each round two files more, then both at once; who begins, and how much later the other, is left to chance."""
     for _ in range(rounds):
         for _ in range(2):
-            append(table.uri, table.op("append"))
+            table.append()
         two = [table.optimize(), OTHERS[other](table, chance)]
         chance.choice(two)["wait"] = chance.choice([0, 0.005, 0.01, 0.02, 0.04])
         told = table.race([two[0]], [two[1]])
@@ -189,12 +127,8 @@ def test_optimize_beside_merges_of_branches(table, adds_only):
         rows = table_of(merges[-1]["rows"])
         write(repository.place_to_write(table.uri, name), rows, message="rows", source="test")
         repository.commit(name, message="rows")
-    append(table.uri, table.op("append"))
+    table.append()
     told = table.race([table.optimize(wait=wait) for wait in (0.06, 0.02, 0, 0.01)], merges)
     table.check()
     merged = [answer for answer in told if answer["name"].startswith("branch") and "refused" not in answer]
     assert len(merged) == 4 if adds_only else len(merged) <= 1
-
-
-def append(uri: str, op: Operation) -> None:
-    commit.append(uri, table_of(op["rows"]), message=op["name"], source="test", partition_by=("part",))

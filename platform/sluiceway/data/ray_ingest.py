@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import ray
@@ -13,8 +12,7 @@ import ray
 from sluiceway.core.doors import Progress, SilentProgress
 from sluiceway.data import commit_files, tables
 from sluiceway.data.commit_files import Delivery
-from sluiceway.data.contract.load import FILE_NAME, read_contract
-from sluiceway.data.contract.model import Contract
+from sluiceway.data.contract.load import contract_beside
 from sluiceway.data.ingest import planning
 from sluiceway.data.ingest.file_writer import delete_files_of
 from sluiceway.data.ingest.request import BY_KEY, IngestReport, IngestRequest, report_of_earlier
@@ -74,7 +72,7 @@ def _by_files(
     target: WriteTarget, pieces: Sequence[Any], request: IngestRequest, *, source: str, progress: Progress
 ) -> IngestReport:
     run = uuid.uuid4().hex[:12]
-    contract = _contract(target.uri)
+    contract = contract_beside(main_of(target.uri))
     quarantine = None if contract is None else planning.quarantine_target(target)
     share = Share(target, (), run, 0, request.evolve, contract, quarantine, request.batch_id)
     committed = False
@@ -139,7 +137,7 @@ def _by_key(
     target: WriteTarget, pieces: Sequence[Any], request: IngestRequest, *, source: str, progress: Progress
 ) -> IngestReport:
     delete = request.mode == commit_files.DELETE
-    given = KeyedRows(target, pieces, request, None if delete else _contract(target.uri))
+    given = KeyedRows(target, pieces, request, None if delete else contract_beside(main_of(target.uri)))
     progress.stage("look at the keys")
     checked: CheckedKeys = result_of(check_keys.remote(given), uri=target.uri)
     if checked.rejected and request.strict:
@@ -185,8 +183,3 @@ def _replaced_report(uri: str, request: IngestRequest, found: Replaced) -> Inges
 @ray.remote(max_retries=2)
 def _write(share: Share) -> WrittenShare:
     return write_share(share, read_piece)
-
-
-def _contract(uri: str) -> Contract | None:
-    path = Path(main_of(uri)) / FILE_NAME
-    return read_contract(path) if "://" not in uri and path.is_file() else None

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import yaml
+from pyarrow.fs import FileSystem
 from pydantic import ValidationError
 
 from sluiceway.config.explain import explain
@@ -59,6 +61,32 @@ def contract_path(uri: str) -> Path:
     return Path(uri) / FILE_NAME
 
 
+def contract_beside(uri: str) -> Contract | None:
+    """The contract in a table's own folder, or None where there is none; the folder may be in an object store.
+
+    Args:
+        uri: the table, as :func:`sluiceway.data.tables.absolute` spells it.
+
+    Raises:
+        ConfigError: as for :func:`read_contract`.
+    """
+    if "://" not in uri:
+        path = Path(uri) / FILE_NAME
+        return read_contract(path) if path.is_file() else None
+    name = f"{uri}/{FILE_NAME}"
+    try:
+        files, inner = FileSystem.from_uri(quote(uri, safe=":/"))
+        if not files.get_file_info(f"{inner}/{FILE_NAME}").is_file:
+            return None
+        with files.open_input_stream(f"{inner}/{FILE_NAME}") as opened:
+            text = opened.read().decode("utf-8")
+    except OSError as error:
+        raise ConfigError(f"the contract {name} cannot be read: {error}") from error
+    except UnicodeDecodeError as error:
+        raise _not_text(name, error) from error
+    return parse_contract(text, path=name)
+
+
 def write_contract(path: Path, text: str) -> None:
     """Write a contract, whole or not at all.
 
@@ -93,7 +121,7 @@ def read_contract(path: Path) -> Contract:
     except OSError as error:
         raise ConfigError(f"the contract {path} cannot be read: {error.strerror}") from error
     except UnicodeDecodeError as error:
-        raise ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}") from error
+        raise _not_text(str(path), error) from error
     return parse_contract(text, path=str(path))
 
 
@@ -124,6 +152,10 @@ def parse_contract(text: str, *, path: str) -> Contract:
     if problems:
         raise _broken(path, problems)
     return contract
+
+
+def _not_text(path: str, error: UnicodeDecodeError) -> ConfigError:
+    return ConfigError(f"{path} is not UTF-8 text: {error.reason} at byte {error.start}")
 
 
 def _broken(path: str, problems: list[str]) -> ConfigError:
