@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from decimal import Decimal
 from pathlib import Path
 
 import pyarrow as pa
@@ -149,6 +150,28 @@ def test_times_as_partitions_stay_what_they_are(tmp_path):
     assert drop(place, table.slice(1, 2).select(["at"])).deleted == 1
     found = places.dataset(tables.open_table(place), place).to_table().sort_by("id")
     assert found.to_pylist() == table.slice(2).to_pylist()
+
+
+def test_values_of_all_types_stay_what_they_are(tmp_path):
+    uri = str(tmp_path / "t")
+    point = pa.struct([("a", pa.int16()), ("b", pa.struct([("c", pa.string())]))])
+    columns = {
+        "l": pa.array([[1, None], None, []], pa.list_(pa.int32())),
+        "m": pa.array([[("a", [1.5])], None, []], pa.map_(pa.string(), pa.list_(pa.float32()))),
+        "s": pa.array([{"a": 1, "b": {"c": "x"}}, None, {"a": None, "b": None}], point),
+        "ls": pa.array([[{"a": 1}], None, [None]], pa.list_(pa.struct([("a", pa.int8())]))),
+        "b": pa.array([b"x", None, b""]),
+        "d": pa.array([Decimal("1.10"), None, Decimal("-3.33")], pa.decimal128(9, 2)),
+        "day": pa.array([0, None, -40_000], pa.date32()),
+        "n": pa.array([1, None, -2], pa.timestamp("us")),
+        "t": pa.array([1, None, 2], pa.timestamp("us", "UTC")),
+    }
+    table = pa.table({"id": [1, 2, 3]} | columns)
+    write_deltalake(uri, table)
+    place = make_clone(uri, ONE, uri=uri, version=0)
+    drop(place, keys(2))
+    found = places.dataset(tables.open_table(place), place).to_table().sort_by("id").to_pylist()
+    assert found == [table.to_pylist()[0], table.to_pylist()[2]]
 
 
 def test_a_delivery_that_comes_again_does_nothing(clone):

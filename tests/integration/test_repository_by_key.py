@@ -194,6 +194,21 @@ def test_new_columns_and_misfits_on_a_branch(lake, sales):
     assert DeltaTable(sales).to_pyarrow_table().sort_by("id").to_pylist() == held_there.to_pylist()
 
 
+def test_a_key_that_is_a_partition_of_times_is_found_on_both_sides(lake, tmp_path):
+    uri = str(tmp_path / "t")
+    at = pa.array([0, 1_000_001], pa.timestamp("us", "UTC"))
+    commit.append(uri, pa.table({"id": [1, 2], "at": at}), message="r", source="test", partition_by=("at",))
+    lake.add(uri, key=("at", "id"))
+    lake.commit(message="first")
+    lake.branch("exp")
+    one = pa.table({"id": [3], "at": at.slice(1)})
+    for place in (uri, lake.place_to_write(uri, "exp")):
+        commit.append(place, one, message="r", source="test")
+    lake.commit("exp", message="three")
+    with pytest.raises(MergeConflictError, match="id=3"):
+        merge(lake, "exp")
+
+
 def test_rows_are_dropped_and_found_wherever_they_lie(lake, sales):
     from sluiceway.data.ray_rewrite import drop_rows, find_rows  # noqa: PLC0415
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.fs as pafs
-import pyarrow.parquet as pq
 
 from sluiceway.data.delta_log import Action
+from sluiceway.data.file_rows import file_batches
 from sluiceway.data.membership import row_hashes
-from sluiceway.data.places import filesystem_of, plain_path
 
 MOST_SHOWN = 5
-BATCH_ROWS = 1 << 17
 
 
 def same_keys(
@@ -49,23 +45,7 @@ def same_keys(
 
 
 def _keys(files: Mapping[str, Action], key: Sequence[str], schema: pa.Schema) -> Iterator[pa.Table]:
+    narrow = pa.schema([schema.field(name) for name in key])
     for uri, add in files.items():
-        store: pafs.FileSystem = filesystem_of(uri)
-        with store.open_input_file(plain_path(uri)) as opened:
-            reader = pq.ParquetFile(opened)
-            stored = [name for name in key if name in reader.schema_arrow.names]
-            for batch in reader.iter_batches(BATCH_ROWS, columns=stored):
-                yield _whole(batch, add, key=key, schema=schema)
-
-
-def _whole(batch: pa.RecordBatch, add: Action, *, key: Sequence[str], schema: pa.Schema) -> pa.Table:
-    """The key's columns in the table's types; a partition's value is in the log, and a newer column is null."""
-    given: Mapping[str, Any] = add.get("partitionValues") or {}
-    columns = []
-    for name in key:
-        kind = schema.field(name).type
-        if name in batch.schema.names:
-            columns.append(batch[name].cast(kind))
-        else:
-            columns.append(pa.array([given.get(name)], pa.string()).cast(kind).take(np.zeros(len(batch), np.int8)))
-    return pa.table(dict(zip(key, columns, strict=True)))
+        for batch in file_batches(uri, narrow, partition=add.get("partitionValues") or {}):
+            yield pa.Table.from_batches([batch])
