@@ -6,12 +6,16 @@ import shutil
 import sys
 from collections.abc import Callable, Iterator
 from importlib.metadata import PackageNotFoundError, version
+from typing import Annotated
+
+import typer
 
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.cli.output import ConfigOption, Json, print_rows
 from sluiceway.config.load import load_platform
 from sluiceway.config.platform import PlatformSection
 from sluiceway.core.errors import SluicewayError
+from sluiceway.data.create_only import refuse_unsafe_store
 from sluiceway.serving.environment import WITHOUT_HAPROXY, haproxy_available
 from sluiceway.serving.leftovers import find_leftovers
 from sluiceway.serving.ports import find_holder, is_free, taken
@@ -22,9 +26,18 @@ from sluiceway.wiring.stores import catalog_url, state_folder, tracking_uri
 PACKAGES = ("ray", "xgboost", "mlflow", "deltalake", "pyarrow")
 
 
-def doctor(config: ConfigOption = None, as_json: Json = False) -> int:
+def doctor(
+    store: Annotated[
+        str | None,
+        typer.Option(metavar="URI", help="Where tables are or will be: try whether its store keeps two writers apart."),
+    ] = None,
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> int:
     """Check this machine, the catalog and the registry; says what to do about each problem. Exit code 4 on any."""
     rows = list(_checks(load_platform(config)))
+    if store is not None:
+        rows.append(_tried("store", store, lambda: refuse_unsafe_store(store)))
     print_rows(rows, as_json=as_json, empty="")
     return 0 if all(row["status"] != "PROBLEM" for row in rows) else 4
 

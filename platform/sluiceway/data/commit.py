@@ -153,10 +153,6 @@ def _write(plan: _Plan, data: Rows) -> CommitResult:
         raise SchemaMismatchError(f"the rows do not fit {plan.uri}: {error}", table=plan.uri) from error
     except delta.DeltaError as error:
         raise DataError(f"{plan.uri} cannot be written: {error}", table=plan.uri) from error
-    except OSError as error:
-        raise DataError(
-            f"{plan.uri} cannot be written: {error}", hint="check that the folder may be written", table=plan.uri
-        ) from error
 
 
 def _attempt(plan: _Plan, counter: CountedRows) -> CommitResult:

@@ -11,6 +11,7 @@ from deltalake import exceptions as delta
 
 from sluiceway.core.errors import ConflictError
 from sluiceway.data import history
+from sluiceway.data.create_only import refuse_unsafe_store, unwritable
 
 ATTEMPTS = 20
 BATCH_APP = "sluiceway.batch:"
@@ -48,7 +49,16 @@ def repeat(attempt: Callable[[], CommitResult], *, uri: str, attempts: int = ATT
 
     Raises:
         ConflictError: others won every race.
+        DataError: the store cannot be written, or cannot keep two writers apart.
     """
+    refuse_unsafe_store(uri)
+    try:
+        return _repeat(attempt, uri=uri, attempts=attempts)
+    except OSError as error:
+        raise unwritable(uri, error) from error
+
+
+def _repeat(attempt: Callable[[], CommitResult], *, uri: str, attempts: int) -> CommitResult:
     for _ in range(attempts - 1):
         try:
             return attempt()

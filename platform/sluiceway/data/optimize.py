@@ -21,6 +21,7 @@ from sluiceway.catalog.leases import LeaseStore
 from sluiceway.core.clock import Clock
 from sluiceway.core.errors import BackendError, ConflictError, DataError
 from sluiceway.data import commit_loop, delta_log, history, tables
+from sluiceway.data.create_only import refuse_unsafe_store, unwritable
 from sluiceway.data.places import is_clone
 from sluiceway.data.write_target import refuse_unwritable
 
@@ -106,6 +107,7 @@ def optimize(
 
 
 def _repeat(attempt: Any, uri: str) -> Optimized:
+    refuse_unsafe_store(uri)
     for left in reversed(range(ATTEMPTS)):
         try:
             done: Optimized = attempt()
@@ -119,6 +121,8 @@ def _repeat(attempt: Any, uri: str) -> Optimized:
                 ) from error
         except delta.DeltaError as error:
             raise DataError(f"{uri} cannot be optimized: {error}", table=uri) from error
+        except OSError as error:
+            raise unwritable(uri, error) from error
     raise AssertionError("unreachable")
 
 

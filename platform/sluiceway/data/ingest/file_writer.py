@@ -99,7 +99,8 @@ class FileWriter:
         fresh = uuid.uuid4().hex
         name = f"{self._run[:8]}-{self._run[8:12]}-4{fresh[:3]}-a{fresh[3:6]}-{fresh[6:18]}"
         path = f"{folder}part-{self._number:05d}-{name}-c000.{COMPRESSION}.parquet"
-        self._files.create_dir(f"{self._root}/{folder}".rstrip("/"), recursive=True)
+        if "://" not in self._target.uri:  # an object store has no folders; pyarrow would leave empty objects for them
+            self._files.create_dir(f"{self._root}/{folder}".rstrip("/"), recursive=True)
         self._paths.append(f"{self._root}/{path}")
         return _OpenFile(self._files, self._root, path, schema=self._target.file_schema)
 
