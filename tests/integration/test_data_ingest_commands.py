@@ -135,3 +135,22 @@ def test_rows_that_break_the_contract_go_beside_or_refuse_the_delivery(folder):
     beside = DeltaTable(str(folder / "sales_quarantine"))
     assert (beside.version(), beside.count()) == (1, 5)
     assert ingest(folder, *by_key, "--batch-id", "b8")["skipped"]
+
+
+def test_rows_are_deleted_and_replaced_on_a_branch_and_merged(folder):
+    def data(*words: str):
+        return sluiceway(folder, "data", *words)
+
+    ingest(folder, "a.parquet", "sales")
+    data("add", "sales", "--key", "id")
+    data("commit", "-m", "as delivered")
+    data("branch", "exp")
+    (folder / "gone.csv").write_text("id,why\n5,asked\n7,asked\n5000,asked\n")
+    gone = ingest(folder, "gone.csv", "sales@exp", "--mode", "delete", "--key", "id", "--batch-id", "g")
+    assert (gone["rows"], gone["deleted"]) == (3, 2)
+    (folder / "new.csv").write_text("id,amount\n6,9.5\n5001,2\n")
+    new = ingest(folder, "new.csv", "sales@exp", "--mode", "upsert", "--key", "id")
+    assert (new["inserted"], new["updated"], len(ids(folder, "sales"))) == (1, 1, 1000)
+    data("commit", "-b", "exp", "-m", "corrected")
+    data("merge", "exp")
+    assert ids(folder, "sales") == sorted({*range(1000), 5001} - {5, 7})
