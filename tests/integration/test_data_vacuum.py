@@ -377,7 +377,7 @@ def test_a_tag_that_comes_meanwhile_is_kept_or_refused(
     """Between the look at who needs what and the deletion somebody names a version that is going to be lost."""
     put(uri, 0)
     put(uri, 1, mode=overwrite)
-    real, said = room._write_down, []
+    real, said = room.write_down, []
 
     def late(*given, **named):
         if moment == "asked":
@@ -390,7 +390,7 @@ def test_a_tag_that_comes_meanwhile_is_kept_or_refused(
             said.append("refused")
         return fresh
 
-    monkeypatch.setattr(room, "_write_down", late)
+    monkeypatch.setattr(room, "write_down", late)
     done = vacuum(uri, doors, LATER)
     if moment == "asked":
         assert done.plan.files == ()
@@ -400,7 +400,7 @@ def test_a_tag_that_comes_meanwhile_is_kept_or_refused(
         assert len(done.plan.files) == 1
 
 
-@pytest.mark.parametrize("stop", ["_write_down", "_delete", "delete_log"])
+@pytest.mark.parametrize("stop", ["write_down", "_delete", "delete_log"])
 def test_cut_off_anywhere_it_is_finished_by_the_next(
     uri: str, doors: CareDoors, repository: Repository, stop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

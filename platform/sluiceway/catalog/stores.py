@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from sluiceway.catalog.engine import empty_catalog, open_catalog
+from sluiceway.catalog.erasures import ErasureStore
 from sluiceway.catalog.file_digests import FileDigestStore
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.lost_versions import LostVersionStore
@@ -25,6 +26,7 @@ class Stores:
 
     url: str
     tags: TagStore
+    erasures: ErasureStore
     file_digests: FileDigestStore
     leases: LeaseStore
     lost_versions: LostVersionStore
@@ -54,6 +56,7 @@ def _stores(engine: sa.Engine, url: str) -> Stores:
     return Stores(
         url=url,
         tags=TagStore(engine),
+        erasures=ErasureStore(engine),
         file_digests=FileDigestStore(engine),
         leases=LeaseStore(engine),
         lost_versions=LostVersionStore(engine),

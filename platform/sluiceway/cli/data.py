@@ -7,6 +7,7 @@ import typer
 from sluiceway.cli import (
     data_contract,
     data_diff,
+    data_erase,
     data_generate,
     data_ingest,
     data_optimize,
@@ -28,6 +29,7 @@ app.add_typer(data_diff.app)
 app.add_typer(data_pin.app)
 app.add_typer(data_optimize.app)
 app.add_typer(data_vacuum.app)
+app.add_typer(data_erase.app)
 app.add_typer(data_contract.app)
 app.add_typer(data_contract.group, name="contract")
 app.add_typer(data_generate.app, name="generate")

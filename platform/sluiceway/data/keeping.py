@@ -5,10 +5,22 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 
 from sluiceway.data.log_history import LogHistory
 
 NEWEST, RECENT = "the newest version", "the newest within the retention"
+
+
+class Kind(StrEnum):
+    """Of what somebody is who needs a version."""
+
+    NAME = "name"
+    """A tag or a registered model: a promise."""
+    BRANCH = "branch"
+    """A branch, which can be moved on."""
+    WORK = "work"
+    """A reader, a run, a merge: it ends by itself."""
 
 
 @dataclass(frozen=True)
@@ -19,11 +31,13 @@ class Need:
         place: the table, or a branch's copy of it.
         version: which.
         why: for people, e.g. ``tag h1``.
+        kind: of what.
     """
 
     place: str
     version: int
     why: str
+    kind: Kind = Kind.WORK
 
 
 @dataclass(frozen=True)

@@ -10,9 +10,9 @@ from sluiceway.catalog.pipeline import PipelineStore
 from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.catalog.tags import TagStore
 from sluiceway.core.clock import Clock
-from sluiceway.core.repository import BRANCH, Commit, Pin, Ref
+from sluiceway.core.repository import BRANCH, TAG, Commit, Pin, Ref
 from sluiceway.data.hold import held_versions
-from sluiceway.data.keeping import Need
+from sluiceway.data.keeping import Kind, Need
 
 _DIGITS = 12
 
@@ -49,7 +49,7 @@ def needs_of(uri: str, stores: NeedStores, *, since: float) -> list[Need]:
     Returns:
         in no order; one for each reason.
     """
-    found = [Need(uri, tag.version, f"tag {tag.name}") for tag in stores.tags.list(uri)]
+    found = [Need(uri, tag.version, f"tag {tag.name}", kind=Kind.NAME) for tag in stores.tags.list(uri)]
     found += _of_the_repository(uri, stores.repository, since)
     found += [Need(place, version, who) for place, version, who in held_versions(stores.leases, clock=stores.clock)]
     found += [Need(pin.uri, pin.version, f"run {run}") for run, pin in _of_runs(stores.pipeline)]
@@ -61,7 +61,7 @@ def _of_the_repository(uri: str, store: RepositoryStore, since: float) -> Iterat
         for commit, why in _commits_of(ref, store, since):
             pin = commit.tree.get(uri)
             if pin is not None:
-                yield Need(pin.uri, pin.version, why)
+                yield Need(pin.uri, pin.version, why, kind=Kind.NAME if ref.kind == TAG else Kind.BRANCH)
     for record in store.open_merges():
         for commit_id in (record.base, record.source, record.onto):
             pin = store.commit(commit_id).tree.get(uri)

@@ -6,6 +6,7 @@ Files are known by their absolute URIs, and never change once they are written; 
 from __future__ import annotations
 
 import enum
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,6 +16,10 @@ from sluiceway.data.delta_log import Action, LogState
 from sluiceway.data.places import file_uris
 
 SCHEMA, PARTITIONS, CONFIGURATION = "schemaString", "partitionColumns", "configuration"
+
+
+# Of the Delta transactions that say of a file that an erasure has replaced it.
+ERASED = "sluiceway.erased:"
 
 
 class Strategy(enum.StrEnum):
@@ -33,11 +38,13 @@ class Side:
         files: the content of ``add`` by absolute URI.
         metadata: of the table.
         protocol: of the table.
+        erased: what :func:`erased_mark` gives for files that an erasure has replaced, in every log alike.
     """
 
     files: Mapping[str, Action]
     metadata: Action
     protocol: Action
+    erased: frozenset[str] = frozenset()
 
     @property
     def shape(self) -> tuple[Any, ...]:
@@ -94,7 +101,22 @@ def side(uri: str, state: LogState) -> Side:
         state: of the version.
     """
     identities = file_uris(uri, state.adds)
-    return Side({identities[path]: add for path, add in state.adds.items()}, state.metadata, state.protocol)
+    erased = frozenset(name for name in state.transactions if name.startswith(ERASED))
+    return Side({identities[path]: add for path, add in state.adds.items()}, state.metadata, state.protocol, erased)
+
+
+def erased_mark(run: str, identity: str) -> str:
+    """The Delta transaction of a log in which an erasure has replaced a file.
+
+    Args:
+        run: of the erasure; it puts the same new file into every log.
+        identity: of the old file.
+    """
+    return f"{ERASED}{run}:{_digits(identity)}"
+
+
+def _digits(identity: str) -> str:
+    return hashlib.sha256(identity.encode()).hexdigest()[:32]
 
 
 def merge_table(
@@ -134,7 +156,8 @@ def find_conflict(base: Side, source: Side, dest: Side) -> Conflict | None:
     """What both sides did that excludes each other, without looking at rows.
 
     Both took the same file out: it was rewritten or deleted from on both sides, and one of them would be lost. Equal
-    changes of both sides are none. Both changed columns or properties: nobody can say which is meant.
+    changes of both sides are none; nor is an erasure, which puts the same new files into both. Both changed columns or
+    properties: nobody can say which is meant.
     """
     if source.files.keys() == dest.files.keys() and source.shape == dest.shape:
         return None
@@ -144,7 +167,9 @@ def find_conflict(base: Side, source: Side, dest: Side) -> Conflict | None:
     if dest.shape != base.shape and source.shape == base.shape and _stricter(base, dest) and added - dest.files.keys():
         return Conflict("the destination has got stricter rules since, which the incoming rows were not checked by")
     gone = base.files.keys() - dest.files.keys()
-    twice = (base.files.keys() - source.files.keys()) & gone
+    same = {mark.rpartition(":")[2] for mark in source.erased & dest.erased}
+    both = (base.files.keys() - source.files.keys()) & gone
+    twice = {uri for uri in both if _digits(uri) not in same} if same else both
     if not twice or added == dest.files.keys() - base.files.keys():
         return None
     return Conflict("both sides rewrote or removed the same files", files=tuple(sorted(twice)))

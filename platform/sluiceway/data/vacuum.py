@@ -10,7 +10,7 @@ always sees the other.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sluiceway.catalog.claim import claim
@@ -156,7 +156,7 @@ def plan_vacuum(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
     tables.open_table(uri)  # refuses what we would read wrongly
     needs, copies = doors.ask(retention.since), doors.copies()
     # Listed before the logs are read: a file that is committed in between is named by a log then.
-    stored = _stored(uri)
+    stored = stored_table(uri)
     wanted = set(copies) | {need.place for need in needs}
     alive = [read_history(place) for place in (uri, *sorted(stored.copies & wanted))]
     dead = [read_history(place) for place in sorted(stored.copies - wanted)]
@@ -181,7 +181,7 @@ def plan_vacuum(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
     )
 
 
-def vacuum(uri: str, doors: CareDoors, retention: Retention, *, trim: bool = False, why: str = VACUUM) -> Vacuumed:
+def vacuum(uri: str, doors: CareDoors, retention: Retention, *, trim: bool = False) -> Vacuumed:
     """Delete what nobody needs; what a crash has left is done by the next one.
 
     Args:
@@ -189,7 +189,6 @@ def vacuum(uri: str, doors: CareDoors, retention: Retention, *, trim: bool = Fal
         doors: who needs what, and where it is written down.
         retention: what stays although nobody names it.
         trim: delete the old end of the log, too.
-        why: what is written down of lost versions.
 
     Raises:
         ConflictError: somebody else cleans the table up, or versions were named again and again.
@@ -198,16 +197,17 @@ def vacuum(uri: str, doors: CareDoors, retention: Retention, *, trim: bool = Fal
     uri = tables.absolute(uri)
     retention.refuse_short()
     with claim(doors.leases, CARE + uri, clock=doors.clock):
-        plan = _vacuumed(uri, doors, retention, why=why)
+        plan = _vacuumed(uri, doors, retention)
         main = plan.kept[0]
         named = any(set(reasons) - {NEWEST, RECENT} for reasons in main.reasons.values())
         return Vacuumed(plan, trim_log(main) if trim else 0, keep_log(uri) if named else False)
 
 
-def _vacuumed(uri: str, doors: CareDoors, retention: Retention, *, why: str) -> VacuumPlan:
+def _vacuumed(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
     for _ in range(ATTEMPTS):
         plan = plan_vacuum(uri, doors, retention)
-        fresh = _write_down(plan, doors.lost, why=why, now=retention.now)
+        going = [file.path for file in plan.files]
+        fresh = write_down([kept.history for kept in plan.kept], going, doors.lost, why=VACUUM, now=retention.now)
         again = plan_vacuum(uri, doors, retention)
         # Newer versions may have come and others may have been named; what goes must still be free.
         free = {file.path for file in (*again.files, *again.abandoned)}
@@ -219,16 +219,28 @@ def _vacuumed(uri: str, doors: CareDoors, retention: Retention, *, why: str) -> 
     raise ConflictError(f"versions of {uri} were named while they were about to be deleted", hint="run it again")
 
 
-def _write_down(plan: VacuumPlan, lost: LostVersionStore, *, why: str, now: float) -> dict[str, set[int]]:
-    """Write down which versions are about to lose a file; gives those that were not written down before."""
-    going = {file.path for file in plan.files}
-    fresh = {}
-    for kept in plan.kept:
-        history = kept.history
+def write_down(
+    histories: Iterable[LogHistory], going: Iterable[str], lost: LostVersionStore, *, why: str, now: float
+) -> dict[str, set[int]]:
+    """Write down which versions are about to lose a file, before they do.
+
+    Args:
+        histories: the logs.
+        going: plain paths of the files.
+        lost: the catalog's.
+        why: ``vacuum`` or ``erase``.
+        now: UTC epoch seconds.
+
+    Returns:
+        those that were not written down before, by place: what is to be forgotten where the files stay after all.
+    """
+    paths, fresh = list(going), {}
+    for history in histories:
         hit = {
             version
-            for version in kept.lost
-            if any(span.meets(version) for path in going for span in history.spans.get(path, ()))
+            for path in paths
+            for span in history.spans.get(path, ())
+            for version in range(span.first, history.newest + 1 if span.end is None else span.end)
         }
         fresh[history.place] = hit - lost.of(history.place, history.table_id)
         lost.record(history.place, hit, table_id=history.table_id, why=why, now=now)
@@ -243,8 +255,8 @@ def _delete(plan: VacuumPlan) -> None:
 
 
 @dataclass(frozen=True)
-class _Stored:
-    """What lies at a table's place.
+class StoredTable:
+    """What lies at a table's place, whatever its log says.
 
     Attributes:
         files: those of no log.
@@ -255,8 +267,11 @@ class _Stored:
     copies: frozenset[str]
 
 
-def _stored(uri: str) -> _Stored:
+def stored_table(uri: str) -> StoredTable:
     """List a table's place.
+
+    Args:
+        uri: the table, as :func:`sluiceway.data.tables.absolute` spells it.
 
     Raises:
         DataError: another table lies in it, whose files no log of this one names.
@@ -273,7 +288,7 @@ def _stored(uri: str) -> _Stored:
     others = sorted(logs - copies - {uri})
     if others:
         raise DataError(f"another table lies in {uri}: {others[0]}", hint="move it out; nothing was deleted", table=uri)
-    return _Stored(tuple(files), frozenset(copies))
+    return StoredTable(tuple(files), frozenset(copies))
 
 
 def _newest_time(history: LogHistory) -> float:

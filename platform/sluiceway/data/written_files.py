@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from sluiceway.data import commit_loop, delta_log
 from sluiceway.data.delta_log import Action, LogState
+from sluiceway.data.places import file_uri, path_below
 from sluiceway.data.write_target import WriteTarget
 
 _TIMES_WITHOUT_ZONE = "timestampNtz"
@@ -52,15 +53,23 @@ class Told:
         operation: in capital letters.
         metadata: our keys.
         batch_id: name of the delivery, or None.
+        marks: further Delta transactions: names that say what was done here.
     """
 
     operation: str
     metadata: Mapping[str, Any]
     batch_id: str | None = None
+    marks: Sequence[str] = ()
 
 
 def write_files(
-    target: WriteTarget, state: LogState, files: Sequence[WrittenFile], *, told: Told, remove: Iterable[Action] = ()
+    target: WriteTarget,
+    state: LogState,
+    files: Sequence[WrittenFile],
+    *,
+    told: Told,
+    remove: Iterable[Action] = (),
+    lie_in: str | None = None,
 ) -> int:
     """Write the next version: files come in, others go, and columns that the target adds join the table.
 
@@ -70,6 +79,7 @@ def write_files(
         files: that come in.
         told: what the entry says.
         remove: files that go, as the state has them.
+        lie_in: the place of the files where that is another one: a branch's copy may name files of its table.
 
     Returns:
         the version.
@@ -82,19 +92,20 @@ def write_files(
     delta_log.refuse_unwritable(state, uri=target.uri, removes=bool(gone))
     version = state.version + 1
     actions = [delta_log.commit_info(told.operation, told.metadata)]
-    if told.batch_id:
-        name = {"appId": commit_loop.BATCH_APP + told.batch_id, "version": version}
-        actions.append({"txn": name | {"lastUpdated": int(time.time() * 1000)}})
+    named = [commit_loop.BATCH_APP + told.batch_id] if told.batch_id else []
+    now = int(time.time() * 1000)
+    actions += [{"txn": {"appId": name, "version": version, "lastUpdated": now}} for name in (*named, *told.marks)]
     actions += _new_columns(target, state)
     actions += [delta_log.removal(add) for add in gone]
-    actions += [_addition(file, target) for file in files]
+    actions += [_addition(file, target, lie_in or target.uri) for file in files]
     delta_log.write_entry(target.uri, version, actions)
     return version
 
 
-def _addition(file: WrittenFile, target: WriteTarget) -> Action:
+def _addition(file: WrittenFile, target: WriteTarget, place: str) -> Action:
     values = dict(zip(target.partition_by, file.partition, strict=True))
-    given = {"path": quote(file.path, safe="/="), "partitionValues": values, "size": file.size}
+    path = path_below(target.uri, file_uri(place, quote(file.path, safe="/=")))
+    given = {"path": path, "partitionValues": values, "size": file.size}
     return {"add": given | {"modificationTime": file.modified, "dataChange": True, "stats": file.statistics}}
 
 

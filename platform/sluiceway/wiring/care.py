@@ -6,14 +6,19 @@ import functools
 import importlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sluiceway.catalog.stores import Stores
 from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import Clock
-from sluiceway.data.keeping import Need
+from sluiceway.data.keeping import Kind, Need
 from sluiceway.data.needs import NeedStores, living_copies, needs_of
+from sluiceway.data.repository import Repository
 from sluiceway.data.vacuum import CareDoors
 from sluiceway.wiring.stores import tracking_uri
+
+if TYPE_CHECKING:
+    from sluiceway.data.ray_erase import EraseDoors
 
 
 def build_care(uri: str, platform: PlatformSection, stores: Stores, *, clock: Clock) -> CareDoors:
@@ -35,6 +40,22 @@ def build_care(uri: str, platform: PlatformSection, stores: Stores, *, clock: Cl
     )
 
 
+def build_erase(platform: PlatformSection, stores: Stores, repository: Repository, *, clock: Clock) -> EraseDoors:
+    """What an erasure works with.
+
+    Args:
+        platform: where the registry is.
+        stores: the catalog's.
+        repository: of the catalog, with its hooks.
+        clock: for what ends by itself.
+    """
+    return importlib.import_module("sluiceway.data.ray_erase").EraseDoors(  # type: ignore[no-any-return]
+        care=lambda uri: build_care(uri, platform, stores, clock=clock),
+        repository=repository,
+        erasures=stores.erasures,
+    )
+
+
 def _of_models(platform: PlatformSection) -> Iterator[Need]:
     url = tracking_uri(platform)
     if url.startswith("sqlite:///") and not Path(url.removeprefix("sqlite:///")).exists():
@@ -45,4 +66,4 @@ def _of_models(platform: PlatformSection) -> Iterator[Need]:
         for model in registry.versions(name):
             version = model.tags.get("data_version", "")
             if version.isdigit() and "data_uri" in model.tags:
-                yield Need(model.tags["data_uri"], int(version), f"model {name}@{model.version}")
+                yield Need(model.tags["data_uri"], int(version), f"model {name}@{model.version}", kind=Kind.NAME)

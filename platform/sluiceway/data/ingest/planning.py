@@ -116,14 +116,18 @@ def shares(pieces: Sequence[S], *, cpus: int) -> Iterator[list[S]]:
         yield share
 
 
+def quarantine_uri(uri: str) -> str:
+    """Where the misfits of a table go, and those of branches' copies of it: no table may lie inside another."""
+    return f"{main_of(uri)}{QUARANTINE}"
+
+
 def quarantine_target(target: WriteTarget) -> WriteTarget:
     """The table beside another that takes its misfits: its columns, all nullable, and why, when and from where.
 
     Raises:
         SchemaMismatchError: there is such a table and the rows do not fit it.
     """
-    # Those of a branch go to the same place: no table may lie inside another.
-    uri = f"{main_of(target.uri)}{QUARANTINE}"
+    uri = quarantine_uri(target.uri)
     columns = [one.with_nullable(True) for one in target.schema if one.name not in (REASON, BATCH, SOURCE)]
     schema = pa.schema([*columns, *(pa.field(name, pa.string()) for name in (REASON, BATCH, SOURCE))])
     table = existing_target(uri)
