@@ -24,7 +24,7 @@ from sluiceway.data import vacuum as room
 from sluiceway.data.commit import append, overwrite, restore
 from sluiceway.data.hold import hold
 from sluiceway.data.log_retention import log_days
-from sluiceway.data.merging import merge
+from sluiceway.data.merging import merge, revert
 from sluiceway.data.optimize import CARE
 from sluiceway.data.references import resolve
 from sluiceway.data.repository import Repository
@@ -197,6 +197,33 @@ def test_a_commit_that_its_branch_has_left_long_ago_needs_nothing(
         repository.branch("late", first.id)
     assert repository.store.ref("late") is None
     assert repository.branch("now").name == "now"
+
+
+def test_a_commit_whose_files_are_gone_is_not_brought_back(uri: str, doors: CareDoors, repository: Repository) -> None:
+    put(uri, 0)
+    repository.add(uri)
+    repository.commit(message="first")
+    put(uri, 1, mode=overwrite)
+    repository.commit(message="second")
+    put(uri, 2)
+    repository.commit(message="third")
+    vacuum(uri, doors, LATER)
+    with pytest.raises(ReferenceNotFoundError, match=r"version 0 .* can be read no more"):
+        revert(repository, "main~1")
+    assert ids(uri) == [1, 2]
+    assert repository.store.open_merges() == []
+
+
+def test_files_that_another_program_deleted_are_named(uri: str, repository: Repository) -> None:
+    put(uri, 0)
+    repository.add(uri)
+    repository.commit(message="first")
+    put(uri, 1, mode=overwrite)
+    repository.commit(message="second")
+    DeltaTable(uri).vacuum(0, enforce_retention_duration=False, dry_run=False)
+    with pytest.raises(DataError, match=r"a data file .* is gone: .*parquet"):
+        revert(repository, "main")
+    assert ids(uri) == [1]
 
 
 def test_a_registered_model_keeps_what_it_was_trained_on(uri: str, platform: PlatformSection, doors: CareDoors) -> None:

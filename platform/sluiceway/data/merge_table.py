@@ -15,9 +15,10 @@ from sluiceway.core.errors import ConflictError, DataError, MergeConflictError
 from sluiceway.core.repository import MAIN, UNDONE, MergeRecord, Pin
 from sluiceway.data import delta_log, history, tables
 from sluiceway.data.digest import version_digest
-from sluiceway.data.places import path_below
+from sluiceway.data.places import main_of, path_below, plain_path
 from sluiceway.data.repository import Repository, newest_pin
 from sluiceway.data.same_keys import same_keys
+from sluiceway.data.stored_files import missing_files
 from sluiceway.data.three_way import NOTHING, Change, Conflict, Side, Strategy, find_conflict, merge_table, side
 
 ATTEMPTS = 20
@@ -127,6 +128,7 @@ def _write(
 ) -> Pin:
     version = state.version + 1 if state else 0
     _refuse_impossible(Side({}, state.metadata, state.protocol) if state else NOTHING, source, change, place=place)
+    _refuse_missing(place, change)
     rows = sum(int(json.loads(add.get("stats") or "{}").get("numRecords") or 0) for add in change.add.values())
     metadata = {
         history.MESSAGE: task.message,
@@ -147,6 +149,19 @@ def _write(
     actions += [{"add": add | {"path": path_below(place, uri), "dataChange": True}} for uri, add in change.add.items()]
     delta_log.write_entry(place, version, actions)
     return _pin_at(place, version)
+
+
+def _refuse_missing(place: str, change: Change) -> None:
+    """A revert brings back what was taken out long ago; a vacuum of another program may have deleted it."""
+    main = main_of(place)
+    gone = missing_files(main, [plain_path(identity) for identity in change.add])
+    if gone:
+        raise DataError(
+            f"a data file that would come into {place} is gone: {gone[0]}"
+            + (f", and {len(gone) - 1:,} more" if len(gone) > 1 else ""),
+            hint="a vacuum deleted it; bring it back from a copy, or make the change by hand",
+            table=place,
+        )
 
 
 def undo_changes(repository: Repository, record: MergeRecord, changed: Mapping[str, Pin]) -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sluiceway.core.errors import ConflictError, InputError, MergeConflictError, SluicewayError
-from sluiceway.core.repository import BRANCH, DONE, MAIN, MOVED, OPEN, Commit, MergeRecord, Pin, new_commit
+from sluiceway.core.errors import ConflictError, InputError, MergeConflictError, ReferenceNotFoundError, SluicewayError
+from sluiceway.core.repository import BRANCH, DONE, MAIN, MOVED, OPEN, UNDONE, Commit, MergeRecord, Pin, new_commit
 from sluiceway.data.hooks import hook_event
+from sluiceway.data.lost import refuse_lost_pins
 from sluiceway.data.merge_table import (
     ATTEMPTS,
     MergeTask,
@@ -148,9 +149,25 @@ def _begin(repository: Repository, task: MergeTask, *, base: str, source: str, d
         raise refusal(task.kind, conflicts)
     repository.hooks.before(_event(repository, record))
     repository.store.begin_merge(record)
+    _refuse_lost(repository, record, sides)
     done = _finish(repository, record, sides)
     _tell(repository, record)
     return done
+
+
+def _refuse_lost(repository: Repository, record: MergeRecord, sides: Collection[str]) -> None:
+    """Refuse to bring in versions whose files are gone.
+
+    After the merge is written down: a vacuum writes down what goes, and then looks at unfinished merges once more.
+    """
+    if repository.lost is None:
+        return
+    incoming = repository.store.commit(record.source).tree
+    try:
+        refuse_lost_pins(repository.lost, [incoming[uri] for uri in sides if uri in incoming])
+    except ReferenceNotFoundError:
+        repository.store.end_merge(record.id, UNDONE)
+        raise
 
 
 def _event(repository: Repository, record: MergeRecord) -> dict[str, Any]:

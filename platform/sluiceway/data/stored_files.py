@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from sluiceway.data.delta_log import LOG
 
 # Of one request to delete: what S3 takes.
 BATCH = 1_000
+# At the same time: a store is far away.
+REQUESTS = 32
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,35 @@ def list_files(uri: str) -> Iterator[StoredFile]:
         BackendError: the store does not answer.
     """
     return _listed(uri, below="")
+
+
+def missing_files(uri: str, paths: Iterable[str]) -> list[str]:
+    """Those of some files at a place that are not there.
+
+    Args:
+        uri: the place.
+        paths: plain, all below it.
+
+    Raises:
+        BackendError: the store does not answer.
+    """
+    if "://" not in uri:
+        return [path for path in paths if not Path(path).exists()]
+    root, store = plain_root(uri), from_url(uri)
+
+    def is_missing(path: str) -> bool:
+        try:
+            obstore.head(store, path.removeprefix(root + "/"))
+        except FileNotFoundError:
+            return True
+        return False
+
+    try:
+        with ThreadPoolExecutor(REQUESTS) as asking:
+            wanted = list(paths)
+            return [path for path, gone in zip(wanted, asking.map(is_missing, wanted), strict=True) if gone]
+    except obstore.exceptions.BaseError as error:
+        raise BackendError(f"the files of {uri} cannot be looked at: {error}", hint="check the rights") from error
 
 
 def delete_files(uri: str, paths: Iterable[str]) -> int:
