@@ -1,4 +1,4 @@
-"""A store that cannot write "create only" is refused, whatever writes there: two writers would lose each other's commits."""
+"""A store that cannot write "create only" is refused by every way to write: two writers would lose commits."""
 
 from __future__ import annotations
 
