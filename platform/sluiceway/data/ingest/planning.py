@@ -13,7 +13,7 @@ from sluiceway.core.errors import DataError, TableNotFoundError
 from sluiceway.data import commit_files, tables
 from sluiceway.data.ingest.fit import delta_schema, refuse_misfit
 from sluiceway.data.ingest.partition_values import refuse_unpartitionable
-from sluiceway.data.ingest.request import BY_KEY, IngestRequest
+from sluiceway.data.ingest.request import IngestRequest
 from sluiceway.data.places import main_of
 from sluiceway.data.write_target import WriteTarget, refuse_removal, target_of
 
@@ -93,11 +93,6 @@ def planned_target(
 def key_schema(target: WriteTarget, key: Sequence[str]) -> pa.Schema:
     """The key columns as the table has them."""
     return pa.schema([target.schema.field(name) for name in key])
-
-
-def modes_write_files(request: IngestRequest, target: WriteTarget) -> bool:
-    """Whether files are written here; by key the engine does it, except into a table that is not there yet."""
-    return request.mode not in BY_KEY or not target.exists
 
 
 def shares(pieces: Sequence[S], *, cpus: int) -> Iterator[list[S]]:
