@@ -12,6 +12,7 @@ import json
 import subprocess
 import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,10 +22,14 @@ from ray_head import clean_environment
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.repository import RepositoryStore
+from sluiceway.catalog.stores import open_stores
+from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
-from sluiceway.core.errors import ConflictError, MergeConflictError
-from sluiceway.data import commit, commit_files
+from sluiceway.core.errors import ConflictError, ReferenceNotFoundError
+from sluiceway.core.references import TableVersion
+from sluiceway.data import commit, commit_files, tables
 from sluiceway.data.commit_loop import CommitResult
+from sluiceway.data.hold import hold
 from sluiceway.data.ingest.file_writer import FileWriter
 from sluiceway.data.ingest.planning import existing_target
 from sluiceway.data.key_set import KeySet
@@ -32,6 +37,8 @@ from sluiceway.data.merging import merge
 from sluiceway.data.optimize import optimize
 from sluiceway.data.repository import Repository
 from sluiceway.data.rewrite import Rewriting, replace_rows, rewrite_share
+from sluiceway.data.vacuum import Retention, vacuum
+from sluiceway.wiring.care import build_care
 
 # One thing to do: ``op`` says what, ``name`` is its message, its batch id and the name that the model knows it by.
 Operation = dict[str, Any]
@@ -100,7 +107,9 @@ def race(processes: Sequence[Actor], uri: str, *programs: Sequence[Operation]) -
         process.prepare(uri=uri, program=program)
     for process in processes:
         process.go()
-    return [answer for process in processes for answer in process.answer()]
+    answers = [answer for process in processes for answer in process.answer()]
+    assert not [answer["broken"] for answer in answers if "broken" in answer]
+    return answers
 
 
 def table_of(rows: Sequence[Sequence[Any]]) -> pa.Table:
@@ -179,6 +188,29 @@ def _branch(uri: str, op: Operation) -> Any:
     return CommitResult(done.changed[uri].version, 0)
 
 
+def _vacuum(uri: str, op: Operation) -> Any:
+    """By a clock that goes two hours ahead, so that all but the newest versions are too old to be kept for nobody."""
+    stores = _stores(op["catalog"])
+    doors = build_care(uri, PlatformSection(state=op["state"]), stores, clock=SystemClock())
+    done = vacuum(uri, doors, Retention(time.time() + 7200, 3600))
+    return CommitResult(0, 0), [len(done.plan.files), len(done.plan.abandoned)]
+
+
+def _read(uri: str, op: Operation) -> Any:
+    """Rows of a version that nobody may delete meanwhile, some time after it was opened."""
+    stores, version = _stores(op["catalog"]), TableVersion(uri, op["version"], "", 0, "")
+    with hold(version, leases=stores.leases, lost=stores.lost_versions, clock=SystemClock(), who="a reader"):
+        table = tables.open_table(uri, version=version.version)
+        time.sleep(op["hold"])
+        found = table.to_pyarrow_table(columns=COLUMNS.names)
+    return CommitResult(version.version, found.num_rows), [list(row.values()) for row in found.to_pylist()]
+
+
+@functools.cache
+def _stores(url: str) -> Any:
+    return open_stores(url)
+
+
 DO = {
     "append": _append,
     "overwrite": _overwrite,
@@ -189,6 +221,8 @@ DO = {
     "rewrite": _rewrite,
     "optimize": _optimize,
     "branch": _branch,
+    "vacuum": _vacuum,
+    "read": _read,
 }
 
 
@@ -196,8 +230,10 @@ def _done(uri: str, op: Operation) -> dict[str, Any]:
     time.sleep(op.get("wait", 0))
     try:
         found = DO[op["op"]](uri, op)
-    except (ConflictError, MergeConflictError) as error:
+    except (ConflictError, ReferenceNotFoundError) as error:
         return {"name": op["name"], "refused": str(error)}
+    except Exception:  # noqa: BLE001 (the test is to say what went wrong here, and the process to go on)
+        return {"name": op["name"], "broken": traceback.format_exc()}
     result, numbers = found if isinstance(found, tuple) else (found, None)
     return {"name": op["name"], "version": result.version, "skipped": result.skipped, "numbers": numbers}
 

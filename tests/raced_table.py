@@ -42,6 +42,7 @@ class RacedTable:
         self.uri, self._pair = uri, pair
         self.catalog = f"sqlite:///{folder}/catalog-of-races.db"
         self.operations: dict[str, Operation] = {}
+        self._state = str(folder / "state")
         self._answers: list[Any] = []
         self._rows = 0
         self.append(12)
@@ -64,9 +65,14 @@ class RacedTable:
         ids = chance.sample(range(self._rows), min(4, self._rows))
         return self.op(kind, [[i, len(self.operations), PARTS[i % 3]] for i in ids], **more)
 
-    def anything(self, chance: random.Random) -> Operation:
-        """One of all kinds."""
-        kind, wait = chance.choice(KINDS), {"wait": chance.choice(WAITS)}
+    def vacuum(self, **more: Any) -> Operation:
+        """Delete all that nobody needs."""
+        return self.op("vacuum", 0, state=self._state, **more)
+
+    def anything(self, chance: random.Random, *, but: tuple[str, ...] = ()) -> Operation:
+        """One of all kinds, but these."""
+        kind = chance.choice([kind for kind in KINDS if kind not in but])
+        wait = {"wait": chance.choice(WAITS)}
         if kind == "files":
             return self.op("files", chance.randint(1, 4), mode=chance.choice(MODES), **wait)
         if kind == "restore":
@@ -90,7 +96,7 @@ class RacedTable:
         self._answers += told
         return told
 
-    def check(self, every: int = 1) -> list[Version]:
+    def check(self, every: int | None = 1) -> list[Version]:
         """Compare with the model."""
         return refuse_difference(self.uri, self.operations, self._answers, every=every)
 
