@@ -16,7 +16,11 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from ray_head import free_ports
+from sluiceway.catalog.leases import LeaseStore
+from sluiceway.catalog.lost_versions import LostVersionStore
+from sluiceway.catalog.pipeline import PipelineStore
 from sluiceway.catalog.repository import RepositoryStore
+from sluiceway.catalog.tags import TagStore
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import MergeConflictError
 from sluiceway.data import commit, delta_log, places, tables
@@ -24,8 +28,12 @@ from sluiceway.data.commit_files import Delivery
 from sluiceway.data.ingest import planning
 from sluiceway.data.key_set import KeySet
 from sluiceway.data.merging import merge, revert
+from sluiceway.data.needs import NeedStores, living_copies, needs_of
+from sluiceway.data.optimize import optimize
 from sluiceway.data.repository import Repository
 from sluiceway.data.rewrite import Rewriting, replace_rows, rewrite_share
+from sluiceway.data.stored_files import list_files
+from sluiceway.data.vacuum import CareDoors, Retention, plan_vacuum, vacuum
 
 pytestmark = pytest.mark.integration
 
@@ -170,3 +178,46 @@ def test_appends_beside_merges_lose_nothing(bucket, lake):
         merge(lake, f"b{number}")
     others.join()
     assert held(uri) == [0, *range(100, 105), *range(200, 208)]
+
+
+@pytest.mark.parametrize("name", ["sales", "my tables/a=b&c"])
+def test_a_vacuum_and_an_optimize(bucket, catalog, lake, name):
+    uri = f"{bucket}/{name}"
+    part = pa.table({"id": pa.array([1], pa.int64()), "shop": ["a b/c"]})
+    for _ in range(2):
+        commit.append(uri, part, message="rows", source="test", partition_by=("shop",))
+    lake.add(uri)
+    lake.commit(message="first")
+    lake.tag("h1")
+    lake.branch("exp")
+    place = lake.place_to_write(uri, "exp")
+    commit.append(place, part, message="rows", source="test")
+    commit.append(uri, part, message="rows", source="test")
+    done = optimize(uri, leases=LeaseStore(catalog), clock=SystemClock())
+    assert (done.added, done.removed) == (1, 3)
+    asked = NeedStores(TagStore(catalog), lake.store, LeaseStore(catalog), PipelineStore(catalog), SystemClock())
+    lost = LostVersionStore(catalog)
+    doors = CareDoors(
+        lambda since: needs_of(uri, asked, since=since),
+        lambda: living_copies(lake.store, uri),
+        lost,
+        asked.leases,
+        asked.clock,
+    )
+    later = Retention(time.time() + 1e7)
+    stored = {file.path for file in list_files(uri) if file.path.endswith("parquet")}
+    plan = plan_vacuum(uri, doors, later)
+    # Only the third file of main: the tag has the first two, and the branch has its own.
+    assert len(plan.files) == 1
+    assert vacuum(uri, doors, later).plan.files == plan.files
+    left = {file.path for file in list_files(uri) if file.path.endswith("parquet")}
+    assert stored - left == {file.path for file in plan.files}
+    assert (held(uri), held(place)) == ([1, 1, 1], [1, 1, 1])
+    lake.delete("exp", "branch")
+    lake.delete("h1", "tag")
+    lake.commit(message="newest")
+    done = vacuum(uri, doors, later)
+    assert done.plan.dead == (place,)
+    assert len([file for file in list_files(uri) if file.path.endswith("parquet")]) == 1
+    assert not tables.is_table(place)
+    assert held(uri) == [1, 1, 1]
