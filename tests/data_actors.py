@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -27,7 +30,7 @@ from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import ConflictError, ReferenceNotFoundError
 from sluiceway.core.references import TableVersion
-from sluiceway.data import commit, commit_files, tables
+from sluiceway.data import commit, commit_files, delta_log, tables
 from sluiceway.data.commit_loop import CommitResult
 from sluiceway.data.hold import hold
 from sluiceway.data.ingest.file_writer import FileWriter
@@ -172,6 +175,22 @@ def _rewrite(uri: str, op: Operation) -> Any:
     return CommitResult(found.version, found.rows, found.skipped), numbers
 
 
+def _die(step: str, owner: Any, name: str) -> None:
+    """Kill this process before or after the so-manieth call of a function."""
+    function, calls = getattr(owner, name), itertools.count(1)
+
+    def mortal(*given: Any, **named: Any) -> Any:
+        number = next(calls)
+        if step == f"before {name} {number}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        found = function(*given, **named)
+        if step == f"after {name} {number}":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return found
+
+    setattr(owner, name, mortal)
+
+
 @functools.cache
 def _catalog(url: str) -> Any:
     return open_catalog(url)
@@ -183,7 +202,11 @@ def _optimize(uri: str, op: Operation) -> Any:
 
 
 def _branch(uri: str, op: Operation) -> Any:
-    """Merge a branch that the test has made."""
+    """Merge a branch that the test has made; it may be the end of this process."""
+    if "kill" in op:
+        _die(op["kill"], RepositoryStore, "begin_merge")
+        _die(op["kill"], RepositoryStore, "publish")
+        _die(op["kill"], delta_log, "write_entry")
     done = merge(Repository(RepositoryStore(_catalog(op["catalog"])), SystemClock()), op["branch"], message=op["name"])
     return CommitResult(done.changed[uri].version, 0)
 

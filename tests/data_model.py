@@ -102,10 +102,10 @@ def _after(versions: Sequence[Version], op: Operation) -> tuple[Rows, Mapping[st
     if kind == "branch":
         gone = Counter(tuple(row) for row in op.get("gone", ()))
         return before - gone + given, {}
-    return _by_key(before, given, delete=kind == "delete")
+    return _by_key(before, given, delete=kind == "delete", once=op["op"] == "rewrite")
 
 
-def _by_key(before: Rows, given: Rows, *, delete: bool) -> tuple[Rows, Mapping[str, int]]:
+def _by_key(before: Rows, given: Rows, *, delete: bool, once: bool) -> tuple[Rows, Mapping[str, int]]:
     new = {row[0]: row for row in given}
     matched = Counter({row: n for row, n in before.items() if row[0] in new})
     found = {row[0] for row in matched}
@@ -114,6 +114,8 @@ def _by_key(before: Rows, given: Rows, *, delete: bool) -> tuple[Rows, Mapping[s
     replaced: Rows = Counter()
     for row, n in matched.items():
         replaced[new[row[0]]] += n
+    # A key that was there twice, which appends do not forbid: the engine writes both rows anew, a rewriting one.
+    replaced = Counter(dict.fromkeys(replaced, 1)) if once else replaced
     inserted = Counter({row: 1 for key, row in new.items() if key not in found})
     numbers = {"inserted": inserted.total(), "updated": matched.total(), "deleted": 0}
     return before - matched + replaced + inserted, numbers
