@@ -13,16 +13,26 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 from bench_line import Bench, Number, run_area
-from deltalake import write_deltalake
+from deltalake import DeltaTable, write_deltalake
+from many_files import PARTITION, lay_files, make_log
+from many_files import ROWS as FILE_ROWS
 from wide_rows import wide_table
 
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.repository import RepositoryStore
+from sluiceway.config.platform import RaySection
 from sluiceway.core.clock import SystemClock
+from sluiceway.core.references import TableVersion
 from sluiceway.data import commit
+from sluiceway.data.delta_log import replay
+from sluiceway.data.digest import digest_of
 from sluiceway.data.merging import merge
+from sluiceway.data.ray_read import read_version
 from sluiceway.data.repository import Repository
 from sluiceway.data.row_digest import digest_rows
+from sluiceway.data.scan import dataset_of, files_in
+from sluiceway.data.tables import open_table
+from sluiceway.wiring.cluster import connect_ray, disconnect
 
 ROWS, REPEATS = 1_000_000, 5
 TABLES, BRANCHES = 50, 50
@@ -30,6 +40,8 @@ MERGED_FILES, MERGES = 1_000, 5
 ROW_DIGEST = Number("row_digest", "ratio<=0.25")
 BRANCH = Number("branch", "ours<=2", unit="ms")
 MERGE = Number("merge", "ours<=150", unit="ms")
+PLANNED_FILES, PARTITIONS, PLANS = 100_000, 100, 5
+PLAN = Number("plan_a_partition", "ours<=1")
 
 
 def row_digest(bench: Bench) -> None:
@@ -95,6 +107,49 @@ def merge_files(bench: Bench) -> None:
     bench.add(Number(MERGE.name, MERGE.goal, statistics.median(ours), statistics.median(theirs), MERGE.unit, note))
 
 
+def plan_a_partition(bench: Bench) -> None:
+    """From a table's place to Ray's plan of reading one partition, against what Ray's own reader begins with."""
+    wanted = "d042"
+    with _repository() as (folder, repository):
+        uri = str(folder / "many")
+        make_log(uri, files=PLANNED_FILES, partitions=PARTITIONS)
+        found = files_in(open_table(uri), {PARTITION: [wanted]})
+        lay_files(uri, found["path"].to_pylist())
+        version = TableVersion(uri, 0, "", PLANNED_FILES * FILE_ROWS, "newest")
+        connect_ray(RaySection())
+        try:
+            ours = [
+                _took(lambda: read_version(version, columns=["id", PARTITION], partitions={PARTITION: [wanted]}))
+                for _ in range(PLANS)
+            ]
+        finally:
+            disconnect()
+        engine = _took(lambda: DeltaTable(uri).to_pyarrow_dataset())
+        note = (
+            f"{found.num_rows:,} of {PLANNED_FILES:,} files, checkpoint, median of {PLANS}, slowest {max(ours):.2f}; "
+        )
+        note += "the peer is the engine's dataset, of which Ray's own reader wants all files, without Ray"
+        bench.add(Number(PLAN.name, PLAN.goal, statistics.median(ours), engine, PLAN.unit, note))
+        _tell_of_many_files(bench, uri, repository)
+
+
+def _tell_of_many_files(bench: Bench, uri: str, repository: Repository) -> None:
+    """What else is paid once for each file of a version, in one process."""
+    table = open_table(uri)
+    repository.add(uri)
+    repository.commit(message="many files")
+    repository.branch("exp")
+    costs = {
+        "opening": lambda: open_table(uri),
+        "digest of the version": lambda: digest_of(table),
+        "planning a read of all": lambda: dataset_of(table, files_in(table)),
+        "state of the log, for a merge": lambda: replay(uri, 0),
+    }
+    told = [f"{name} {min(_took(work) for _ in range(3)):.2f} s" for name, work in costs.items()]
+    told.append(f"a branch's first write {_took(lambda: repository.place_to_write(uri, 'exp')):.2f} s")
+    bench.tell(f"{PLANNED_FILES:,} files", ", ".join(told))
+
+
 def _took(work: object) -> float:
     began = time.perf_counter()
     work()  # type: ignore[operator]
@@ -102,7 +157,7 @@ def _took(work: object) -> float:
 
 
 # Each measurement, with the numbers that it owes: they are `short` where it fails.
-MEASUREMENTS = [(row_digest, [ROW_DIGEST]), (branch, [BRANCH]), (merge_files, [MERGE])]
+MEASUREMENTS = [(row_digest, [ROW_DIGEST]), (branch, [BRANCH]), (merge_files, [MERGE]), (plan_a_partition, [PLAN])]
 
 if __name__ == "__main__":
     sys.exit(run_area("data", MEASUREMENTS))

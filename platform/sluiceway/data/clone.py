@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import uuid
-from typing import Any
+from itertools import chain
+from operator import itemgetter
 
 from deltalake import exceptions as delta
 
@@ -29,16 +30,13 @@ def make_clone(main: str, branch_id: str, *, uri: str, version: int) -> str:
     place = clone_place(main, branch_id)
     state = delta_log.replay(uri, version)
     info = delta_log.commit_info("CLONE", {CLONE_OF: uri, CLONE_VERSION: version})
-    actions: list[dict[str, Any]] = [
-        info,
-        {"protocol": state.protocol},
-        {"metaData": state.metadata | {"id": str(uuid.uuid4())}},
-    ]
-    for path in sorted(state.adds):
-        add = state.adds[path]
-        actions.append({"add": add | {"path": path_below(place, file_uri(uri, path)), "dataChange": False}})
+    first = [info, {"protocol": state.protocol}, {"metaData": state.metadata | {"id": str(uuid.uuid4())}}]
+    adds = (
+        {"add": add | {"path": path_below(place, file_uri(uri, path)), "dataChange": False}}
+        for path, add in sorted(state.adds.items(), key=itemgetter(0))
+    )
     try:
-        delta_log.write_entry(place, 0, actions)
+        delta_log.write_entry(place, 0, chain(first, adds))
     except delta.CommitFailedError:
         tables.open_table(place)  # somebody made it just now; it is the same
     return place

@@ -10,7 +10,7 @@ import io
 import json
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
@@ -39,6 +39,7 @@ WRITER_FEATURES = frozenset(
 NEWEST_LEGACY_WRITER = 4
 
 Action = dict[str, Any]
+_encode = json.JSONEncoder(separators=(",", ":")).encode
 
 
 @dataclass(frozen=True)
@@ -133,7 +134,7 @@ def rows_of(add: Action) -> int | None:
     return None if rows is None else int(rows)
 
 
-def write_entry(uri: str, version: int, actions: Sequence[Action]) -> None:
+def write_entry(uri: str, version: int, actions: Iterable[Action]) -> None:
     """Write one version of a table, or lose to the writer who was first.
 
     Args:
@@ -145,7 +146,7 @@ def write_entry(uri: str, version: int, actions: Sequence[Action]) -> None:
         delta.CommitFailedError: the version is there already.
         DataError: the store cannot write "create only", or not at all.
     """
-    text = "\n".join(json.dumps(action, separators=(",", ":")) for action in actions) + "\n"
+    text = "\n".join(map(_encode, actions)) + "\n"
     refuse_unsafe_store(uri)
     try:
         obstore.put(_store_of(uri, make=True), f"{LOG}/{version:020d}.json", text.encode(), mode="create")
@@ -275,6 +276,8 @@ def _actions(entry: bytes) -> list[Action]:
 
 
 def _checkpoint(uri: str, version: int) -> None:
+    if version == 0:
+        return  # only an interval of one asks for it, and has the next; a copy of many files would be opened for it
     table = DeltaTable(uri)
     every = int(table.metadata().configuration.get("delta.checkpointInterval", "100"))
     if (version + 1) % every == 0 and table.version() == version:

@@ -6,6 +6,7 @@ a merge can name its files by relative paths; below a name with an underscore, w
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -96,6 +97,7 @@ def plain_path(identity: str) -> str:
     return unquote(_SCHEME.sub("", identity))
 
 
+@functools.lru_cache(maxsize=64)  # asked for each file of a table, of which there may be a hundred thousand
 def _root(uri: str) -> str:
     return quote(uri, safe=_PLAIN) if _SCHEME.match(uri) else "file://" + quote(uri, safe=_PLAIN)
 

@@ -1,8 +1,8 @@
 """Plans a read: which files of a version, as a dataset, from the log's Arrow columns and without looking at a file.
 
-The engine's own dataset carries the statistics of every file as one Python expression each: 21 s for 100,000 files, 6 s
-for one partition of them. Here a file that is not asked for costs no object at all, and one that is costs a fragment
-with the values of its partition.
+The engine's own dataset makes an expression of every file's statistics: 18 s of a CPU for 100,000 files, and Ray's
+reader has it made for all of them. Here a file that is not asked for costs no object at all, and one that is costs a
+fragment with the values of its partition.
 """
 
 from __future__ import annotations
