@@ -1,4 +1,4 @@
-"""The session of docs/data/dvc.md, with the real DVC in an environment of its own."""
+"""The session of docs/data/dvc.md, with the real DVC in an environment of its own; the example's stages without it."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from command_line import sluiceway
 from ray_head import clean_environment
 
 pytestmark = pytest.mark.integration
@@ -97,6 +98,7 @@ def session(repository: Path) -> list[str]:
     return [re.split(r"\s+# ", line.strip())[0] for line in shown.splitlines() if line.strip()]
 
 
+@pytest.mark.soak  # 90 s of a core; the short form is the test of the stages below
 def test_the_session_of_the_page_does_what_it_says(dvc, repository, tmp_path):
     shell = Shell(tmp_path, dvc)
     (tmp_path / "docs").symlink_to(repository / "docs")
@@ -149,6 +151,49 @@ def test_the_session_of_the_page_does_what_it_says(dvc, repository, tmp_path):
 
 def committed_pin(shell: Shell) -> dict[str, object]:
     return yaml.safe_load(shell("git show HEAD:pins.yaml"))["fraud"]
+
+
+def test_the_stages_run_in_their_order_and_repeat_to_the_byte(repository, tmp_path):
+    folder = tmp_path / "model"
+    shutil.copytree(repository / "docs/examples/dvc", folder)
+    sluiceway(folder, "data", "generate", "fraud", "--rows", "20000", "--seed", "1")
+    sluiceway(folder, "data", "pin", "fraud=data/fraud@v2.1")
+    stages = yaml.safe_load((folder / "dvc.yaml").read_text())["stages"]
+    assert tuple(stages) == STAGES
+    python = {**clean_environment(), "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}"}
+    rounds: list[dict[str, bytes]] = []
+    for _ in range(2):
+        made: dict[str, bytes] = {}
+        for name, stage in stages.items():
+            results = [*stage.get("outs", []), *stage.get("metrics", [])]
+            assert [dep for dep in stage["deps"] if not (folder / dep).exists()] == [], name
+            for result in results:  # as DVC does before it runs a stage
+                shutil.rmtree(folder / result, ignore_errors=True)
+                (folder / result).unlink(missing_ok=True)
+            subprocess.run(["bash", "-c", stage["cmd"]], cwd=folder, env=python, check=True, timeout=300)
+            files = [path for result in results for path in [folder / result, *(folder / result).rglob("*")]]
+            made |= {str(path.relative_to(folder)): path.read_bytes() for path in files if path.is_file()}
+        rounds.append(made)
+    assert {"model.ubj", "metrics.json", "features/schema.json", "prepared/test.parquet"} <= set(rounds[0])
+    assert rounds[0] == rounds[1]
+    assert json.loads(rounds[0]["metrics.json"])["auc_roc"]["low"] > 0.9
+
+
+def test_every_parameter_that_a_stage_names_is_there(repository):
+    example = repository / "docs/examples/dvc"
+    pins = {"fraud": {"version": 1, "digest": "x"}}
+    given = {"params.yaml": yaml.safe_load((example / "params.yaml").read_text()), "pins.yaml": pins}
+    named = set()
+    for stage in yaml.safe_load((example / "dvc.yaml").read_text())["stages"].values():
+        for entry in stage.get("params", []):
+            file, keys = ("params.yaml", [entry]) if isinstance(entry, str) else next(iter(entry.items()))
+            named |= {(file, key) for key in keys}
+    for file, key in named:
+        value = given[file]
+        for part in key.split("."):
+            value = value[part]
+    assert {key for file, key in named if file == "pins.yaml"} == {"fraud.version", "fraud.digest"}
+    assert {key for file, key in named if file == "params.yaml"} == set(given["params.yaml"])
 
 
 def test_the_lock_is_pinned_and_hashed(repository):
