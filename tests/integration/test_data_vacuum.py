@@ -5,15 +5,15 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 from deltalake import DeltaTable, write_deltalake
 
-from sluiceway.catalog.stores import Stores, open_stores
+from sluiceway.catalog.stores import Stores, stores_on
 from sluiceway.cli.main import run_command
 from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
@@ -43,15 +43,13 @@ LATER = Retention(NOW + 100 * DAY)
 
 
 @pytest.fixture
-def platform(tmp_path: Path) -> PlatformSection:
+def care_platform(tmp_path: Path) -> PlatformSection:
     return PlatformSection(state=str(tmp_path / "state"))
 
 
 @pytest.fixture
-def stores(platform: PlatformSection) -> Iterable[Stores]:
-    found = open_stores(f"sqlite:///{platform.state}/catalog.db")
-    yield found
-    found.repository.engine.dispose()
+def care_stores(catalog: sa.Engine) -> Stores:
+    return stores_on(catalog, str(catalog.url))
 
 
 @pytest.fixture
@@ -60,13 +58,13 @@ def uri(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def doors(uri: str, platform: PlatformSection, stores: Stores) -> CareDoors:
-    return build_care(uri, platform, stores, clock=SystemClock())
+def doors(uri: str, care_platform: PlatformSection, care_stores: Stores) -> CareDoors:
+    return build_care(uri, care_platform, care_stores, clock=SystemClock())
 
 
 @pytest.fixture
-def repository(stores: Stores) -> Repository:
-    return Repository(stores.repository, SystemClock(), lost=stores.lost_versions)
+def branches(care_stores: Stores) -> Repository:
+    return Repository(care_stores.repository, SystemClock(), lost=care_stores.lost_versions)
 
 
 def rows_of(*ids: int) -> pa.Table:
@@ -87,13 +85,13 @@ def parquet(uri: str) -> set[str]:
     return {str(path) for path in Path(uri).rglob("*.parquet") if "_delta_log" not in path.parts}
 
 
-def pin(uri: str, ref: str, stores: Stores):
-    return resolve(uri, ref, tags=stores.tags, repository=stores.repository, lost=stores.lost_versions)
+def pin(uri: str, ref: str, care_stores: Stores):
+    return resolve(uri, ref, tags=care_stores.tags, repository=care_stores.repository, lost=care_stores.lost_versions)
 
 
-def tag(uri: str, stores: Stores, name: str, version: int) -> None:
-    found = pin(uri, str(version), stores)
-    stores.tags.set(uri, name, version, found.digest, "", NOW)
+def tag(uri: str, care_stores: Stores, name: str, version: int) -> None:
+    found = pin(uri, str(version), care_stores)
+    care_stores.tags.set(uri, name, version, found.digest, "", NOW)
 
 
 def test_nothing_goes_within_the_window(uri: str, doors: CareDoors) -> None:
@@ -108,12 +106,12 @@ def test_nothing_goes_within_the_window(uri: str, doors: CareDoors) -> None:
 
 @pytest.mark.parametrize("partition_by", [(), ("place",)])
 def test_old_versions_go_and_what_is_named_stays(
-    uri: str, doors: CareDoors, stores: Stores, partition_by: tuple[str, ...]
+    uri: str, doors: CareDoors, care_stores: Stores, partition_by: tuple[str, ...]
 ) -> None:
     put(uri, 0, 1, partition_by=partition_by)
     for number in range(2, 6):
         put(uri, number, mode=overwrite)
-    tag(uri, stores, "h1", 0)
+    tag(uri, care_stores, "h1", 0)
     plan = plan_vacuum(uri, doors, LATER)
     assert len(parquet(uri)) == len(plan.files) + (1 if not partition_by else 2) + 1
     done = vacuum(uri, doors, LATER)
@@ -123,34 +121,34 @@ def test_old_versions_go_and_what_is_named_stays(
     assert ids(uri) == [5]
     for lost in (1, 2, 3):
         with pytest.raises(ReferenceNotFoundError, match=f"version {lost} .* can be read no more"):
-            pin(uri, str(lost), stores)
+            pin(uri, str(lost), care_stores)
     assert vacuum(uri, doors, LATER).plan.files == ()
 
 
-def test_a_dry_run_deletes_nothing(uri: str, doors: CareDoors, stores: Stores) -> None:
+def test_a_dry_run_deletes_nothing(uri: str, doors: CareDoors, care_stores: Stores) -> None:
     put(uri, 0)
     put(uri, 1, mode=overwrite)
     before = parquet(uri)
     assert len(plan_vacuum(uri, doors, LATER).files) == 1
     assert parquet(uri) == before
-    assert pin(uri, "0", stores).rows == 1
+    assert pin(uri, "0", care_stores).rows == 1
 
 
-def test_a_branch_keeps_what_it_began_with_and_what_it_has(uri: str, doors: CareDoors, repository: Repository) -> None:
+def test_a_branch_keeps_what_it_began_with_and_what_it_has(uri: str, doors: CareDoors, branches: Repository) -> None:
     put(uri, 0)
-    repository.add(uri)
-    repository.commit(message="first")
-    repository.branch("exp")
-    place = repository.place_to_write(uri, "exp")
+    branches.add(uri)
+    branches.commit(message="first")
+    branches.branch("exp")
+    place = branches.place_to_write(uri, "exp")
     put(place, 1)
     put(uri, 7, mode=overwrite)
     put(uri, 8, mode=overwrite)
     vacuum(uri, doors, LATER)
     assert ids(place) == [0, 1]
     assert ids(uri) == [8]
-    repository.commit("exp", message="more")
+    branches.commit("exp", message="more")
     # Main replaced everything meanwhile: what the branch added comes in.
-    merge(repository, "exp")
+    merge(branches, "exp")
     assert ids(uri) == [1, 8]
     vacuum(uri, doors, LATER)
     assert ids(uri) == [1, 8]
@@ -158,18 +156,18 @@ def test_a_branch_keeps_what_it_began_with_and_what_it_has(uri: str, doors: Care
 
 
 def test_files_of_a_branch_that_is_gone_go_but_not_what_was_merged(
-    uri: str, doors: CareDoors, repository: Repository
+    uri: str, doors: CareDoors, branches: Repository
 ) -> None:
     put(uri, 0)
-    repository.add(uri)
-    repository.commit(message="first")
-    repository.branch("exp")
-    place = repository.place_to_write(uri, "exp")
+    branches.add(uri)
+    branches.commit(message="first")
+    branches.branch("exp")
+    place = branches.place_to_write(uri, "exp")
     put(place, 1)
-    repository.commit("exp", message="one")
-    merge(repository, "exp")
+    branches.commit("exp", message="one")
+    merge(branches, "exp")
     put(place, 2)
-    repository.delete("exp", BRANCH)
+    branches.delete("exp", BRANCH)
     assert vacuum(uri, doors, Retention(time.time())).plan.dead == ()  # it may have been a mistake
     assert ids(place) == [0, 1, 2]
     done = vacuum(uri, doors, LATER)
@@ -181,56 +179,58 @@ def test_files_of_a_branch_that_is_gone_go_but_not_what_was_merged(
 
 
 def test_a_commit_that_its_branch_has_left_long_ago_needs_nothing(
-    uri: str, doors: CareDoors, repository: Repository
+    uri: str, doors: CareDoors, branches: Repository
 ) -> None:
     put(uri, 0)
-    repository.add(uri)
-    first = repository.commit(message="first")
+    branches.add(uri)
+    first = branches.commit(message="first")
     put(uri, 1, mode=overwrite)
-    repository.commit(message="second")
-    repository.tag("kept", first.id)
+    branches.commit(message="second")
+    branches.tag("kept", first.id)
     vacuum(uri, doors, LATER)
     assert ids(uri, 0) == [0]
-    repository.delete("kept", "tag")
+    branches.delete("kept", "tag")
     vacuum(uri, doors, LATER)
     with pytest.raises(ReferenceNotFoundError, match="can be read no more"):
-        repository.branch("late", first.id)
-    assert repository.store.ref("late") is None
-    assert repository.branch("now").name == "now"
+        branches.branch("late", first.id)
+    assert branches.store.ref("late") is None
+    assert branches.branch("now").name == "now"
 
 
-def test_a_commit_whose_files_are_gone_is_not_brought_back(uri: str, doors: CareDoors, repository: Repository) -> None:
+def test_a_commit_whose_files_are_gone_is_not_brought_back(uri: str, doors: CareDoors, branches: Repository) -> None:
     put(uri, 0)
-    repository.add(uri)
-    repository.commit(message="first")
+    branches.add(uri)
+    branches.commit(message="first")
     put(uri, 1, mode=overwrite)
-    repository.commit(message="second")
+    branches.commit(message="second")
     put(uri, 2)
-    repository.commit(message="third")
+    branches.commit(message="third")
     vacuum(uri, doors, LATER)
     with pytest.raises(ReferenceNotFoundError, match=r"version 0 .* can be read no more"):
-        revert(repository, "main~1")
+        revert(branches, "main~1")
     assert ids(uri) == [1, 2]
-    assert repository.store.open_merges() == []
+    assert branches.store.open_merges() == []
 
 
-def test_files_that_another_program_deleted_are_named(uri: str, repository: Repository) -> None:
+def test_files_that_another_program_deleted_are_named(uri: str, branches: Repository) -> None:
     put(uri, 0)
-    repository.add(uri)
-    repository.commit(message="first")
+    branches.add(uri)
+    branches.commit(message="first")
     put(uri, 1, mode=overwrite)
-    repository.commit(message="second")
+    branches.commit(message="second")
     DeltaTable(uri).vacuum(0, enforce_retention_duration=False, dry_run=False)
     with pytest.raises(DataError, match=r"a data file .* is gone: .*parquet"):
-        revert(repository, "main")
+        revert(branches, "main")
     assert ids(uri) == [1]
 
 
-def test_a_registered_model_keeps_what_it_was_trained_on(uri: str, platform: PlatformSection, doors: CareDoors) -> None:
+def test_a_registered_model_keeps_what_it_was_trained_on(
+    uri: str, care_platform: PlatformSection, doors: CareDoors
+) -> None:
     put(uri, 0)
     put(uri, 1, mode=overwrite)
     put(uri, 2, mode=overwrite)
-    registry = build_registry(platform)
+    registry = build_registry(care_platform)
     run = registry.log_run(RunRecord(experiment="late", name="one"))
     bundle = Bundle(model=b"{L-of-a-test", schema={}, decision={"kind": "regression"}, lineage={})
     registry.register("late", bundle, run, tags={"data_uri": uri, "data_version": "1"})
@@ -240,38 +240,40 @@ def test_a_registered_model_keeps_what_it_was_trained_on(uri: str, platform: Pla
     assert len(done.plan.files) == 1
 
 
-def test_a_registry_that_does_not_answer_stops_it(uri: str, platform: PlatformSection, stores: Stores) -> None:
+def test_a_registry_that_does_not_answer_stops_it(
+    uri: str, care_platform: PlatformSection, care_stores: Stores
+) -> None:
     put(uri, 0)
     put(uri, 1, mode=overwrite)
-    elsewhere = platform.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
+    elsewhere = care_platform.model_copy(update={"tracking_uri": "http://127.0.0.1:9"})
     before = parquet(uri)
     with pytest.raises(Exception, match=r"127\.0\.0\.1:9"):
-        vacuum(uri, build_care(uri, elsewhere, stores, clock=SystemClock()), LATER)
+        vacuum(uri, build_care(uri, elsewhere, care_stores, clock=SystemClock()), LATER)
     assert parquet(uri) == before
 
 
-def test_who_reads_keeps_what_is_read(uri: str, doors: CareDoors, stores: Stores) -> None:
+def test_who_reads_keeps_what_is_read(uri: str, doors: CareDoors, care_stores: Stores) -> None:
     put(uri, 0)
     put(uri, 1, mode=overwrite)
-    read = pin(uri, "0", stores)
-    with hold(read, leases=stores.leases, lost=stores.lost_versions, clock=SystemClock(), who="somebody"):
+    read = pin(uri, "0", care_stores)
+    with hold(read, leases=care_stores.leases, lost=care_stores.lost_versions, clock=SystemClock(), who="somebody"):
         assert vacuum(uri, doors, LATER).plan.files == ()
         assert ids(uri, 0) == [0]
     assert len(vacuum(uri, doors, LATER).plan.files) == 1
-    late = hold(read, leases=stores.leases, lost=stores.lost_versions, clock=SystemClock(), who="somebody")
+    late = hold(read, leases=care_stores.leases, lost=care_stores.lost_versions, clock=SystemClock(), who="somebody")
     with pytest.raises(ReferenceNotFoundError, match="can be read no more"), late:
         pass
 
 
-def test_an_unfinished_run_keeps_what_it_works_on(uri: str, doors: CareDoors, stores: Stores) -> None:
+def test_an_unfinished_run_keeps_what_it_works_on(uri: str, doors: CareDoors, care_stores: Stores) -> None:
     put(uri, 0)
     put(uri, 1, mode=overwrite)
-    found = pin(uri, "0", stores)
-    stores.pipeline.create("r1", config_digest="d", config="", now=NOW)
-    stores.pipeline.begin_step("r1", "train", key="k", now=NOW)
-    stores.pipeline.end_step("r1", "train", status="done", result={"version": found.__dict__}, now=NOW)
+    found = pin(uri, "0", care_stores)
+    care_stores.pipeline.create("r1", config_digest="d", config="", now=NOW)
+    care_stores.pipeline.begin_step("r1", "train", key="k", now=NOW)
+    care_stores.pipeline.end_step("r1", "train", status="done", result={"version": found.__dict__}, now=NOW)
     assert vacuum(uri, doors, LATER).plan.files == ()
-    stores.pipeline.finish("r1", status="done", now=NOW)
+    care_stores.pipeline.finish("r1", status="done", now=NOW)
     assert len(vacuum(uri, doors, LATER).plan.files) == 1
 
 
@@ -326,7 +328,7 @@ def test_a_log_with_a_gap_stops_it(uri: str, doors: CareDoors) -> None:
     assert parquet(uri) == before
 
 
-def test_a_log_that_begins_with_a_checkpoint_is_read(uri: str, doors: CareDoors, stores: Stores) -> None:
+def test_a_log_that_begins_with_a_checkpoint_is_read(uri: str, doors: CareDoors, care_stores: Stores) -> None:
     for number in range(4):
         put(uri, number, mode=overwrite if number < 3 else append)
     DeltaTable(uri).create_checkpoint()
@@ -334,19 +336,19 @@ def test_a_log_that_begins_with_a_checkpoint_is_read(uri: str, doors: CareDoors,
     put(uri, 5, mode=overwrite)
     for number in range(4):
         (Path(uri) / "_delta_log" / f"{number:020d}.json").unlink()
-    tag(uri, stores, "t", 3)
+    tag(uri, care_stores, "t", 3)
     done = vacuum(uri, doors, LATER)
     assert ids(uri, 3) == [2, 3]
     assert ids(uri) == [5]
     assert set(done.plan.kept[0].reasons) == {3, 5}
 
 
-def test_the_old_end_of_the_log_goes_on_request(uri: str, doors: CareDoors, stores: Stores) -> None:
+def test_the_old_end_of_the_log_goes_on_request(uri: str, doors: CareDoors, care_stores: Stores) -> None:
     for number in range(6):
         put(uri, number, mode=overwrite)
         if number in (2, 4):
             DeltaTable(uri).create_checkpoint()
-    tag(uri, stores, "t", 3)
+    tag(uri, care_stores, "t", 3)
     done = vacuum(uri, doors, LATER, trim=True)
     left = sorted(path.name for path in (Path(uri) / "_delta_log").iterdir())
     assert done.log_files == 2
@@ -354,30 +356,30 @@ def test_the_old_end_of_the_log_goes_on_request(uri: str, doors: CareDoors, stor
     assert f"{2:020d}.checkpoint.parquet" in left
     assert (ids(uri, 3), ids(uri)) == ([3], [5])
     with pytest.raises(ReferenceNotFoundError):
-        pin(uri, "1", stores)
+        pin(uri, "1", care_stores)
     put(uri, 9)
     assert ids(uri) == [5, 9]
     assert vacuum(uri, doors, LATER, trim=True).log_files == 0
 
 
-def test_engines_keep_the_log_of_named_versions(uri: str, doors: CareDoors, stores: Stores) -> None:
+def test_engines_keep_the_log_of_named_versions(uri: str, doors: CareDoors, care_stores: Stores) -> None:
     write_deltalake(uri, rows_of(1))
     assert log_days(uri) == 30
     assert not vacuum(uri, doors, LATER).log_kept
-    tag(uri, stores, "t", 0)
+    tag(uri, care_stores, "t", 0)
     assert vacuum(uri, doors, LATER).log_kept
     assert log_days(uri) == 1825
     assert not vacuum(uri, doors, LATER).log_kept
 
 
-def test_another_table_at_the_same_place_has_lost_nothing(uri: str, doors: CareDoors, stores: Stores) -> None:
+def test_another_table_at_the_same_place_has_lost_nothing(uri: str, doors: CareDoors, care_stores: Stores) -> None:
     put(uri, 0)
     put(uri, 1, mode=overwrite)
     vacuum(uri, doors, LATER)
     Path(uri).rename(uri + " old")
     put(uri, 3)
     put(uri, 4, mode=overwrite)
-    assert pin(uri, "0", stores).rows == 1
+    assert pin(uri, "0", care_stores).rows == 1
 
 
 def test_a_restored_version_keeps_its_files(uri: str, doors: CareDoors) -> None:
@@ -390,16 +392,16 @@ def test_a_restored_version_keeps_its_files(uri: str, doors: CareDoors) -> None:
     assert ids(uri) == [0, 2]
 
 
-def test_one_at_a_time(uri: str, doors: CareDoors, stores: Stores) -> None:
+def test_one_at_a_time(uri: str, doors: CareDoors, care_stores: Stores) -> None:
     put(uri, 0)
-    assert stores.leases.acquire(CARE + uri, owner="another machine:1:2", ttl=60, now=datetime.now(UTC))
+    assert care_stores.leases.acquire(CARE + uri, owner="another machine:1:2", ttl=60, now=datetime.now(UTC))
     with pytest.raises(ConflictError, match="another machine"):
         vacuum(uri, doors, LATER)
 
 
 @pytest.mark.parametrize("moment", ["asked", "written down"])
 def test_a_tag_that_comes_meanwhile_is_kept_or_refused(
-    uri: str, doors: CareDoors, stores: Stores, moment: str, monkeypatch: pytest.MonkeyPatch
+    uri: str, doors: CareDoors, care_stores: Stores, moment: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the look at who needs what and the deletion somebody names a version that is going to be lost."""
     put(uri, 0)
@@ -408,12 +410,12 @@ def test_a_tag_that_comes_meanwhile_is_kept_or_refused(
 
     def late(*given, **named):
         if moment == "asked":
-            tag(uri, stores, "late", 0)
+            tag(uri, care_stores, "late", 0)
             return real(*given, **named)
         fresh = real(*given, **named)
         if not said:
             with pytest.raises(ReferenceNotFoundError, match="can be read no more"):
-                tag(uri, stores, "late", 0)
+                tag(uri, care_stores, "late", 0)
             said.append("refused")
         return fresh
 
@@ -421,7 +423,7 @@ def test_a_tag_that_comes_meanwhile_is_kept_or_refused(
     done = vacuum(uri, doors, LATER)
     if moment == "asked":
         assert done.plan.files == ()
-        assert (ids(uri, 0), pin(uri, "late", stores).version) == ([0], 0)
+        assert (ids(uri, 0), pin(uri, "late", care_stores).version) == ([0], 0)
     else:
         assert said == ["refused"]
         assert len(done.plan.files) == 1
@@ -429,14 +431,14 @@ def test_a_tag_that_comes_meanwhile_is_kept_or_refused(
 
 @pytest.mark.parametrize("stop", ["write_down", "_delete", "delete_log"])
 def test_cut_off_anywhere_it_is_finished_by_the_next(
-    uri: str, doors: CareDoors, repository: Repository, stop: str, monkeypatch: pytest.MonkeyPatch
+    uri: str, doors: CareDoors, branches: Repository, stop: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put(uri, 0)
-    repository.add(uri)
-    repository.commit(message="first")
-    repository.branch("exp")
-    put(repository.place_to_write(uri, "exp"), 1)
-    repository.delete("exp", BRANCH)
+    branches.add(uri)
+    branches.commit(message="first")
+    branches.branch("exp")
+    put(branches.place_to_write(uri, "exp"), 1)
+    branches.delete("exp", BRANCH)
     for number in range(3):
         put(uri, number, mode=overwrite)
     real = getattr(room, stop)

@@ -44,15 +44,21 @@ def open_stores(url: str) -> Stores:
     Raises:
         BackendError: it cannot be used.
     """
-    return _stores(open_catalog(url), url)
+    return stores_on(open_catalog(url), url)
 
 
 def empty_stores() -> Stores:
     """The stores of a catalog in memory with nothing in it."""
-    return _stores(empty_catalog(), "sqlite://")
+    return stores_on(empty_catalog(), "sqlite://")
 
 
-def _stores(engine: sa.Engine, url: str) -> Stores:
+def stores_on(engine: sa.Engine, url: str) -> Stores:
+    """All stores of an open catalog.
+
+    Args:
+        engine: open.
+        url: where it points.
+    """
     return Stores(
         url=url,
         tags=TagStore(engine),
