@@ -175,7 +175,7 @@ def _rewrite(uri: str, op: Operation) -> Any:
     return CommitResult(found.version, found.rows, found.skipped), numbers
 
 
-def _die(step: str, owner: Any, name: str) -> None:
+def die_at(step: str, owner: Any, name: str) -> None:
     """Kill this process before or after the so-manieth call of a function."""
     function, calls = getattr(owner, name), itertools.count(1)
 
@@ -204,9 +204,9 @@ def _optimize(uri: str, op: Operation) -> Any:
 def _branch(uri: str, op: Operation) -> Any:
     """Merge a branch that the test has made; it may be the end of this process."""
     if "kill" in op:
-        _die(op["kill"], RepositoryStore, "begin_merge")
-        _die(op["kill"], RepositoryStore, "publish")
-        _die(op["kill"], delta_log, "write_entry")
+        die_at(op["kill"], RepositoryStore, "begin_merge")
+        die_at(op["kill"], RepositoryStore, "publish")
+        die_at(op["kill"], delta_log, "write_entry")
     done = merge(Repository(RepositoryStore(_catalog(op["catalog"])), SystemClock()), op["branch"], message=op["name"])
     return CommitResult(done.changed[uri].version, 0)
 

@@ -1,6 +1,6 @@
-"""A process that runs ingests, in children of its own where they are to be killed: everything is imported once, before.
+"""A process that ingests and erases, in children of its own where they are to be killed: all is imported once, before.
 
-Run as a script it reads a line of JSON for each ingest, and answers with a line of JSON: the report of the ingest, or
+Run as a script it reads a line of JSON for each task, and answers with a line of JSON: the report of the ingest, or
 the signal that ended it. It joins the Ray whose address it is told, or starts one of its own.
 """
 
@@ -17,6 +17,8 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
+
+import pyarrow as pa
 
 from ray_head import clean_environment
 
@@ -37,6 +39,13 @@ class Victims:
 
     def ingest(self, **task: Any) -> Task:
         """Run one; ``killed`` is the signal that ended it, or None."""
+        return self._run({"do": "ingest", **task})
+
+    def erase(self, **task: Any) -> Task:
+        """Erase the rows of a key."""
+        return self._run({"do": "erase", **task})
+
+    def _run(self, task: Task) -> Task:
         self._process.stdin.write(json.dumps(task) + "\n")
         self._process.stdin.flush()
         return json.loads(self._process.stdout.readline())
@@ -119,9 +128,36 @@ def _prepare(kill: KillAt, *, many: bool) -> None:
         room.delete_files_of = kill.before("before the clean-up", room.delete_files_of)
 
 
-def _ingest(task: Task) -> Any:
+def _join(task: Task) -> None:
     import ray  # noqa: PLC0415 (the test that starts this process needs nothing of it)
 
+    if not ray.is_initialized():
+        local = {"address": "local", "num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
+        where = {"address": task["address"]} if "address" in task else local
+        ray.init(**where, log_to_driver=False, logging_level="ERROR")
+
+
+def _erase(task: Task) -> Any:
+    from data_actors import die_at  # noqa: PLC0415
+    from sluiceway.catalog.stores import open_stores  # noqa: PLC0415
+    from sluiceway.config.platform import PlatformSection  # noqa: PLC0415
+    from sluiceway.core.clock import SystemClock  # noqa: PLC0415
+    from sluiceway.data import ray_erase  # noqa: PLC0415
+    from sluiceway.data.repository import Repository  # noqa: PLC0415
+    from sluiceway.wiring.care import build_erase  # noqa: PLC0415
+
+    for name in ("write_down", "delete_files", "entries_that_name"):
+        die_at(task["kill"], ray_erase, name)
+    die_at(task["kill"], ray_erase.Replacements, "put")
+    _join(task)
+    stores = open_stores(task["catalog"])
+    repository = Repository(stores.repository, SystemClock(), lost=stores.lost_versions)
+    doors = build_erase(PlatformSection(state=task["state"]), stores, repository, clock=SystemClock())
+    ray_erase.erase(task["uri"], ray_erase.EraseRequest(pa.table(task["keys"]), apply=True), doors)
+    return {}
+
+
+def _ingest(task: Task) -> Any:
     from sluiceway.data import ray_ingest  # noqa: PLC0415
     from sluiceway.data.ingest.request import IngestRequest  # noqa: PLC0415
     from sluiceway.data.ingest.text_files import TextOptions  # noqa: PLC0415
@@ -129,10 +165,7 @@ def _ingest(task: Task) -> Any:
     kill = KillAt(task.get("kill", ""), task.get("delay", 0))
     if "kill" in task:
         _prepare(kill, many=task["many"])
-    if not ray.is_initialized():
-        local = {"address": "local", "num_cpus": 2, "include_dashboard": False, "object_store_memory": 100 * 2**20}
-        where = {"address": task["address"]} if "address" in task else local
-        ray.init(**where, log_to_driver=False, logging_level="ERROR")
+    _join(task)
     given = task["request"]
     given |= {name: tuple(given[name]) for name in ("key", "partition_by") if name in given}
     request = IngestRequest(**given | {"text": TextOptions(**given.get("text", {}))})
@@ -143,7 +176,7 @@ def _told(task: Task) -> Task:
     from sluiceway.core.errors import SluicewayError  # noqa: PLC0415
 
     try:
-        return _ingest(task)
+        return {"ingest": _ingest, "erase": _erase}[task["do"]](task)
     except SluicewayError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except Exception:  # noqa: BLE001 (a child of a fork may not return, and the test wants to know)
@@ -170,6 +203,7 @@ def _in_a_child(task: Task) -> Task:
 
 
 if __name__ == "__main__":
+    import sluiceway.data.ray_erase
     import sluiceway.data.ray_ingest  # noqa: F401
 
     for line in sys.stdin:

@@ -1,4 +1,4 @@
-"""An ingest that is killed at any step: the table is readable, and the same delivery brings every row once."""
+"""Killed at any step: an ingest leaves a readable table and brings each row once; an erasure is finished by the next."""
 
 from __future__ import annotations
 
@@ -13,10 +13,13 @@ import pytest
 
 from ingest_victim import Task, Victims, victims
 from sluiceway.catalog.repository import RepositoryStore
+from sluiceway.catalog.stores import open_stores
+from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.data import commit, history, places, tables
 from sluiceway.data.ingest.request import IngestRequest
 from sluiceway.data.repository import Repository
+from sluiceway.wiring.care import build_erase
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 
@@ -180,3 +183,39 @@ def test_a_refused_delivery_that_is_killed_before_it_cleaned_up_leaves_nothing_t
     assert held(delivery.uri) == BEFORE
     assert unreferenced(delivery.uri)
     assert not Path(delivery.quarantine, "_delta_log").exists()
+
+
+@pytest.mark.parametrize("at", ["put 1", "write_down 1", "delete_files 1"])
+def test_a_killed_erasure_is_finished_by_the_next(tmp_path, victim, at):
+    import ray  # noqa: PLC0415 (collected without Ray, too)
+
+    from sluiceway.data.ray_erase import EraseRequest, erase  # noqa: PLC0415
+
+    uri, state, keys = str(tmp_path / "people"), str(tmp_path / "state"), {"id": [7]}
+    stores = open_stores(f"sqlite:///{state}/catalog.db")
+    lake = Repository(stores.repository, SystemClock(), lost=stores.lost_versions)
+    commit.append(uri, rows([1, 7]), message="first", source="test")
+    commit.append(uri, rows([2]), message="second", source="test")
+    lake.add(uri)
+    lake.commit(message="first")
+    lake.branch("exp")
+    commit.append(lake.place_to_write(uri, "exp"), rows([7, 3]), message="more", source="test")
+    told = victim.erase(
+        uri=uri,
+        keys=keys,
+        catalog=f"sqlite:///{state}/catalog.db",
+        state=state,
+        kill=f"after {at}",
+        address=ray.get_runtime_context().gcs_address,
+    )
+    assert told == {"killed": signal.SIGKILL}
+    assert held(uri) - expected([7]) == expected([1, 2])
+    assert held(lake.pin(uri, "exp").uri) - expected([7]) - expected([7]) == expected([1, 2, 3])
+    doors = build_erase(PlatformSection(state=state), stores, lake, clock=SystemClock())
+    erase(uri, EraseRequest(pa.table(keys), apply=True), doors)
+    assert held(uri) == expected([1, 2])
+    assert held(lake.pin(uri, "exp").uri) == expected([1, 2, 3])
+    # What the killed one had written and not committed has no row of the key, either.
+    for path in Path(uri).rglob("*.parquet"):
+        assert "_delta_log" in path.parts or 7 not in pq.read_table(path)["id"].to_pylist()
+    stores.repository.engine.dispose()
