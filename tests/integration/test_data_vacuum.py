@@ -478,6 +478,8 @@ def test_the_command(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, 
     assert "nothing was deleted; --apply deletes" in shown
     assert document(capsys, uri, "--keep", "0h", "--quiet", "--apply")["applied"]
     assert len(parquet(uri)) == 2
+    assert run_command(["data", "log", uri, "--json"]) == 0
+    assert [row["lost"] for row in json.loads(capsys.readouterr().out)] == ["", "yes", ""]
     assert run_command(["data", "show", f"{uri}@1"]) == 0
     assert "it can be read no more" in capsys.readouterr().out
     assert run_command(["data", "tag", f"{uri}@1", "late"]) == 2

@@ -6,9 +6,11 @@ import re
 from typing import Annotated, Any
 
 import typer
+from rich.console import Console
 
 from sluiceway.cli.data_arguments import Table
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
+from sluiceway.cli.progress import progress_for
 from sluiceway.cli.values import cell
 from sluiceway.config.load import load_platform
 from sluiceway.core.clock import SystemClock
@@ -49,8 +51,10 @@ def vacuum_command(
     uri = absolute(table_uri(table, platform.aliases))
     clock = SystemClock()
     retention = Retention(clock.now().timestamp(), _seconds(keep), quiet)
-    doors = build_care(uri, platform, build_stores(platform) if apply else read_stores(platform), clock=clock)
-    done = vacuum(uri, doors, retention, trim=log) if apply else Vacuumed(plan_vacuum(uri, doors, retention))
+    stores = build_stores(platform) if apply else read_stores(platform)
+    with progress_for(Console(stderr=True)) as progress:
+        doors = build_care(uri, platform, stores, clock=clock, progress=progress)
+        done = vacuum(uri, doors, retention, trim=log) if apply else Vacuumed(plan_vacuum(uri, doors, retention))
     if as_json:
         print_json(_document(done, applied=apply))
     else:

@@ -23,7 +23,7 @@ from sluiceway.data import history
 from sluiceway.data.column_statistics import column_statistics
 from sluiceway.data.commit import restore as restore_table
 from sluiceway.data.places import is_clone
-from sluiceway.data.tables import arrow_schema, files, open_table, table_uri
+from sluiceway.data.tables import absolute, arrow_schema, files, open_table, table_uri
 from sluiceway.wiring.stores import build_stores, read_stores
 
 if TYPE_CHECKING:
@@ -40,24 +40,35 @@ def log(
     config: ConfigOption = None,
     as_json: Json = False,
 ) -> None:
-    """Every commit of a table, or of all tables, newest first: version, time, rows, author, source, message, tags."""
+    """Every commit of a table, or of all tables, newest first: version, time, rows, author, source, message, tags.
+
+    A version that is lost can be read no more: a vacuum or an erasure deleted files of it.
+    """
     platform = load_platform(config)
     if table is None or means_all_tables(table):
         print_log(table, platform=platform, as_json=as_json)
         return
     uri = table_uri(table, platform.aliases)
     names: dict[int, list[str]] = {}
-    for tag in read_stores(platform).tags.list(uri):
+    stores = read_stores(platform)
+    for tag in stores.tags.list(uri):
         names.setdefault(tag.version, []).append(tag.name)
+    newest = open_table(uri)
+    lost = stores.lost_versions.of(absolute(uri), newest.metadata().id)
     rows = [
-        {"version": commit.version, "tags": ", ".join(sorted(names.get(commit.version, []))), **_commit(commit)}
-        for commit in history.log(uri)
+        {
+            "version": commit.version,
+            "tags": ", ".join(sorted(names.get(commit.version, []))),
+            "lost": "yes" if commit.version in lost else "",
+            **_commit(commit),
+        }
+        for commit in history.log_of(newest)
     ]
     if not as_json:
         more = [{"more": _pairs(row.pop("metadata"))} for row in rows]
         rows = [row | further for row, further in zip(rows, more, strict=True)]
         # Columns that no commit has anything for would only push the others off the screen.
-        optional = [name for name in ("batch_id", "author", "more") if not any(row[name] for row in rows)]
+        optional = [name for name in ("lost", "batch_id", "author", "more") if not any(row[name] for row in rows)]
         rows = [{name: value for name, value in row.items() if name not in optional} for row in rows]
     print_rows(rows, as_json=as_json, empty="no commits")
 
@@ -162,9 +173,7 @@ def tag(
     version = _of_the_table(resolve_reference(reference, platform), word="tag @REF NAME")
     stores, clock = build_stores(platform), SystemClock()
     with reading(version, platform=platform, who="data tag"):
-        stores.tags.set(
-            version.uri, name, version.version, version.digest, message, clock.now().timestamp(), move=move
-        )
+        stores.tags.set(version.uri, name, version.version, version.digest, message, clock.now().timestamp(), move=move)
     say({"table": version.uri, "tag": name, "version": version.version}, as_json)
 
 

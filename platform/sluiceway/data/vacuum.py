@@ -11,12 +11,13 @@ always sees the other.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sluiceway.catalog.claim import claim
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.lost_versions import LostVersionStore
 from sluiceway.core.clock import Clock
+from sluiceway.core.doors import Progress, SilentProgress
 from sluiceway.core.errors import ConflictError, DataError, InputError
 from sluiceway.data import delta_log, tables
 from sluiceway.data.keeping import NEWEST, RECENT, Kept, Need, keep, known_files, needed_files
@@ -112,6 +113,7 @@ class CareDoors:
         lost: where versions are written down before their files go.
         leases: one cleans a table up at a time.
         clock: for the lease.
+        progress: told how far it is.
     """
 
     ask: Callable[[float], Sequence[Need]]
@@ -119,6 +121,7 @@ class CareDoors:
     lost: LostVersionStore
     leases: LeaseStore
     clock: Clock
+    progress: Progress = field(default_factory=SilentProgress)
 
 
 @dataclass(frozen=True)
@@ -154,9 +157,12 @@ def plan_vacuum(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
     if is_clone(uri):
         raise InputError(f"{uri} is a branch's copy of a table", hint="vacuum the table; copies lie in it")
     tables.open_table(uri)  # refuses what we would read wrongly
+    doors.progress.stage("ask who needs what", uri)
     needs, copies = doors.ask(retention.since), doors.copies()
     # Listed before the logs are read: a file that is committed in between is named by a log then.
+    doors.progress.stage("list the files")
     stored = stored_table(uri)
+    doors.progress.stage("read the logs", f"{len(stored.files):,} files, {len(stored.copies):,} copies of branches")
     wanted = set(copies) | {need.place for need in needs}
     alive = [read_history(place) for place in (uri, *sorted(stored.copies & wanted))]
     dead = [read_history(place) for place in sorted(stored.copies - wanted)]
@@ -212,6 +218,7 @@ def _vacuumed(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
         # Newer versions may have come and others may have been named; what goes must still be free.
         free = {file.path for file in (*again.files, *again.abandoned)}
         if all(file.path in free for file in (*plan.files, *plan.abandoned)) and set(plan.dead) <= set(again.dead):
+            doors.progress.stage("delete", f"{len(plan.files) + len(plan.abandoned):,} files")
             _delete(plan)
             return plan
         for place, versions in fresh.items():

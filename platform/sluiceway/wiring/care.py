@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from sluiceway.catalog.stores import Stores
 from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import Clock
+from sluiceway.core.doors import Progress, SilentProgress
 from sluiceway.data.keeping import Kind, Need
 from sluiceway.data.needs import NeedStores, living_copies, needs_of
 from sluiceway.data.repository import Repository
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
     from sluiceway.data.ray_erase import EraseDoors
 
 
-def build_care(uri: str, platform: PlatformSection, stores: Stores, *, clock: Clock) -> CareDoors:
+def build_care(
+    uri: str, platform: PlatformSection, stores: Stores, *, clock: Clock, progress: Progress | None = None
+) -> CareDoors:
     """Everybody who may need a version of a table, and where it is written down what goes.
 
     Args:
@@ -29,6 +32,7 @@ def build_care(uri: str, platform: PlatformSection, stores: Stores, *, clock: Cl
         platform: where the registry is.
         stores: the catalog's.
         clock: for what ends by itself.
+        progress: told how far it is.
     """
     asked = NeedStores(stores.tags, stores.repository, stores.leases, stores.pipeline, clock)
     return CareDoors(
@@ -37,6 +41,7 @@ def build_care(uri: str, platform: PlatformSection, stores: Stores, *, clock: Cl
         lost=stores.lost_versions,
         leases=stores.leases,
         clock=clock,
+        progress=progress or SilentProgress(),
     )
 
 
