@@ -1,4 +1,4 @@
-"""Killed at any step: an ingest leaves a readable table and brings each row once; an erasure is finished by the next."""
+"""Killed at any step: an ingest harms no table and brings each row once; an erasure is finished by the next."""
 
 from __future__ import annotations
 
