@@ -126,7 +126,9 @@ def plan_a_partition(bench: Bench) -> None:
             disconnect()
         engine = _took(lambda: DeltaTable(uri).to_pyarrow_dataset())
         note = f"{found.num_rows:,} of {PLANNED_FILES:,} files, checkpoint, median of {PLANS}; the first, while Ray "
-        note += f"starts its workers, {ours[0]:.1f}; the peer: the engine's dataset of all files, as Ray's own reader wants it"
+        note += (
+            f"starts its workers, {ours[0]:.1f}; the peer: the engine's dataset of all files, as Ray's reader has it"
+        )
         bench.add(Number(PLAN.name, PLAN.goal, statistics.median(ours), engine, PLAN.unit, note))
         _tell_of_many_files(bench, uri, repository)
 
