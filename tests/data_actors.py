@@ -125,7 +125,8 @@ def _append(uri: str, op: Operation) -> Any:
 
 
 def _overwrite(uri: str, op: Operation) -> Any:
-    return commit.overwrite(uri, table_of(op["rows"]), message=op["name"], source="race", batch_id=op["name"])
+    told = {"message": op["name"], "source": "race", "batch_id": op["name"]}
+    return commit.overwrite(uri, table_of(op["rows"]), expected_version=op.get("expected"), **told)
 
 
 def _restore(uri: str, op: Operation) -> Any:

@@ -60,6 +60,13 @@ def test_of_racing_overwrites_the_last_holds_and_nothing_of_the_others(table, ki
     assert kind == "partitions" or versions[-1].rows.total() == 2
 
 
+def test_of_two_who_replace_what_they_have_seen_one_is_told(table):
+    for version in range(6):
+        told = table.race(*([table.op("overwrite", 2, expected=version)] for _ in range(2)))
+        assert sum("refused" in answer for answer in told) == 1
+    assert len(table.check()) == 7
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_random_programs_side_by_side(table, seed):
     any_programs(table, random.Random(seed))
@@ -106,7 +113,7 @@ def beside_optimize(table: RacedTable, other: str, chance: random.Random, *, rou
         for _ in range(2):
             table.append()
         two = [table.optimize(), OTHERS[other](table, chance)]
-        chance.choice(two)["wait"] = chance.choice([0, 0.005, 0.01, 0.02, 0.04])
+        chance.choice(two)["wait"] = chance.choice([0, 0.01, 0.02, 0.04, 0.08])
         told = table.race([two[0]], [two[1]])
         assert other == "optimize" or "refused" not in told[1]
     table.check()
