@@ -307,6 +307,21 @@ def test_what_is_no_parquet_is_left_alone(uri: str, doors: CareDoors) -> None:
     assert (Path(uri) / "_contract.yaml").exists()
 
 
+def test_a_table_with_names_in_another_catalog_is_refused(
+    uri: str, doors: CareDoors, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(uri, 0)
+    put(uri, 1, mode=overwrite)
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert run_command(["data", "tag", f"{uri}@0", "h1"]) == 0
+    with pytest.raises(InputError, match=r"in another catalog: sqlite:///.*/elsewhere/\.sluiceway/catalog\.db"):
+        vacuum(uri, doors, LATER)
+    assert ids(uri, 0) == [0]
+    capsys.readouterr()
+    assert len(document(capsys, uri, "--keep", "0h", "--quiet")["kept"]) == 2
+
+
 def test_another_table_inside_stops_it(uri: str, doors: CareDoors) -> None:
     put(uri, 0)
     put(uri, 1, mode=overwrite)

@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
 from ray_head import free_ports
+from sluiceway.catalog.identity import CatalogIdentity
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.lost_versions import LostVersionStore
 from sluiceway.catalog.pipeline import PipelineStore
@@ -200,6 +201,7 @@ def test_a_vacuum_and_an_optimize(bucket, catalog, lake, name):
     doors = CareDoors(
         lambda since: needs_of(uri, asked, since=since),
         lambda: living_copies(lake.store, uri),
+        CatalogIdentity(catalog),
         lost,
         asked.leases,
         asked.clock,

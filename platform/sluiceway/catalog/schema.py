@@ -95,6 +95,13 @@ lost_versions = sa.Table(
     sa.Column("since", sa.Float, nullable=False),
 )
 
+catalog_identity = sa.Table(
+    "catalog_identity",
+    metadata,
+    sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),  # always 1
+    sa.Column("id", sa.Text, nullable=False),
+)
+
 erasures = sa.Table(
     "erasures",
     metadata,

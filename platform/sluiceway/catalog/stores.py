@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from sluiceway.catalog.engine import empty_catalog, open_catalog
 from sluiceway.catalog.erasures import ErasureStore
 from sluiceway.catalog.file_digests import FileDigestStore
+from sluiceway.catalog.identity import CatalogIdentity
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.lost_versions import LostVersionStore
 from sluiceway.catalog.outcomes import OutcomeStore
@@ -28,6 +29,7 @@ class Stores:
     tags: TagStore
     erasures: ErasureStore
     file_digests: FileDigestStore
+    identity: CatalogIdentity
     leases: LeaseStore
     lost_versions: LostVersionStore
     outcomes: OutcomeStore
@@ -64,6 +66,7 @@ def stores_on(engine: sa.Engine, url: str) -> Stores:
         tags=TagStore(engine),
         erasures=ErasureStore(engine),
         file_digests=FileDigestStore(engine),
+        identity=CatalogIdentity(engine),
         leases=LeaseStore(engine),
         lost_versions=LostVersionStore(engine),
         outcomes=OutcomeStore(engine),

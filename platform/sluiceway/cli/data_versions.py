@@ -22,6 +22,7 @@ from sluiceway.core.references import TableVersion
 from sluiceway.data import history
 from sluiceway.data.column_statistics import column_statistics
 from sluiceway.data.commit import restore as restore_table
+from sluiceway.data.known_by import make_known
 from sluiceway.data.places import is_clone
 from sluiceway.data.tables import absolute, arrow_schema, files, open_table, table_uri
 from sluiceway.wiring.stores import build_stores, read_stores
@@ -172,6 +173,7 @@ def tag(
         return
     version = _of_the_table(resolve_reference(reference, platform), word="tag @REF NAME")
     stores, clock = build_stores(platform), SystemClock()
+    make_known(version.uri, stores.identity)
     with reading(version, platform=platform, who="data tag"):
         stores.tags.set(version.uri, name, version.version, version.digest, message, clock.now().timestamp(), move=move)
     say({"table": version.uri, "tag": name, "version": version.version}, as_json)

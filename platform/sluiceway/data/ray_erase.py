@@ -31,6 +31,7 @@ from sluiceway.data.erase import (
 )
 from sluiceway.data.ingest.planning import quarantine_uri
 from sluiceway.data.keeping import Kind, Need
+from sluiceway.data.known_by import refuse_other_catalogs
 from sluiceway.data.log_history import read_history
 from sluiceway.data.optimize import CARE
 from sluiceway.data.places import is_clone
@@ -95,7 +96,7 @@ def erase(
         what was done, or would be, and what was not reached: of the table, and of its quarantine where it has one.
 
     Raises:
-        InputError: no keys, or the place is a branch's copy.
+        InputError: no keys, the place is a branch's copy, or another catalog has names for it.
         DataError: the table has no such column, only grows, or a log or a file cannot be read.
         ConflictError: somebody else cleans the table up, or versions were named again and again.
         BackendError: the store, the catalog, the registry or Ray failed; a repeated call goes on.
@@ -115,6 +116,7 @@ def erase(
 def _erase(uri: str, request: EraseRequest, doors: EraseDoors, progress: Progress) -> Erasure:
     keys = fitted_keys(request.keys, target_of(tables.open_table(uri), uri=uri))
     care = doors.care(uri)
+    refuse_other_catalogs(uri, care.catalog)
     work = _Work(uri, keys, request, care, doors.repository, progress)
     if not request.apply:
         return work.look()

@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sluiceway.catalog.identity import CatalogIdentity
 from sluiceway.catalog.lost_versions import LostVersionStore
 from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.core.clock import Clock
@@ -20,6 +21,7 @@ from sluiceway.data import tables
 from sluiceway.data.clone import make_clone
 from sluiceway.data.digest import digest_of
 from sluiceway.data.hooks import Hooks, hook_event
+from sluiceway.data.known_by import make_known
 from sluiceway.data.lost import refuse_lost_pins
 from sluiceway.data.places import is_clone
 
@@ -64,6 +66,7 @@ class Repository:
             raise DataError(f"{uri} has no column {', '.join(missing)}", hint=f"its columns: {', '.join(columns)}")
         table = TrackedTable(uri, key)
         self.store.track(table, now=self._now())
+        make_known(uri, CatalogIdentity(self.store.engine))
         return table
 
     def tracked(self, uri: str) -> TrackedTable:

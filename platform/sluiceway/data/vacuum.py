@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from sluiceway.catalog.claim import claim
+from sluiceway.catalog.identity import CatalogIdentity
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.lost_versions import LostVersionStore
 from sluiceway.core.clock import Clock
@@ -21,6 +22,7 @@ from sluiceway.core.doors import Progress, SilentProgress
 from sluiceway.core.errors import ConflictError, DataError, InputError
 from sluiceway.data import delta_log, tables
 from sluiceway.data.keeping import NEWEST, RECENT, Kept, Need, keep, known_files, needed_files
+from sluiceway.data.known_by import refuse_other_catalogs
 from sluiceway.data.log_history import LogHistory, read_history
 from sluiceway.data.log_retention import keep_log, trim_log
 from sluiceway.data.optimize import CARE
@@ -110,7 +112,8 @@ class CareDoors:
     Attributes:
         ask: gives everybody who needs a version; called with the time since when commits count, UTC epoch seconds.
         copies: gives the living branches by the place of their copy.
-        lost: where versions are written down before their files go.
+        catalog: that is asked, and where it is written down what goes.
+        lost: the same catalog's versions whose files are gone.
         leases: one cleans a table up at a time.
         clock: for the lease.
         progress: told how far it is.
@@ -118,6 +121,7 @@ class CareDoors:
 
     ask: Callable[[float], Sequence[Need]]
     copies: Callable[[], Mapping[str, str]]
+    catalog: CatalogIdentity
     lost: LostVersionStore
     leases: LeaseStore
     clock: Clock
@@ -148,7 +152,7 @@ def plan_vacuum(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
         retention: what stays although nobody names it.
 
     Raises:
-        InputError: the retention is too short, or the place is a branch's copy.
+        InputError: the retention is too short, the place is a branch's copy, or another catalog has names for it.
         DataError: a log cannot be read whole, or another table lies in this one.
         BackendError: the store, the catalog or the registry do not answer.
     """
@@ -157,6 +161,7 @@ def plan_vacuum(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
     if is_clone(uri):
         raise InputError(f"{uri} is a branch's copy of a table", hint="vacuum the table; copies lie in it")
     tables.open_table(uri)  # refuses what we would read wrongly
+    refuse_other_catalogs(uri, doors.catalog)
     doors.progress.stage("ask who needs what", uri)
     needs, copies = doors.ask(retention.since), doors.copies()
     # Listed before the logs are read: a file that is committed in between is named by a log then.

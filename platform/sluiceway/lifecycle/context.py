@@ -17,6 +17,7 @@ from sluiceway.core.clock import Clock
 from sluiceway.core.doors import Progress
 from sluiceway.core.references import TableVersion
 from sluiceway.data.hold import hold
+from sluiceway.data.known_by import make_known
 from sluiceway.data.references import resolve
 from sluiceway.data.tables import table_uri
 from sluiceway.registry.mlflow_registry import Registry
@@ -82,10 +83,18 @@ class Context:
         """Pin a version of a table: by ``ref``, else by ``data.version`` for the training table, else the newest."""
         if ref is None and table is None:
             ref = self.data.version
-        return resolve(self.table(table), ref, tags=self.stores.tags, repository=self.stores.repository, lost=self.stores.lost_versions)
+        return resolve(
+            self.table(table),
+            ref,
+            tags=self.stores.tags,
+            repository=self.stores.repository,
+            lost=self.stores.lost_versions,
+        )
 
     def reading(self, *versions: TableVersion) -> AbstractContextManager[None]:
-        """While it is open, no vacuum deletes what these versions need."""
+        """While it is open, no vacuum deletes what these versions need; later the models' names keep them."""
+        for version in versions:
+            make_known(version.uri, self.stores.identity)
         return hold(
             *versions,
             leases=self.stores.leases,

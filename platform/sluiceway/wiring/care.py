@@ -38,6 +38,7 @@ def build_care(
     return CareDoors(
         ask=lambda since: [*needs_of(uri, asked, since=since), *_of_models(platform)],
         copies=functools.partial(living_copies, stores.repository, uri),
+        catalog=stores.identity,
         lost=stores.lost_versions,
         leases=stores.leases,
         clock=clock,

@@ -1,4 +1,4 @@
-"""What clean-ups have taken: versions whose files are gone, and erasures.
+"""What clean-ups have taken: versions whose files are gone, and erasures; and the catalog's own name.
 
 Frozen: written out, not taken from ``schema.py``, which moves on with later migrations.
 """
@@ -21,6 +21,11 @@ def upgrade() -> None:
         sa.Column("table_id", sa.Text, nullable=False),
         sa.Column("why", sa.Text, nullable=False),
         sa.Column("since", sa.Float, nullable=False),
+    )
+    op.create_table(
+        "catalog_identity",
+        sa.Column("only", sa.Integer, primary_key=True, autoincrement=False),
+        sa.Column("id", sa.Text, nullable=False),
     )
     op.create_table(
         "erasures",
