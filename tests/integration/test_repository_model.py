@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,9 +19,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.repository import RepositoryStore
+from sluiceway.catalog.stores import stores_on
+from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
-from sluiceway.core.errors import ConflictError, MergeConflictError
-from sluiceway.core.repository import MAIN
+from sluiceway.core.errors import ConflictError, DataError, MergeConflictError
+from sluiceway.core.repository import BRANCH, MAIN
 from sluiceway.data import commit, places, tables
 from sluiceway.data.commit_files import Delivery
 from sluiceway.data.ingest import planning
@@ -29,6 +32,8 @@ from sluiceway.data.key_set import KeySet
 from sluiceway.data.merging import cherry_pick, merge, recover, revert
 from sluiceway.data.repository import Repository
 from sluiceway.data.rewrite import Rewriting, replace_rows, rewrite_share
+from sluiceway.data.vacuum import Retention, vacuum
+from sluiceway.wiring.care import build_care
 
 pytestmark = pytest.mark.integration
 
@@ -69,8 +74,10 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.folder = tempfile.TemporaryDirectory(prefix="swrepo")
         self.engine = open_catalog(f"sqlite:///{self.folder.name}/catalog.db")
-        self.repository = Repository(RepositoryStore(self.engine), SystemClock())
+        self.stores = stores_on(self.engine, str(self.engine.url))
+        self.repository = Repository(self.stores.repository, SystemClock(), lost=self.stores.lost_versions)
         self.uri = str(Path(self.folder.name) / "t")
+        self.vacuumed = False
         self.next = 0
         self.files: dict[str, list[int]] = {}  # file -> its rows
         self.present: dict[str, frozenset[str]] = {}  # branch -> its files
@@ -157,8 +164,30 @@ class Histories(RuleBasedStateMachine):
     def restore_main(self, data):
         newest = DeltaTable(self.uri).version()
         version = data.draw(st.integers(max(0, newest - 3), newest))
+        try:
+            commit.restore(self.uri, version, message="back")
+        except DataError:
+            assert self.vacuumed
+            return
         self.present[MAIN] = live(self.uri, version)
-        commit.restore(self.uri, version, message="back")
+
+    @rule()
+    def vacuum(self):
+        """Whatever it deletes: what branches and tags name is read as before, which the invariant looks at."""
+        platform = PlatformSection(state=self.folder.name)
+        doors = build_care(self.uri, platform, self.stores, clock=SystemClock())
+        vacuum(self.uri, doors, Retention(time.time() + 1, 0, quiet=True))
+        self.vacuumed = True
+        again = vacuum(self.uri, doors, Retention(time.time() + 1, 0, quiet=True)).plan
+        assert again.files == again.abandoned == again.dead == ()
+
+    @rule(data=st.data())
+    def delete_branch(self, data):
+        others = sorted(self.present.keys() - {MAIN})
+        if others:
+            name = data.draw(st.sampled_from(others))
+            self.repository.delete(name, BRANCH)
+            del self.present[name]
 
     @rule(data=st.data())
     def tag(self, data):
@@ -185,10 +214,13 @@ class Histories(RuleBasedStateMachine):
         found = data.draw(st.sampled_from(self.repository.log(name)))
         if len(found.parents) != 1:
             return
-        if data.draw(st.booleans()):
-            self.apply(lambda: revert(self.repository, found.id, dest), found.id, found.parents[0], dest)
-        else:
-            self.apply(lambda: cherry_pick(self.repository, found.id, dest), found.parents[0], found.id, dest)
+        try:
+            if data.draw(st.booleans()):
+                self.apply(lambda: revert(self.repository, found.id, dest), found.id, found.parents[0], dest)
+            else:
+                self.apply(lambda: cherry_pick(self.repository, found.id, dest), found.parents[0], found.id, dest)
+        except DataError:
+            assert self.vacuumed  # an old commit, of which a file is gone; nothing has changed
 
     def apply(self, do, base: str, source: str, dest: str):
         b, s, d = self.commits[base], self.commits[source], self.present[dest]
