@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
-import uuid
 from collections.abc import Iterator
 
-import httpx
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-from ray_head import free_ports
+import s3_gateway
 from sluiceway.catalog.identity import CatalogIdentity
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.lost_versions import LostVersionStore
@@ -23,9 +19,17 @@ from sluiceway.catalog.pipeline import PipelineStore
 from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.catalog.tags import TagStore
 from sluiceway.core.clock import SystemClock
-from sluiceway.core.errors import MergeConflictError
+from sluiceway.core.errors import ConfigError, MergeConflictError
 from sluiceway.data import commit, delta_log, places, tables
 from sluiceway.data.commit_files import Delivery
+from sluiceway.data.contract.load import (
+    contract_beside,
+    contract_place,
+    find_contract,
+    read_contract,
+    refuse_existing,
+    write_contract,
+)
 from sluiceway.data.ingest import planning
 from sluiceway.data.key_set import KeySet
 from sluiceway.data.merging import merge, revert
@@ -38,37 +42,31 @@ from sluiceway.data.vacuum import CareDoors, Retention, plan_vacuum, vacuum
 
 pytestmark = pytest.mark.integration
 
+CONTRACT = """
+apiVersion: v3.1.0
+kind: DataContract
+id: sales
+version: 1.0.0
+status: active
+schema:
+  - name: sales
+    properties:
+      - {name: id, logicalType: integer}
+"""
+
 
 @pytest.fixture(scope="module")
-def endpoint() -> Iterator[str]:
-    (port,) = free_ports(1)
-    command = [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(150):
-            try:
-                httpx.get(address)
-                break
-            except httpx.TransportError:
-                assert server.poll() is None
-                time.sleep(0.2)
+def server() -> Iterator[str]:
+    with s3_gateway.running() as address:
         yield address
-    finally:
-        server.kill()
-        server.wait()
 
 
 @pytest.fixture
-def bucket(endpoint, monkeypatch) -> str:
+def bucket(server, monkeypatch) -> str:
     """A bucket of the test's own; the engine, obstore and pyarrow find it by the same variables."""
-    given = {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
-    for name, value in (given | {"AWS_REGION": "us-east-1", "AWS_ALLOW_HTTP": "true"}).items():
+    for name, value in s3_gateway.environment(server).items():
         monkeypatch.setenv(name, value)
-    name = f"b{uuid.uuid4().hex}"
-    signed = {"Authorization": "AWS4-HMAC-SHA256 Credential=test/20260101/us-east-1/s3/aws4_request"}
-    assert httpx.put(f"{endpoint}/{name}", headers=signed).status_code == 200
-    return f"s3://{name}"
+    return s3_gateway.new_bucket(server)
 
 
 @pytest.fixture
@@ -223,3 +221,17 @@ def test_a_vacuum_and_an_optimize(bucket, catalog, lake, name):
     assert len([file for file in list_files(uri) if file.path.endswith("parquet")]) == 1
     assert not tables.is_table(place)
     assert held(uri) == [1, 1, 1]
+
+
+def test_a_contract_lies_beside_the_table(bucket):
+    uri = f"{bucket}/my tables/sales"
+    append(uri, 1)
+    with pytest.raises(ConfigError, match="has no contract"):
+        find_contract(uri)
+    assert contract_beside(uri) is None
+    write_contract(contract_place(uri), CONTRACT)
+    assert find_contract(uri) == f"{uri}/_contract.yaml"
+    assert read_contract(find_contract(uri)) == contract_beside(uri)
+    with pytest.raises(ConfigError, match="exists already"):
+        refuse_existing(contract_place(uri))
+    assert held(uri) == [1]

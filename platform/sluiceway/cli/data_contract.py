@@ -14,10 +14,9 @@ from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows, program
 from sluiceway.config.load import load_platform
 from sluiceway.core.clock import SystemClock
-from sluiceway.core.errors import ConfigError
 from sluiceway.core.references import TableVersion
 from sluiceway.core.verdict import EXIT_CODES, Measurement, Status
-from sluiceway.data.contract.load import contract_path, find_contract, read_contract, write_contract
+from sluiceway.data.contract.load import contract_place, find_contract, read_contract, refuse_existing, write_contract
 from sluiceway.data.contract.model import Contract
 from sluiceway.data.contract.verdicts import RuleVerdict, status_of
 from sluiceway.data.places import main_of
@@ -69,15 +68,15 @@ def init(
     """Draft a contract from what a version holds, for somebody to edit; that version passes it."""
     platform = load_platform(config)
     version = resolve_reference(reference, platform, allow_empty=True)
-    path = out or contract_path(main_of(version.uri))
-    if path.exists() and not force:
-        raise ConfigError(f"{path} exists already", hint="name another file with --out, or overwrite it with --force")
+    path = str(out) if out else contract_place(main_of(version.uri))
+    if not force:
+        refuse_existing(path)
     ray = in_ray("sluiceway.data.ray_contract_draft", platform)
     with reading(version, platform=platform, who="data contract init"), ray as drafter:
         text: str = drafter.draft_contract(version)
     write_contract(path, text)
     if as_json:
-        print_json({"table": version.uri, "version": version.version, "file": str(path)})
+        print_json({"table": version.uri, "version": version.version, "file": path})
         return
     named = "" if out is None else f" --contract {out}"
     said = f"wrote {path}; edit it, then: {program()} data check {reference}{named}"
@@ -85,13 +84,13 @@ def init(
 
 
 def _document(
-    version: TableVersion, agreed: Contract, *, path: Path, found: Sequence[RuleVerdict], status: Status
+    version: TableVersion, agreed: Contract, *, path: str, found: Sequence[RuleVerdict], status: Status
 ) -> dict[str, Any]:
     return {
         "table": version.uri,
         "version": version.version,
         "rows": version.rows,
-        "contract": str(path),
+        "contract": path,
         "contract_version": agreed.version,
         "name": agreed.name,
         "owner": agreed.owner,
@@ -101,9 +100,7 @@ def _document(
     }
 
 
-def _print(
-    version: TableVersion, agreed: Contract, *, path: Path, found: Sequence[RuleVerdict], status: Status
-) -> None:
+def _print(version: TableVersion, agreed: Contract, *, path: str, found: Sequence[RuleVerdict], status: Status) -> None:
     head = {
         "table": f"{version.uri}, version {version.version}, {version.rows:,} rows",
         "contract": f"{path}, {agreed.name or agreed.id} {agreed.version} ({agreed.status})",

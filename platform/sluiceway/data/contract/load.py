@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
+import obstore
 import yaml
-from pyarrow.fs import FileSystem
+from obstore.store import LocalStore, from_url
 from pydantic import ValidationError
 
 from sluiceway.config.explain import explain
@@ -21,108 +21,112 @@ from sluiceway.data.contract.problems import contract_problems
 FILE_NAME = "_contract.yaml"
 
 
-def find_contract(uri: str, given: Path | None = None) -> Path:
-    """The file that holds a table's contract.
+def find_contract(uri: str, given: Path | None = None) -> str:
+    """Where a table's contract is.
 
     Args:
         uri: the table.
         given: the file that somebody named, which wins.
 
     Raises:
-        ConfigError: no file was named and none is in the table's folder, or the table is not in a local folder.
+        ConfigError: no file was named and none is in the table's folder.
     """
     if given is not None:
-        return given
-    path = contract_path(uri)
-    if not path.is_file():
+        return str(given)
+    place = contract_place(uri)
+    if _text(place) is None:
         raise ConfigError(
-            f"{tables.absolute(uri)} has no contract: there is no {path}",
+            f"{tables.absolute(uri)} has no contract: there is no {place}",
             hint="`sluiceway data contract init TABLE` drafts one; --contract names another file",
         )
-    return path
+    return place
 
 
-def contract_path(uri: str) -> Path:
-    """Where the contract of a table is, or will be, if nobody names a file.
+def contract_place(uri: str) -> str:
+    """Where the contract of a table is, or will be, if nobody names a file: in its folder, also in an object store.
+
+    Args:
+        uri: the table.
+    """
+    return f"{tables.absolute(uri)}/{FILE_NAME}"
+
+
+def contract_beside(uri: str) -> Contract | None:
+    """The contract in a table's own folder, or None where there is none.
 
     Args:
         uri: the table.
 
     Raises:
-        ConfigError: the table is not in a local folder.
-    """
-    uri = tables.absolute(uri)
-    if "://" in uri:
-        raise ConfigError(
-            f"{uri} is not in a local folder, so its contract has no place beside it",
-            hint="name a file: `sluiceway data contract init TABLE --out FILE`, `sluiceway data check TABLE "
-            "--contract FILE`",
-        )
-    return Path(uri) / FILE_NAME
-
-
-def contract_beside(uri: str) -> Contract | None:
-    """The contract in a table's own folder, or None where there is none; the folder may be in an object store.
-
-    Args:
-        uri: the table, as :func:`sluiceway.data.tables.absolute` spells it.
-
-    Raises:
         ConfigError: as for :func:`read_contract`.
     """
-    if "://" not in uri:
-        path = Path(uri) / FILE_NAME
-        return read_contract(path) if path.is_file() else None
-    name = f"{uri}/{FILE_NAME}"
-    try:
-        files, inner = FileSystem.from_uri(quote(uri, safe=":/"))
-        if not files.get_file_info(f"{inner}/{FILE_NAME}").is_file:
-            return None
-        with files.open_input_stream(f"{inner}/{FILE_NAME}") as opened:
-            text = opened.read().decode("utf-8")
-    except OSError as error:
-        raise ConfigError(f"the contract {name} cannot be read: {error}") from error
-    except UnicodeDecodeError as error:
-        raise _not_text(name, error) from error
-    return parse_contract(text, path=name)
+    place = contract_place(uri)
+    text = _text(place)
+    return None if text is None else parse_contract(text, path=place)
 
 
-def write_contract(path: Path, text: str) -> None:
+def refuse_existing(place: str) -> None:
+    """Refuse to write over a contract.
+
+    Raises:
+        ConfigError: there is one at the place.
+    """
+    if _text(place) is not None:
+        raise ConfigError(f"{place} exists already", hint="name another file with --out, or overwrite it with --force")
+
+
+def write_contract(place: str, text: str) -> None:
     """Write a contract, whole or not at all.
 
     Args:
-        path: the file; one that is there is replaced.
+        place: a file, or a URI in an object store.
         text: YAML.
 
     Raises:
         ConfigError: it cannot be written.
     """
-    part = path.with_name(f"{path.name}.part")
+    folder, _, name = place.rpartition("/")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
-    except OSError as error:
+        store = from_url(folder) if "://" in place else LocalStore(folder or ".")
+        obstore.put(store, name, text.encode())
+    except (OSError, obstore.exceptions.BaseError) as error:
         raise ConfigError(
-            f"{path} cannot be written: {error.strerror}", hint="check the folder, or use --out"
+            f"{place} cannot be written: {_said(error)}", hint="check the folder, or use --out"
         ) from error
 
 
-def read_contract(path: Path) -> Contract:
+def read_contract(place: str | Path) -> Contract:
     """Read a contract.
 
     Args:
-        path: the YAML file.
+        place: a YAML file, or the URI of one in an object store.
 
     Raises:
         ConfigError: the file cannot be read, or all that is wrong with its keys, each with its path in the file.
     """
+    text = _text(str(place))
+    if text is None:
+        raise ConfigError(f"the contract {place} cannot be read: there is no such file")
+    return parse_contract(text, path=str(place))
+
+
+def _text(place: str) -> str | None:
+    """What a file says, or None where there is none."""
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigError(f"the contract {path} cannot be read: {error.strerror}") from error
+        if "://" in place:
+            folder, _, name = place.rpartition("/")
+            return bytes(obstore.get(from_url(folder), name).bytes()).decode("utf-8")
+        return Path(place).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return None
+    except (OSError, obstore.exceptions.BaseError) as error:
+        raise ConfigError(f"the contract {place} cannot be read: {_said(error)}") from error
     except UnicodeDecodeError as error:
-        raise _not_text(str(path), error) from error
-    return parse_contract(text, path=str(path))
+        raise _not_text(place, error) from error
+
+
+def _said(error: Exception) -> str:
+    return (getattr(error, "strerror", None) or str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def parse_contract(text: str, *, path: str) -> Contract:
