@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,6 +31,19 @@ def catalog(tmp_path: Path):
     engine = open_catalog(f"sqlite:///{tmp_path / 'catalog.db'}")
     yield engine
     engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def _left_connected() -> Iterator[None]:
+    """A test that ends the session's Ray fails itself, and not the tests after it."""
+    before = _is_connected()
+    yield
+    assert not before or _is_connected(), "this test has ended the Ray that the whole session shares"
+
+
+def _is_connected() -> bool:
+    ray = sys.modules.get("ray")
+    return ray is not None and hasattr(ray, "is_initialized") and ray.is_initialized()
 
 
 @pytest.fixture(scope="session")

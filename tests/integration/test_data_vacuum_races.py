@@ -33,7 +33,7 @@ def test_a_reader_of_an_old_version_reads_it_whole_or_is_told_at_once(table):
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", range(3))
 def test_readers_of_old_versions_for_long(table, seed):
     read_beside_a_vacuum(table, random.Random(seed), rounds=30)
 
@@ -56,7 +56,7 @@ def test_what_a_writer_has_not_committed_yet_stays(table):
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(20))
+@pytest.mark.parametrize("seed", range(4))
 def test_writers_beside_vacuums_for_long(table, seed):
     write_beside_vacuums(table, random.Random(seed), operations=30)
 

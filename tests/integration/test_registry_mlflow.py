@@ -16,6 +16,7 @@ import xgboost as xgb
 from mlflow.tracking import MlflowClient
 
 from sluiceway.core.errors import BackendError, ModelError
+from sluiceway.registry import mlflow_registry
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION, PREVIOUS, Registry, RunRecord
 
@@ -125,6 +126,24 @@ def test_a_run_that_a_killed_process_left_open_is_closed_by_the_next(
     finished = a_run(registry, key="killed")
     assert client.get_run(left.info.run_id).info.status == "KILLED"
     assert client.get_run(finished).info.status == "FINISHED"
+
+
+def test_a_run_that_ctrl_c_cut_off_is_left_to_the_next_call(registry, client, monkeypatch):
+    """Whoever pressed it waits for no database that MLflow's cut-off transaction may have locked."""
+
+    def cut_off(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(mlflow_registry, "write_run", cut_off)
+        patch.setattr(type(registry._connection.client), "set_terminated", lambda *_, **__: pytest.fail("asked"))
+        with pytest.raises(KeyboardInterrupt):
+            a_run(registry, key="cut off")
+    finished = a_run(registry, key="cut off")
+    experiment = client.get_experiment_by_name("flights").experiment_id
+    found = client.search_runs([experiment], "tags.`sluiceway.run_key` = 'cut off'")
+    assert {run.info.run_id: run.info.status for run in found}[finished] == "FINISHED"
+    assert sorted(run.info.status for run in found) == ["FINISHED", "KILLED"]
 
 
 def test_a_run_with_a_key_is_logged_once(registry: Registry, client: MlflowClient):

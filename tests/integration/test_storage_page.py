@@ -114,7 +114,8 @@ def put_rules(address: str, bucket: str, configuration: dict[str, Any]) -> None:
     assert [rule["ID"] for rule in given] == [rule["ID"] for rule in configuration["Rules"]]
 
 
-def test_cold_history_is_archived_by_the_commands_of_the_page(repository, tmp_path, ray_cluster):
+def test_cold_history_is_archived_by_the_commands_of_the_page(repository, tmp_path, ray_cluster, monkeypatch):
+    monkeypatch.setattr("sluiceway.wiring.cluster.disconnect", lambda: None)
     for number in range(3):
         commit.append(str(tmp_path / "lake/events"), pa.table({"id": [number]}), message="rows", source="test")
     lines = [line.strip() for line in page(repository).splitlines() if line.startswith("    sluiceway ")]

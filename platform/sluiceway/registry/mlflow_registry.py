@@ -87,7 +87,8 @@ class Registry:
             run_id: str = client.create_run(experiment, run_name=record.name, tags=mark).info.run_id
             try:
                 write_run(client, record, run_id)
-            except BaseException:
+            except Exception:
+                # Not after ctrl-C: MLflow may hold a transaction that it cut off, and the next call closes the run.
                 client.set_terminated(run_id, status="FAILED")
                 raise
             client.set_terminated(run_id, status="FINISHED")
