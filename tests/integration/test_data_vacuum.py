@@ -23,6 +23,7 @@ from sluiceway.data import places, tables
 from sluiceway.data import vacuum as room
 from sluiceway.data.commit import append, overwrite, restore
 from sluiceway.data.hold import hold
+from sluiceway.data.known_by import make_known
 from sluiceway.data.log_retention import log_days
 from sluiceway.data.merging import merge, revert
 from sluiceway.data.optimize import CARE
@@ -171,10 +172,14 @@ def test_files_of_a_branch_that_is_gone_go_but_not_what_was_merged(
     assert vacuum(uri, doors, Retention(time.time())).plan.dead == ()  # it may have been a mistake
     assert ids(place) == [0, 1, 2]
     done = vacuum(uri, doors, LATER)
-    assert done.plan.dead == (place,)
+    assert done.plan.dead == ()  # the merge can still be taken back
     assert len(done.plan.files) == 1
+    put(uri, 3)
+    branches.commit(message="further")
+    done = vacuum(uri, doors, LATER)
+    assert done.plan.dead == (place,)
     assert not tables.is_table(place)
-    assert ids(uri) == [0, 1]
+    assert ids(uri) == [0, 1, 3]
     assert len([path for path in parquet(uri) if "_branches" in path]) == 1
 
 
@@ -320,6 +325,79 @@ def test_a_table_with_names_in_another_catalog_is_refused(
     assert ids(uri, 0) == [0]
     capsys.readouterr()
     assert len(document(capsys, uri, "--keep", "0h", "--quiet")["kept"]) == 2
+
+
+def test_a_table_that_was_moved_is_refused(
+    uri: str, doors: CareDoors, care_stores: Stores, branches: Repository
+) -> None:
+    """All that names its versions is known under the old place."""
+    put(uri, 0)
+    branches.add(uri)
+    branches.commit(message="first")
+    branches.branch("exp")
+    put(branches.place_to_write(uri, "exp"), 5)
+    put(uri, 1, mode=overwrite)
+    moved = uri + " moved"
+    Path(uri).rename(moved)
+    with pytest.raises(InputError, match="was moved or copied") as caught:
+        vacuum(moved, build_care(moved, PlatformSection(state=moved), care_stores, clock=SystemClock()), LATER)
+    assert uri in str(caught.value)
+    make_known(moved, care_stores.identity)  # a new name there does not make the old ones known
+    with pytest.raises(InputError, match="was moved or copied"):
+        vacuum(moved, build_care(moved, PlatformSection(state=moved), care_stores, clock=SystemClock()), LATER)
+    Path(moved).rename(uri)
+    vacuum(uri, doors, LATER)
+    assert ids(branches.pin(uri, "exp").uri) == [0, 5]
+
+
+def test_branches_merge_after_any_vacuum(uri: str, doors: CareDoors, branches: Repository) -> None:
+    """The log says where two branches part, also when no file of that version is left, nor the branch between them."""
+    write_deltalake(uri, rows_of(0))  # by another program: engines keep its log for 30 days only
+    branches.add(uri)
+    branches.commit(message="first")
+    branches.branch("one")
+    put(branches.place_to_write(uri, "one"), 1)
+    branches.commit("one", message="one")
+    branches.branch("two", "one")
+    put(branches.place_to_write(uri, "two"), 2)
+    branches.commit("two", message="two")
+    for number in range(10, 13):
+        put(uri, number)
+    DeltaTable(uri).create_checkpoint()
+    merge(branches, "one")
+    branches.delete("one", BRANCH)
+    put(uri, 13)
+    branches.commit(message="more")
+    done = vacuum(uri, doors, LATER, trim=True)
+    assert done.log_kept
+    vacuum(uri, doors, LATER, trim=True)
+    merge(branches, "two")
+    assert ids(uri) == [0, 1, 2, 10, 11, 12, 13]
+    revert(branches, "main")
+    assert ids(uri) == [0, 1, 10, 11, 12, 13]
+
+
+def test_the_old_end_of_the_log_stays_where_a_merge_asks_for_it(
+    uri: str, doors: CareDoors, branches: Repository
+) -> None:
+    put(uri, 0)
+    branches.add(uri)
+    branches.commit(message="first")
+    branches.branch("exp")
+    put(branches.place_to_write(uri, "exp"), 1)
+    branches.commit("exp", message="one")
+    for number in range(10, 14):
+        put(uri, number, mode=overwrite)
+    DeltaTable(uri).create_checkpoint()
+    branches.commit(message="later")
+    assert vacuum(uri, doors, LATER, trim=True).log_files == 0
+    merge(branches, "exp")
+    assert ids(uri) == [1, 13]
+    branches.delete("exp", BRANCH)
+    for number in (14, 15):
+        put(uri, number)
+        branches.commit(message="newer")
+    assert vacuum(uri, doors, LATER, trim=True).log_files > 0
 
 
 def test_another_table_inside_stops_it(uri: str, doors: CareDoors) -> None:

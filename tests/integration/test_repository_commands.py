@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import pyarrow as pa
 import pytest
 import yaml
+from deltalake import DeltaTable
 
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.repository import RepositoryStore
@@ -133,7 +135,7 @@ def test_a_conflict_names_the_keys_and_has_exit_code_1(data, shown, folder):
         (["commit", "-m", "x", "-b", "exq"], "called 'exq'"),
         (["merge", "exq"], "called 'exq'"),
         (["diff", "main..", "--json"], "not A..B"),
-        (["revert", "main"], "no change of its own"),
+        (["revert", "main"], "is the first commit"),
         (["show", "sales@exq"], "no version, tag, branch or time 'exq'"),
         (["untag", "@", "exq"], "called 'exq'"),
     ],
@@ -179,3 +181,67 @@ def test_files_come_into_a_branch(data, folder, monkeypatch):
     data("ingest", "new.csv", "sales@exq", code=2)
     assert data("ingest", "sales@exp", "a copy")["rows"] == 4
     assert data("ingest", "a copy", "another")["rows"] == 4
+
+
+def test_a_merge_is_taken_back(data, folder):
+    """As the page on branches types it."""
+    data("add", "sales")
+    data("commit", "-m", "as delivered")
+    data("branch", "exp")
+    write(folder, "exp", 10)
+    data("commit", "-b", "exp", "-m", "new rows")
+    append("sales", 3)
+    data("merge", "exp")
+    assert rows_of("sales") == [1, 2, 3, 10]
+    data("revert", "main")
+    assert rows_of("sales") == [1, 2, 3]
+    data("revert", "main")
+    assert rows_of("sales") == [1, 2, 3, 10]
+    assert "first commit" in data("revert", "main~3", code=2)["message"]
+
+
+def test_a_table_made_anew_is_not_changed_by_old_commits(data, folder):
+    data("add", "sales")
+    data("commit", "-m", "first")
+    append("sales", 3)
+    data("commit", "-m", "second")
+    shutil.rmtree(folder / "sales")
+    append("sales", 100)
+    append("sales", 101)
+    assert "made anew" in data("revert", "main", code=2)["message"]
+    assert rows_of("sales") == [100, 101]
+
+
+def test_what_is_protected_is_written_by_no_word(data, shown, folder):
+    (folder / "new.csv").write_text("id\n9\n")
+    data("add", "sales")
+    data("commit", "-m", "first")
+    append("sales", 3)
+    assert "protected:      yes" in shown("protect", "main")
+    for words in (("ingest", "new.csv", "sales"), ("ingest", "new.csv", "sales@main"), ("restore", "sales@0")):
+        assert "protected" in data(*words, code=2)["message"]
+    assert rows_of("sales") == [1, 2, 3]
+    data("protect", "main", "--off")
+    data("restore", "sales@0")
+    assert rows_of("sales") == [1, 2]
+
+
+def test_nothing_to_commit_is_said(data, shown):
+    data("add", "sales")
+    data("commit", "-m", "first")
+    assert "nothing to commit" in shown("commit", "-m", "again")
+    assert data("commit", "-m", "again")["nothing"]
+
+
+def test_forebears_and_near_names_of_a_table(data, folder):
+    data("add", "sales")
+    data("commit", "-m", "first")
+    append("sales", 3)
+    data("commit", "-m", "second")
+    data("branch", "release")
+    assert (data("show", "sales@main~1")["version"], data("show", "sales@release")["version"]) == (0, 1)
+    assert "release" in data("show", "sales@relese", code=2)["hint"]
+
+
+def rows_of(place):
+    return sorted(DeltaTable(place).to_pyarrow_table()["id"].to_pylist())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -212,7 +213,12 @@ class Histories(RuleBasedStateMachine):
     def revert_or_pick(self, data):
         name, dest = (data.draw(st.sampled_from(sorted(self.present))) for _ in range(2))
         found = data.draw(st.sampled_from(self.repository.log(name)))
-        if len(found.parents) != 1:
+        if not found.parents:
+            return
+        if len(found.parents) == 2:
+            theirs, base = found.parents[1], self.repository.merge_base(*found.parents)
+            with contextlib.suppress(DataError):  # an old commit, of which a file is gone
+                self.apply(lambda: revert(self.repository, found.id, dest), theirs, base, dest)
             return
         try:
             if data.draw(st.booleans()):

@@ -18,7 +18,7 @@ from sluiceway.data.hold import hold
 from sluiceway.data.hooks import Hooks
 from sluiceway.data.references import resolve
 from sluiceway.data.repository import Repository
-from sluiceway.data.tables import table_uri
+from sluiceway.data.tables import absolute, table_uri
 from sluiceway.wiring.hooks import build_repository_hooks
 from sluiceway.wiring.stores import build_stores, read_stores
 
@@ -77,6 +77,7 @@ def place_to_write(text: str, platform: PlatformSection) -> str:
     reference = TableReference.parse(text)
     uri = table_uri(reference.table, platform.aliases)
     if reference.ref is None:
+        repository_of(platform, write=False).refuse_closed(absolute(uri))
         return uri
     return repository_of(platform, write=True).place_to_write(uri, reference.ref)
 

@@ -51,8 +51,14 @@ def commit(
 ) -> None:
     """Write down what every table of the repository is on a branch now."""
     repository = repository_of(load_platform(config), write=True)
+    before = repository.store.ref(branch)
     made = repository.commit(branch, message=message, author=author, metadata=metadata_of(meta))
-    say({"commit": made.id, "branch": branch, "tables": len(made.tree)}, as_json)
+    nothing = before is not None and before.commit == made.id
+    if nothing and not as_json:
+        typer.echo(f"nothing to commit: no table has changed since {made.id[:SHOWN_DIGITS]}, where {branch} is")
+        return
+    more: dict[str, object] = {"nothing": nothing} if as_json else {}
+    say({"commit": made.id, "branch": branch, "tables": len(made.tree), **more}, as_json)
 
 
 @app.command("branch")
@@ -86,7 +92,7 @@ def protect(
 ) -> None:
     """Let no write, commit or merge of sluiceway move a branch."""
     repository_of(load_platform(config), write=True).protect(branch, protected=not off)
-    say({"branch": branch, "protected": not off}, as_json)
+    say({"branch": branch, "protected": not off if as_json else ("no" if off else "yes")}, as_json)
 
 
 @app.command("merge")

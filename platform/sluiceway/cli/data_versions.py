@@ -10,7 +10,7 @@ from rich.console import Console
 
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.data_all_tables import means_all_tables, print_log, remove_tag, set_tag
-from sluiceway.cli.data_arguments import Reference, reading, resolve_reference, say
+from sluiceway.cli.data_arguments import Reference, reading, repository_of, resolve_reference, say
 from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
 from sluiceway.cli.values import cell, plain
@@ -201,6 +201,7 @@ def restore(reference: Reference, config: ConfigOption = None, as_json: Json = F
     """Make the newest version equal an earlier one, as a new commit; nothing is deleted."""
     platform = load_platform(config)
     version = _of_the_table(resolve_reference(reference, platform, allow_empty=True), word="merge BRANCH")
+    repository_of(platform, write=False).refuse_closed(version.uri)
     with reading(version, platform=platform, who="data restore"):
         result = restore_table(version.uri, version.version, message=f"back to {version.ref}")
     say({"table": version.uri, "version": result.version, "equals": version.version}, as_json)

@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
+from typing import Any
+from urllib.parse import unquote
 
 from deltalake import DeltaTable
 
 from sluiceway.data import tables
+from sluiceway.data.delta_log import LogState, rows_of
 
 FORMAT = "sluiceway-version-1"
 
@@ -29,12 +33,26 @@ def version_digest(uri: str, version: int) -> str:
     return digest_of(tables.open_table(uri, version=version))
 
 
+def digest_of_state(state: LogState) -> str:
+    """The same for a version that was read by :func:`sluiceway.data.delta_log.replay`, without opening it again.
+
+    Where the log spells paths or the schema in another way than the engine, it is another digest: only equality says
+    something.
+    """
+    files = sorted((unquote(path), int(add["size"]), rows_of(add)) for path, add in state.adds.items())
+    return _digest(json.loads(state.metadata["schemaString"]), files)
+
+
 def digest_of(table: DeltaTable) -> str:
     """The same for an open table."""
-    schema = json.dumps(json.loads(table.schema().to_json()), sort_keys=True, separators=(",", ":"))
-    state = hashlib.sha256(f"{FORMAT}\n{schema}\n".encode())
     live = tables.files(table)
     columns = (live["path"].to_pylist(), live["size_bytes"].to_pylist(), live["num_records"].to_pylist())
-    for path, size, rows in zip(*columns, strict=True):
+    return _digest(json.loads(table.schema().to_json()), zip(*columns, strict=True))
+
+
+def _digest(schema: Any, files: Iterable[tuple[str, int, int | None]]) -> str:
+    text = json.dumps(schema, sort_keys=True, separators=(",", ":"))
+    state = hashlib.sha256(f"{FORMAT}\n{text}\n".encode())
+    for path, size, rows in files:
         state.update(f"{path}\0{size}\0{'' if rows is None else rows}\n".encode())
     return state.hexdigest()

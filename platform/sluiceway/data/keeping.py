@@ -21,6 +21,8 @@ class Kind(StrEnum):
     """A branch, which can be moved on."""
     WORK = "work"
     """A reader, a run, a merge: it ends by itself."""
+    LOG = "log"
+    """A later merge or comparison: it asks which files a version had, and reads none of them."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,8 @@ def keep(histories: Iterable[LogHistory], needs: Collection[Need], *, since: flo
     for history in histories:
         reasons: dict[int, list[str]] = {history.newest: [NEWEST]}
         for need in needs:
+            if need.kind is Kind.LOG:
+                continue
             if need.place == history.place and history.first <= need.version <= history.newest:
                 reasons.setdefault(need.version, []).append(need.why)
         for version in range(history.first, history.newest):

@@ -27,9 +27,11 @@ def make_known(uri: str, catalog: CatalogIdentity) -> None:
         uri: the table, or a branch's copy of it.
         catalog: that has names.
     """
-    text = json.dumps({"catalog": catalog.shown})
+    place = main_of(uri)
+    text = json.dumps({"catalog": catalog.shown, "table": place})
     try:
-        obstore.put(_store(main_of(uri)), f"{FOLDER}/{catalog.id}.json", text.encode())
+        # The first word stays: a table that was moved is not found by its names until somebody says that this is meant.
+        obstore.put(_store(place), f"{FOLDER}/{catalog.id}.json", text.encode(), mode="create")
     except (OSError, obstore.exceptions.BaseError):
         return
 
@@ -42,20 +44,27 @@ def refuse_other_catalogs(uri: str, catalog: CatalogIdentity) -> None:
         catalog: that is asked who needs what.
 
     Raises:
-        InputError: there is another; the message says where.
+        InputError: there is another, or this one knows the table by another place; the message says where.
         BackendError: nobody can say.
     """
     try:
         store = _store(uri)
         files = [str(meta["path"]) for part in obstore.list(store, FOLDER) for meta in part]
-        others = [path for path in files if path.endswith(".json") and path != f"{FOLDER}/{catalog.id}.json"]
-        told = [json.loads(bytes(obstore.get(store, path).bytes())) for path in others[:1]]
+        own = f"{FOLDER}/{catalog.id}.json"
+        told = {path: json.loads(bytes(obstore.get(store, path).bytes())) for path in files if path.endswith(".json")}
     except (OSError, ValueError, obstore.exceptions.BaseError) as error:
         raise BackendError(f"the catalogs of {uri} cannot be found out: {error}", hint="check the rights") from error
-    if others:
+    for path in sorted(told.keys() - {own}):
         raise InputError(
-            f"{uri} has tags, branches or models in another catalog: {told[0].get('catalog', 'unknown')}",
-            hint=f"name its configuration by -c; where that catalog is gone for good, delete {uri}/{others[0]}",
+            f"{uri} has tags, branches or models in another catalog: {told[path].get('catalog', 'unknown')}",
+            hint=f"name its configuration by -c; where that catalog is gone for good, delete {uri}/{path}",
+            table=uri,
+        )
+    place = told.get(own, {}).get("table", uri)
+    if place != uri:
+        raise InputError(
+            f"{uri} was moved or copied: its tags, branches and models are known as those of {place}",
+            hint=f"bring it back there; or, where none of these is meant to be kept here, delete {uri}/{own}",
             table=uri,
         )
 

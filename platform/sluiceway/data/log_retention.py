@@ -56,15 +56,20 @@ def keep_log(uri: str) -> bool:
     return True
 
 
-def old_entries(kept: Kept) -> list[str]:
+def old_entries(kept: Kept, asked_from: int | None = None) -> list[str]:
     """The plain paths of what a log has from before the oldest version that stays.
 
     That version is read from the newest checkpoint before it, and the entries since; all that is older can go. The
     oldest comes first: a deletion that is cut off leaves a log that begins later, and no gap.
+
+    Args:
+        kept: the versions that stay.
+        asked_from: the oldest version that is asked for the names of its files only, or None.
     """
     history = kept.history
     entries, checkpoints = delta_log.log_files(history.place)
-    start = max((number for number in checkpoints if number <= min(kept.reasons)), default=None)
+    oldest = min([*kept.reasons, *([] if asked_from is None else [asked_from])])
+    start = max((number for number in checkpoints if number <= oldest), default=None)
     if start is None:
         return []
     root = f"{plain_root(history.place)}/{delta_log.LOG}"
@@ -73,9 +78,9 @@ def old_entries(kept: Kept) -> list[str]:
     return [f"{root}/{name}" for _, name in sorted(names)]
 
 
-def trim_log(kept: Kept) -> int:
+def trim_log(kept: Kept, asked_from: int | None = None) -> int:
     """Delete what :func:`old_entries` names; gives how many files that was."""
-    old = old_entries(kept)
+    old = old_entries(kept, asked_from)
     for path in old:
         delete_files(kept.history.place, [path])
     return len(old)

@@ -14,7 +14,7 @@ from deltalake import exceptions as delta
 from sluiceway.core.errors import ConflictError, DataError, MergeConflictError
 from sluiceway.core.repository import MAIN, UNDONE, MergeRecord, Pin
 from sluiceway.data import delta_log, history, tables
-from sluiceway.data.digest import version_digest
+from sluiceway.data.digest import digest_of_state, version_digest
 from sluiceway.data.places import main_of, path_below, plain_path
 from sluiceway.data.repository import Repository, newest_pin
 from sluiceway.data.same_keys import same_keys
@@ -255,7 +255,17 @@ def _newest_state(place: str) -> delta_log.LogState | None:
 
 def side_of(pin: Pin | None) -> Side:
     """What a version holds; nothing where there is none."""
-    return NOTHING if pin is None else side(pin.uri, delta_log.replay(pin.uri, pin.version))
+    if pin is None:
+        return NOTHING
+    state = delta_log.replay(pin.uri, pin.version)
+    if pin.digest and pin.digest not in (digest_of_state(state), version_digest(pin.uri, pin.version)):
+        raise DataError(
+            f"version {pin.version} of {pin.uri} is not the one of the commit: the table was made anew",
+            hint="commits from before that cannot be merged, reverted or picked; commit the tables anew",
+            table=pin.uri,
+            version=pin.version,
+        )
+    return side(pin.uri, state)
 
 
 def _pin_at(place: str, version: int) -> Pin:
@@ -284,5 +294,6 @@ def refusal(kind: str, conflicts: Mapping[str, Conflict]) -> MergeConflictError:
         lines.append(f"{uri}: {conflict.reason}" + (f" ({'; '.join(named)})" if named else ""))
     return MergeConflictError(
         f"the {kind} does not fit: " + "; ".join(lines),
-        hint="repeat the change on the newest version, or choose --strategy source-wins or dest-wins for whole tables",
+        hint="repeat the change on the newest version; or choose for whole tables: --strategy source-wins makes them "
+        "what the source is, and drops what was done on the other side since; dest-wins leaves them as they are",
     )

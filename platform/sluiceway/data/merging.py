@@ -91,12 +91,23 @@ def merge(
 
 
 def revert(repository: Repository, commit: str, branch: str = MAIN, *, message: str = "", author: str = "") -> Merged:
-    """Take the change of one commit back on a branch, by a new commit; raises what :func:`merge` raises."""
+    """Take the change of one commit back on a branch, by a new commit; raises what :func:`merge` raises.
+
+    Of a merge, what it brought to its first parent, the branch that it was made on.
+    """
     recover(repository, patience=PATIENCE)
     found = repository.find(commit)
-    before = _only_parent(found)
+    if not found.parents:
+        raise InputError(f"{found.id[:12]} is the first commit: there is nothing before it to go back to")
+    after, before = found.id, found.parents[0]
+    if len(found.parents) > 1:
+        # What came in, and not what was written to the tables of main between two commits.
+        after, base = found.parents[1], repository.merge_base(*found.parents)
+        if base is None:
+            raise InputError(f"{found.id[:12]} joined commits that have nothing in common")
+        before = base
     task = MergeTask("revert", Strategy.FAIL, message or f"revert {found.id[:12]}: {found.message}", author, {}, ())
-    return _begin(repository, task, base=found.id, source=before, dest=branch)
+    return _begin(repository, task, base=after, source=before, dest=branch)
 
 
 def cherry_pick(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.catalog.tags import TagStore
 from sluiceway.core.clock import Clock
 from sluiceway.core.repository import BRANCH, TAG, Commit, Pin, Ref
+from sluiceway.data.commit_graph import forebears, merge_bases
 from sluiceway.data.hold import held_versions
 from sluiceway.data.keeping import Kind, Need
 
@@ -51,6 +53,7 @@ def needs_of(uri: str, stores: NeedStores, *, since: float) -> list[Need]:
     """
     found = [Need(uri, tag.version, f"tag {tag.name}", kind=Kind.NAME) for tag in stores.tags.list(uri)]
     found += _of_the_repository(uri, stores.repository, since)
+    found += _of_later_merges(uri, stores.repository)
     found += [Need(place, version, who) for place, version, who in held_versions(stores.leases, clock=stores.clock)]
     found += [Need(pin.uri, pin.version, f"run {run}") for run, pin in _of_runs(stores.pipeline)]
     return found
@@ -67,6 +70,22 @@ def _of_the_repository(uri: str, store: RepositoryStore, since: float) -> Iterat
             pin = store.commit(commit_id).tree.get(uri)
             if pin is not None:
                 yield Need(pin.uri, pin.version, f"a merge into {record.dest} that is not finished")
+
+
+def _of_later_merges(uri: str, store: RepositoryStore) -> Iterator[Need]:
+    """Where living branches and tags part, and what their newest commits came from: merges and reverts ask there."""
+    parents = store.parents()
+    heads = {ref.commit for ref in store.refs()}
+    before = {head: forebears(head, parents) for head in heads}
+    bases = {parent for head in heads for parent in parents.get(head, ())}
+    sides = [parents[head] for head in heads if len(parents.get(head, ())) == 2]
+    before |= {side: forebears(side, parents) for pair in sides for side in pair}
+    for one, other in [*itertools.combinations(sorted(heads), 2), *sides]:
+        bases |= merge_bases(before[one] & before[other], parents)
+    for base in bases:
+        pin = store.commit(base).tree.get(uri)
+        if pin is not None:
+            yield Need(pin.uri, pin.version, f"merges from commit {base[:_DIGITS]} on", Kind.LOG)
 
 
 def _commits_of(ref: Ref, store: RepositoryStore, since: float) -> Iterator[tuple[Commit, str]]:

@@ -61,7 +61,8 @@ def resolve(
         uri, version = pin.uri, pin.version
         expected: str | None = pin.digest
     else:
-        version, expected = _find(newest, uri=uri, ref=None if ref is None else name, tags=tags, now=now)
+        asked = None if ref is None else name
+        version, expected = _find(newest, uri=uri, ref=asked, tags=tags, repository=repository, now=now)
     table = newest if pin is None and version == newest.version() else tables.open_table(uri, version=version)
     found = digest.digest_of(table)
     if expected is not None and expected != found:
@@ -86,7 +87,13 @@ def _in_repository(uri: str, name: str, *, tags: TagStore, repository: Repositor
 
 
 def _find(
-    newest: DeltaTable, *, uri: str, ref: str | None, tags: TagStore, now: datetime | None
+    newest: DeltaTable,
+    *,
+    uri: str,
+    ref: str | None,
+    tags: TagStore,
+    repository: RepositoryStore | None,
+    now: datetime | None,
 ) -> tuple[int, str | None]:
     """The version, and the digest that it has to have where a tag recorded one."""
     if ref is None:
@@ -102,7 +109,7 @@ def _find(
     try:
         time = datetime.fromisoformat(ref)
     except ValueError:
-        raise _not_found(newest, uri=uri, ref=ref, tags=tags) from None
+        raise _not_found(newest, uri=uri, ref=ref, tags=tags, repository=repository) from None
     return _at(newest, time if time.tzinfo else time.replace(tzinfo=UTC), uri=uri, now=now or datetime.now(UTC)), None
 
 
@@ -118,10 +125,14 @@ def _at(newest: DeltaTable, time: datetime, *, uri: str, now: datetime) -> int:
     return max(earlier)
 
 
-def _not_found(newest: DeltaTable, *, uri: str, ref: str, tags: TagStore) -> ReferenceNotFoundError:
+def _not_found(
+    newest: DeltaTable, *, uri: str, ref: str, tags: TagStore, repository: RepositoryStore | None
+) -> ReferenceNotFoundError:
     names = [tag.name for tag in tags.list(uri)]
+    if repository is not None and any(table.uri == uri for table in repository.tracked()):
+        names += [one.name for one in repository.refs()]
     near = difflib.get_close_matches(ref, names, n=3, cutoff=0.4) or names[:5]
-    known = f"tags: {', '.join(near)}; " if near else "it has no tags; "
+    known = f"there are: {', '.join(near)}; " if near else "it has no tags; "
     return ReferenceNotFoundError(
         f"{uri} has no version, tag, branch or time {ref!r}",
         hint=f"{known}versions 0 to {newest.version()}; `sluiceway data tag` sets a tag",

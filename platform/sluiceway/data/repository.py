@@ -19,6 +19,7 @@ from sluiceway.core.errors import DataError, InputError, ReferenceNotFoundError
 from sluiceway.core.repository import BRANCH, MAIN, TAG, Commit, Pin, Ref, TrackedTable, new_commit
 from sluiceway.data import tables
 from sluiceway.data.clone import make_clone
+from sluiceway.data.commit_graph import forebears, merge_bases
 from sluiceway.data.digest import digest_of
 from sluiceway.data.hooks import Hooks, hook_event
 from sluiceway.data.known_by import make_known
@@ -197,11 +198,7 @@ class Repository:
     def merge_base(self, one: str, other: str) -> str | None:
         """The id of the newest commit that both come from, or None."""
         parents = self.store.parents()
-        mine = _forebears(one, parents)
-        shared = mine & _forebears(other, parents)
-        # Of the shared ones, those that no other shared one comes from.
-        older = {parent for commit in shared for parent in _forebears(commit, parents) - {commit}}
-        best = shared - older
+        best = merge_bases(forebears(one, parents) & forebears(other, parents), parents)
         return max(best, key=lambda commit: self.store.commit(commit).created) if best else None
 
     def present(self, branch: str) -> dict[str, Pin]:
@@ -239,6 +236,16 @@ class Repository:
         self.store.keep_clone(head.id, uri, place, now=self._now())
         return place
 
+    def refuse_closed(self, uri: str) -> None:
+        """Refuse to write to a table of the repository while its branch main is protected.
+
+        Raises:
+            InputError: it is.
+        """
+        main = self.store.ref(MAIN)
+        if main is not None and main.protected and any(table.uri == uri for table in self.store.tracked()):
+            refuse_protected(main)
+
     def pin(self, uri: str, name: str) -> Pin | None:
         """What a table is under a branch, tag or commit; None where nothing has that name.
 
@@ -246,7 +253,9 @@ class Repository:
         """
         uri = tables.absolute(uri)
         ref = self.store.ref(name)
-        if ref is None and not (_COMMIT.fullmatch(name) and self.store.commits_named(name)):
+        start, tilde, _ = name.partition("~")
+        known = self.store.ref(start) if tilde else ref
+        if known is None and not (_COMMIT.fullmatch(start) and self.store.commits_named(start)):
             return None
         tree = self.present(name) if ref is not None and ref.kind == BRANCH else dict(self.find(name).tree)
         return tree.get(uri)
@@ -326,15 +335,3 @@ def newest_pin(place: str, *, like: Pin | None = None) -> Pin:
     if like is not None and (like.uri, like.version) == (place, table.version()):
         return like
     return Pin(place, table.version(), digest_of(table))
-
-
-def _forebears(commit: str, parents: Mapping[str, tuple[str, ...]]) -> set[str]:
-    """A commit and all that it comes from."""
-    found: set[str] = set()
-    waiting = [commit]
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting += parents.get(one, ())
-    return found

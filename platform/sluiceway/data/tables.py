@@ -21,6 +21,8 @@ def absolute(uri: str) -> str:
     """One spelling for one table: an absolute path for local files, the URI without a last slash for others."""
     if uri.startswith("file://"):
         uri = uri.removeprefix("file://")
+    if uri.startswith("s3a://"):
+        uri = "s3://" + uri.removeprefix("s3a://")
     if "://" in uri:
         return uri.rstrip("/")
     return str(Path(uri).expanduser().resolve())

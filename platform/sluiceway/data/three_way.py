@@ -18,6 +18,21 @@ from sluiceway.data.places import file_uris
 SCHEMA, PARTITIONS, CONFIGURATION = "schemaString", "partitionColumns", "configuration"
 
 
+# Properties that judge no row and change no reader's answer: how long logs and files stay, how large files become, what
+# statistics they get. Two sides may differ in them, and each goes on with its own.
+HOUSEKEEPING = (
+    "delta.logRetentionDuration",
+    "delta.deletedFileRetentionDuration",
+    "delta.enableExpiredLogCleanup",
+    "delta.checkpoint",
+    "delta.targetFileSize",
+    "delta.tuneFileSizesForRewrites",
+    "delta.autoOptimize",
+    "delta.dataSkipping",
+    "delta.randomizeFilePrefixes",
+    "delta.randomPrefixLength",
+    "delta.setTransactionRetentionDuration",
+)
 # Of the Delta transactions that say of a file that an erasure has replaced it.
 ERASED = "sluiceway.erased:"
 
@@ -48,12 +63,13 @@ class Side:
 
     @property
     def shape(self) -> tuple[Any, ...]:
-        """What readers and writers see beside the rows."""
+        """What readers and writers see beside the rows; not how a table keeps house."""
         schema = self.metadata.get(SCHEMA)
+        told = self.metadata.get(CONFIGURATION) or {}
         return (
             json.loads(schema) if schema else None,
             tuple(self.metadata.get(PARTITIONS) or ()),
-            dict(self.metadata.get(CONFIGURATION) or {}),
+            {name: value for name, value in told.items() if not name.startswith(HOUSEKEEPING)},
         )
 
 
@@ -162,10 +178,13 @@ def find_conflict(base: Side, source: Side, dest: Side) -> Conflict | None:
     if source.files.keys() == dest.files.keys() and source.shape == dest.shape:
         return None
     if source.shape != base.shape and dest.shape not in (base.shape, source.shape):
-        return Conflict("both sides changed columns or properties")
+        return Conflict(f"both sides changed columns or properties ({_differing(source, dest)})")
     added = source.files.keys() - base.files.keys()
     if dest.shape != base.shape and source.shape == base.shape and _stricter(base, dest) and added - dest.files.keys():
-        return Conflict("the destination has got stricter rules since, which the incoming rows were not checked by")
+        told = _differing(base, dest)
+        return Conflict(
+            f"the destination has got stricter rules since ({told}), which the incoming rows were not checked by"
+        )
     gone = base.files.keys() - dest.files.keys()
     same = {mark.rpartition(":")[2] for mark in source.erased & dest.erased}
     both = (base.files.keys() - source.files.keys()) & gone
@@ -173,6 +192,18 @@ def find_conflict(base: Side, source: Side, dest: Side) -> Conflict | None:
     if not twice or added == dest.files.keys() - base.files.keys():
         return None
     return Conflict("both sides rewrote or removed the same files", files=tuple(sorted(twice)))
+
+
+def _differing(one: Side, other: Side) -> str:
+    """The names of what two shapes do not have in common."""
+    (schema, partitions, told), (others, other_partitions, other_told) = one.shape, other.shape
+    columns = {field["name"]: field for field in (schema or {}).get("fields", [])}
+    other_columns = {field["name"]: field for field in (others or {}).get("fields", [])}
+    names = sorted(
+        {name for name in columns.keys() | other_columns.keys() if columns.get(name) != other_columns.get(name)}
+        | {name for name in told.keys() | other_told.keys() if told.get(name) != other_told.get(name)}
+    )
+    return ", ".join(names) or ("partition columns" if partitions != other_partitions else "the order of columns")
 
 
 def _stricter(base: Side, dest: Side) -> bool:

@@ -21,8 +21,8 @@ from sluiceway.core.clock import Clock
 from sluiceway.core.doors import Progress, SilentProgress
 from sluiceway.core.errors import ConflictError, DataError, InputError
 from sluiceway.data import delta_log, tables
-from sluiceway.data.keeping import NEWEST, RECENT, Kept, Need, keep, known_files, needed_files
-from sluiceway.data.known_by import refuse_other_catalogs
+from sluiceway.data.keeping import NEWEST, RECENT, Kept, Kind, Need, keep, known_files, needed_files
+from sluiceway.data.known_by import FOLDER, refuse_other_catalogs
 from sluiceway.data.log_history import LogHistory, read_history
 from sluiceway.data.log_retention import keep_log, trim_log
 from sluiceway.data.optimize import CARE
@@ -89,6 +89,7 @@ class VacuumPlan:
         waiting: in no version either, but young: somebody may be about to commit them.
         dead: copies of branches that are gone; their logs go, too.
         foreign: files that are not Parquet; left alone.
+        log_from: the oldest version of the table that later merges ask the log for, or None.
     """
 
     uri: str
@@ -98,6 +99,7 @@ class VacuumPlan:
     waiting: tuple[StoredFile, ...]
     dead: tuple[str, ...]
     foreign: int
+    log_from: int | None = None
 
     @property
     def size(self) -> int:
@@ -168,7 +170,8 @@ def plan_vacuum(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
     doors.progress.stage("list the files")
     stored = stored_table(uri)
     doors.progress.stage("read the logs", f"{len(stored.files):,} files, {len(stored.copies):,} copies of branches")
-    wanted = set(copies) | {need.place for need in needs}
+    wanted = set(copies) | {need.place for need in needs if need.kind is not Kind.LOG}
+    asked = {need.place for need in needs if need.kind is Kind.LOG}
     alive = [read_history(place) for place in (uri, *sorted(stored.copies & wanted))]
     dead = [read_history(place) for place in sorted(stored.copies - wanted)]
     kept = keep(alive, needs, since=retention.since)
@@ -187,8 +190,9 @@ def plan_vacuum(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
         tuple(file for file in free if file.path in known),
         tuple(file for file in unnamed if retention.abandoned(file)),
         tuple(file for file in unnamed if not retention.abandoned(file)),
-        tuple(history.place for history in dead if history not in recent),
-        len(stored.files) - len(parquet),
+        tuple(history.place for history in dead if history not in recent and history.place not in asked),
+        sum(1 for file in stored.files if not file.path.endswith(_OURS) and f"/{FOLDER}/" not in file.path),
+        min((need.version for need in needs if need.kind is Kind.LOG and need.place == uri), default=None),
     )
 
 
@@ -211,7 +215,7 @@ def vacuum(uri: str, doors: CareDoors, retention: Retention, *, trim: bool = Fal
         plan = _vacuumed(uri, doors, retention)
         main = plan.kept[0]
         named = any(set(reasons) - {NEWEST, RECENT} for reasons in main.reasons.values())
-        return Vacuumed(plan, trim_log(main) if trim else 0, keep_log(uri) if named else False)
+        return Vacuumed(plan, trim_log(main, plan.log_from) if trim else 0, keep_log(uri) if named else False)
 
 
 def _vacuumed(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:

@@ -12,6 +12,8 @@ from sluiceway.catalog.claim import claim
 from sluiceway.catalog.pipeline import DONE, FAILED
 from sluiceway.config.lifecycle import IngestStep, ReleaseStep, RestoreStep
 from sluiceway.core.verdict import Status
+from sluiceway.data.repository import Repository
+from sluiceway.data.tables import absolute
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.ingest import go_back, ingest
 from sluiceway.lifecycle.journal import Journal
@@ -104,6 +106,7 @@ def _perform(context: Context, journal: Journal) -> Iterator[StepSummary]:
 
 
 def _change_table(context: Context, step: IngestStep | RestoreStep, name: str) -> dict[str, Any]:
+    Repository(context.stores.repository, context.clock).refuse_closed(absolute(context.table()))
     context.progress.stage(name, _subject(step))
     change = ingest(context, step) if isinstance(step, IngestStep) else go_back(context, step)
     return change.to_result()
