@@ -1,0 +1,34 @@
+"""The command ends with its own exit code, after what was registered for the end and after its threads."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import textwrap
+
+CODE = """
+import atexit, sys, threading, time
+from sluiceway.cli import main
+
+def late():
+    time.sleep(0.3)
+    print("thread")
+
+main.run_command = lambda arguments: (threading.Thread(target=late).start(), print("work"), 3)[-1]
+atexit.register(lambda: print("registered"))
+sys.argv = ["sluiceway"]
+main.main()
+"""
+
+
+def test_exit_code_threads_and_what_was_registered() -> None:
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(CODE)], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout.split()) == (3, ["work", "thread", "registered"]), done.stderr
+
+
+def test_nobody_who_listens_is_no_error() -> None:
+    code = "import sys; from sluiceway.cli import main; sys.argv = ['sluiceway', '--help']; main.main()"
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.close()
+    _, said = process.communicate(timeout=60)
+    assert b"Traceback" not in said
