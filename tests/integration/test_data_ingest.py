@@ -295,11 +295,11 @@ def test_new_columns_and_rows_lose_a_race_together(uri, monkeypatch):
     before = json.loads(DeltaTable(uri).schema().to_json())["fields"]
     write, raced = delta_log.write_entry, []
 
-    def overtaken(place: str, *given: object):
+    def overtaken(place: str, *given: object, **named: object):
         if not raced:
             raced.append(True)
             write_deltalake(uri, made(50, 1), mode="append")
-        write(place, *given)
+        write(place, *given, **named)
 
     monkeypatch.setattr(delta_log, "write_entry", overtaken)
     more = made(3, 1).append_column("at", pa.array([1], pa.timestamp("us")))

@@ -212,10 +212,10 @@ def overtake(monkeypatch, *others: object) -> list[object]:
     """Something happens to the table just before each of the first entries is written."""
     write, waiting = delta_log.write_entry, list(others)
 
-    def write_entry(*given: object) -> None:
+    def write_entry(*given: object, **named: object) -> None:
         if waiting:
             waiting.pop(0)()
-        write(*given)
+        write(*given, **named)
 
     monkeypatch.setattr(delta_log, "write_entry", write_entry)
     return waiting
@@ -287,7 +287,7 @@ def test_a_process_killed_at_any_step_leaves_the_table_whole(clone, step):
 
 
 def killed_at(place: str, step: str) -> None:
-    def die(*_: object) -> None:
+    def die(*_: object, **named: object) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     write, close = delta_log.write_entry, rewrite.FileWriter.finish
@@ -296,7 +296,7 @@ def killed_at(place: str, step: str) -> None:
     elif step == "the entry":
         delta_log.write_entry = die
     else:
-        delta_log.write_entry = lambda *given: (write(*given), die())
+        delta_log.write_entry = lambda *given, **named: (write(*given, **named), die())
     drop(place, keys(3, 14), batch_id="killed")
 
 

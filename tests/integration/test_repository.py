@@ -400,10 +400,10 @@ def test_a_crash_anywhere_is_finished_by_the_next(lake, sales, tmp_path, monkeyp
     entries = []
     write, begin, publish = delta_log.write_entry, RepositoryStore.begin_merge, RepositoryStore.publish
 
-    def write_entry(*given):
+    def write_entry(*given, **named):
         if at == "after the record" or (at == "one table" and entries):
             raise KilledError
-        write(*given)
+        write(*given, **named)
         entries.append(given)
 
     def begin_merge(*given):
@@ -447,10 +447,10 @@ def test_a_merge_that_does_not_fit_any_more_after_a_crash_is_undone(lake, sales,
     lake.commit("exp", message="both")
     write = delta_log.write_entry
 
-    def only_sales(uri, *given):
+    def only_sales(uri, *given, **named):
         if uri == other:
             raise KilledError
-        write(uri, *given)
+        write(uri, *given, **named)
 
     with monkeypatch.context() as patch:
         patch.setattr(delta_log, "write_entry", only_sales)
@@ -477,7 +477,7 @@ def test_a_merge_that_cannot_be_finished_stands_in_nobodys_way(lake, sales, tmp_
         append(lake.place_to_write(uri, name), 10)
         lake.commit(name, message="ten")
 
-    def killed(*given):
+    def killed(*given, **named):
         raise KilledError
 
     with monkeypatch.context() as patch:
@@ -498,7 +498,7 @@ def test_a_branch_that_a_merge_goes_into_stays_until_it_has(lake, sales, monkeyp
     append(sales, 4)
     lake.commit(message="four")
 
-    def killed(*given):
+    def killed(*given, **named):
         raise KilledError
 
     with monkeypatch.context() as patch:

@@ -196,7 +196,7 @@ def test_the_hooks_after_a_merge_that_a_crash_has_left_run_when_it_is_finished(h
     repository, listener = heard
     publish = RepositoryStore.publish
 
-    def killed(*given):
+    def killed(*given, **named):
         raise KilledError
 
     def publishing(*given, **named):

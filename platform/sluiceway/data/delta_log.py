@@ -29,6 +29,7 @@ from sluiceway.data.create_only import refuse_unsafe_store, unwritable
 
 LOG = "_delta_log"
 ENGINE = "sluiceway"
+_ROWS = re.compile(r'"numRecords":\s*(\d+)')
 _ENTRY = re.compile(r"(\d{20})\.json")
 _CHECKPOINT = re.compile(r"(\d{20})\.checkpoint(?:\.\d{10}\.\d{10})?\.parquet")
 # What a writer has to know to keep a table's promises, and we do: it adds and removes whole files, whose rows other
@@ -102,6 +103,14 @@ def log_files(uri: str) -> tuple[set[int], dict[int, list[str]]]:
     return {int(found[1]) for found in map(_ENTRY.fullmatch, names) if found}, checkpoints
 
 
+def newest_version(uri: str) -> int | None:
+    """The newest version by the names of the log's files, or None where there is no log; opens nothing."""
+    if "://" not in uri and not Path(uri).is_dir():
+        return None
+    entries, checkpoints = log_files(uri)
+    return max([*entries, *checkpoints], default=None)
+
+
 def read_entry(uri: str, version: int) -> list[Action]:
     """The actions of one version's own entry, in their order.
 
@@ -130,17 +139,22 @@ def read_commit_info(uri: str, version: int) -> Action | None:
 
 def rows_of(add: Action) -> int | None:
     """How many rows a file has by its statistics, or None where they do not say."""
-    rows = json.loads(add.get("stats") or "{}").get("numRecords")
+    text = add.get("stats") or "{}"
+    found = _ROWS.search(text)
+    if found is not None and text.count('"numRecords"') == 1:  # a merge asks thousands of files
+        return int(found[1])
+    rows = json.loads(text).get("numRecords")
     return None if rows is None else int(rows)
 
 
-def write_entry(uri: str, version: int, actions: Iterable[Action]) -> None:
+def write_entry(uri: str, version: int, actions: Iterable[Action], *, follows: LogState | None = None) -> None:
     """Write one version of a table, or lose to the writer who was first.
 
     Args:
         uri: the table.
         version: the one after that which the actions were planned on.
         actions: in the form of the log, ``commitInfo`` first.
+        follows: the version before, where it is known; it says when a checkpoint is due.
 
     Raises:
         delta.CommitFailedError: the version is there already.
@@ -154,7 +168,8 @@ def write_entry(uri: str, version: int, actions: Iterable[Action]) -> None:
         raise delta.CommitFailedError(f"version {version} of {uri} was written by somebody else") from error
     except (obstore.exceptions.BaseError, OSError, NotImplementedError) as error:
         raise unwritable(uri, error) from error
-    _checkpoint(uri, version)
+    if version:  # the first is asked for by an interval of one only; a copy of many files would be opened for it
+        _checkpoint(uri, version, follows)
 
 
 def commit_info(operation: str, metadata: Mapping[str, Any]) -> Action:
@@ -272,13 +287,13 @@ def _plain(column: pa.Array) -> list[Any]:
 
 
 def _actions(entry: bytes) -> list[Action]:
-    return [json.loads(line) for line in entry.splitlines() if line.strip()]
+    # Not as bytes: json would look for the encoding in every line. Not by splitlines: a text may hold its other breaks.
+    return [json.loads(line) for line in entry.decode().split("\n") if line.strip()]
 
 
-def _checkpoint(uri: str, version: int) -> None:
-    if version == 0:
-        return  # only an interval of one asks for it, and has the next; a copy of many files would be opened for it
-    table = DeltaTable(uri)
-    every = int(table.metadata().configuration.get("delta.checkpointInterval", "100"))
-    if (version + 1) % every == 0 and table.version() == version:
-        table.create_checkpoint()
+def _checkpoint(uri: str, version: int, follows: LogState | None) -> None:
+    told = follows.metadata.get("configuration") if follows else DeltaTable(uri).metadata().configuration
+    if (version + 1) % int((told or {}).get("delta.checkpointInterval", "100")) == 0:
+        table = DeltaTable(uri)
+        if table.version() == version:
+            table.create_checkpoint()

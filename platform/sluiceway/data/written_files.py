@@ -98,7 +98,7 @@ def write_files(
     actions += _new_columns(target, state)
     actions += [delta_log.removal(add) for add in gone]
     actions += [_addition(file, target, lie_in or target.uri) for file in files]
-    delta_log.write_entry(target.uri, version, actions)
+    delta_log.write_entry(target.uri, version, actions, follows=state)
     return version
 
 
