@@ -240,7 +240,7 @@ def test_references(uri, catalog):
         references.resolve(uri, (first - timedelta(days=1)).isoformat(), tags=tags)
     with pytest.raises(ReferenceNotFoundError, match="not come yet"):
         references.resolve(uri, "2999-01-01", tags=tags)
-    with pytest.raises(ReferenceNotFoundError, match="tags: h1"):
+    with pytest.raises(ReferenceNotFoundError, match="there are: h1"):
         references.resolve(uri, "h2", tags=tags)
     with pytest.raises(ReferenceNotFoundError, match="versions are 0 to 1"):
         references.resolve(uri, 12, tags=tags)
