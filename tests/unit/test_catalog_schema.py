@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
+from sluiceway.catalog import engine as engine_room
 from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
 from sluiceway.catalog.schema import metadata
 from sluiceway.core.errors import BackendError, ConfigError
@@ -149,6 +151,23 @@ from sluiceway.catalog.engine import open_catalog
 time.sleep(max(0.0, float(sys.argv[2]) - time.time()))
 open_catalog(sys.argv[1]).dispose()
 """
+
+
+def test_the_switch_of_a_new_catalog_waits_for_who_is_faster() -> None:
+    """SQLite says "locked" at once where two switch at the same moment; there is nothing else to wait by."""
+    answers = [sqlite3.OperationalError("database is locked")] * 2
+
+    class Cursor:
+        def execute(self, statement: str) -> None:
+            assert statement == "PRAGMA journal_mode=WAL"
+            if answers:
+                raise answers.pop()
+
+    engine_room._switch_to_wal(Cursor())
+    assert answers == []
+    answers[:] = [sqlite3.OperationalError("disk I/O error")]
+    with pytest.raises(sqlite3.OperationalError, match="disk"):
+        engine_room._switch_to_wal(Cursor())
 
 
 def test_processes_that_open_a_new_catalog_at_once_all_get_it(tmp_path: Path, repository: Path) -> None:
