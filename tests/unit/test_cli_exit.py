@@ -26,6 +26,23 @@ def test_exit_code_threads_and_what_was_registered() -> None:
     assert (done.returncode, done.stdout.split()) == (3, ["work", "thread", "registered"]), done.stderr
 
 
+def test_an_idle_pool_of_threads_does_not_hold_the_end() -> None:
+    """Its threads wait for work until they are told that there is none: libraries keep such pools for good."""
+    code = """
+    import sys
+    from concurrent.futures import ThreadPoolExecutor
+    from sluiceway.cli import main
+
+    pool = ThreadPoolExecutor(1)
+    pool.submit(int).result()
+    main.run_command = lambda arguments: 3
+    sys.argv = ["sluiceway"]
+    main.main()
+    """
+    done = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, timeout=20)
+    assert done.returncode == 3, done.stderr
+
+
 def test_nobody_who_listens_is_no_error() -> None:
     code = "import sys; from sluiceway.cli import main; sys.argv = ['sluiceway', '--help']; main.main()"
     process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE)

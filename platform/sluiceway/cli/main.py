@@ -100,9 +100,8 @@ def _leave(code: int) -> None:
     One of them now and then finds a thread of its own still running, on a busy machine, and aborts: exit code 134
     instead of ours ("terminate called without an active exception", 2 of 11 commands that ended with an error).
     """
-    for thread in threading.enumerate():
-        if not thread.daemon and thread is not threading.main_thread():
-            thread.join()
+    # As the interpreter does: pools are told that there is no more work, then their threads are waited for.
+    threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     with contextlib.suppress(OSError):  # nobody listens any more
         sys.stdout.flush()
