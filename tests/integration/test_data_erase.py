@@ -87,11 +87,11 @@ def on_disk(uri: str, person: int = PERSON) -> list[str]:
     return [str(path) for path in files if person in pq.read_table(path, columns=["person"])["person"].to_pylist()]
 
 
-def ask(*persons: int, apply: bool = True, **more) -> EraseRequest:
+def ask(*persons: object, apply: bool = True, **more) -> EraseRequest:
     return EraseRequest(pa.table({"person": [str(one) for one in persons]}), apply=apply, reason="asked to", **more)
 
 
-def erased(uri: str, doors: EraseDoors, *persons: int, **more) -> Erasure:
+def erased(uri: str, doors: EraseDoors, *persons: object, **more) -> Erasure:
     return erase(uri, ask(*(persons or (PERSON,)), **more), doors)[0]
 
 
@@ -223,6 +223,17 @@ def test_the_change_feed(tmp_path: Path, doors: EraseDoors) -> None:
     erased(uri, doors)
     assert on_disk(uri) == []
     assert people(uri) == [1]
+
+
+@pytest.mark.parametrize("person", ["x", "a b", "a=b&c"])
+def test_a_key_that_is_a_partition(tmp_path: Path, doors: EraseDoors, person: str) -> None:
+    """No file has it as a column: its folder is named for it."""
+    uri = str(tmp_path / "parted")
+    rows = pa.table({"person": [person, "other"], "n": [1, 2]})
+    append(uri, rows, message="rows", source="test", partition_by=("person",))
+    erased(uri, doors, person)
+    assert tables.open_table(uri).to_pyarrow_table()["person"].to_pylist() == ["other"]
+    assert len(list(Path(uri).rglob("*.parquet"))) == 1
 
 
 def test_the_quarantine(uri: str, doors: EraseDoors) -> None:

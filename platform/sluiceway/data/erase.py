@@ -46,12 +46,18 @@ class Reach:
     Attributes:
         histories: the logs of the table and of all copies that lie in it.
         rows: the rows of the keys by the plain path of each file that has some, in a log or not.
+        sizes: of these files, bytes.
         unnamed: of these files, those that no log names and that may be committed yet.
     """
 
     histories: tuple[LogHistory, ...]
     rows: Mapping[str, int]
+    sizes: Mapping[str, int]
     unnamed: frozenset[str] = frozenset()
+
+    def size_of(self, paths: Iterable[str]) -> int:
+        """Bytes of some of these files together."""
+        return sum(self.sizes[path] for path in paths)
 
     def in_version(self, place: str, version: int) -> int:
         """How many of the rows a version has; 0 for a place that nobody knows."""

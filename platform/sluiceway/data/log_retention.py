@@ -29,8 +29,7 @@ def log_days(uri: str) -> float:
     told = tables.open_table(uri).metadata().configuration
     if str(told.get(_CLEANED, "true")).lower() == "false":
         return float("inf")
-    found = _INTERVAL.fullmatch(str(told.get(_PROPERTY, "")).strip())
-    return float(found[1]) * _DAYS[found[2].lower()] if found else _DEFAULT_DAYS
+    return _days(str(told.get(_PROPERTY, "")))
 
 
 def keep_log(uri: str) -> bool:
@@ -87,6 +86,5 @@ def trim_log(kept: Kept, asked_from: int | None = None) -> int:
 
 
 def _days(interval: str) -> float:
-    found = _INTERVAL.fullmatch(interval)
-    assert found is not None
-    return float(found[1]) * _DAYS[found[2].lower()]
+    found = _INTERVAL.fullmatch(interval.strip())
+    return float(found[1]) * _DAYS[found[2].lower()] if found else _DEFAULT_DAYS

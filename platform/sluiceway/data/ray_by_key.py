@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
-from urllib.parse import quote
 
 import pyarrow as pa
 import ray
@@ -19,7 +18,6 @@ from sluiceway.data.ingest import planning
 from sluiceway.data.ingest.keys import refuse_bad_keys
 from sluiceway.data.ingest.request import IngestRequest
 from sluiceway.data.ingest.write_share import fitted_batches, judged
-from sluiceway.data.places import file_uri
 from sluiceway.data.ray_sources import read_piece
 from sluiceway.data.write_target import WriteTarget
 from sluiceway.data.written_files import WrittenFile
@@ -105,9 +103,8 @@ def keys_of_files(target: WriteTarget, files: Sequence[WrittenFile], key: Sequen
     schema = planning.key_schema(target, key)
     batches: list[pa.RecordBatch] = []
     for file in files:
-        identity = file_uri(target.uri, quote(file.path, safe="/="))
         values = dict(zip(target.partition_by, file.partition, strict=True))
-        batches.extend(file_batches(identity, schema, partition=values))
+        batches.extend(file_batches(file.identity(target.uri), schema, partition=values))
     return pa.Table.from_batches(batches, schema)
 
 

@@ -143,13 +143,12 @@ class _Work:
         # Branches are going to be moved on, and the newest versions with them.
         needs = [need for need in self._needs() if need.kind is not Kind.BRANCH]
         plan = plan_erasure(reach, needs, living, break_names=self.request.break_names, moved_on=True)
-        sizes = _sizes(self.uri)
         return Erasure(
             self.uri,
             self.keys.num_rows,
             heads,
             len(plan.going),
-            sum(sizes.get(path, 0) for path in plan.going),
+            reach.size_of(plan.going),
             {},
             (*plan.left, *self._closed(reach)),
             plan.broken,
@@ -161,8 +160,7 @@ class _Work:
         closed = tuple(self._closed(reach))
         rows = dict(self._drop(reach))
         reach = self._reach()
-        plan, lost = self._settled(reach)
-        sizes = _sizes(self.uri)
+        reach, plan, lost = self._settled(reach)
         self.progress.stage("delete", f"{len(plan.going)} files")
         delete_files(self.uri, plan.going)
         named = entries_that_name(self.uri, plan.going, self.keys)
@@ -176,7 +174,7 @@ class _Work:
             self.keys.num_rows,
             rows,
             len(plan.going),
-            sum(sizes.get(path, 0) for path in plan.going),
+            reach.size_of(plan.going),
             {place: tuple(sorted(versions)) for place, versions in lost.items() if versions},
             (*plan.left, *closed, *log),
             plan.broken,
@@ -195,7 +193,7 @@ class _Work:
         known = {path for history in histories for path in (*history.spans, *history.changes)}
         retention = Retention(self.care.clock.now().timestamp())
         young = {path for path in rows if path not in known and not retention.abandoned(files[path])}
-        return Reach(histories, rows, frozenset(young))
+        return Reach(histories, rows, {path: files[path].size for path in rows}, frozenset(young))
 
     def _heads(self, reach: Reach) -> Iterator[tuple[str, str, int]]:
         """Branch, place and rows of every newest version that has rows; the table itself first."""
@@ -253,7 +251,7 @@ class _Work:
             with contextlib.suppress(HookRefusedError):
                 repository.commit(name, message=f"erase {self.keys.num_rows:,} keys", author=self.request.author)
 
-    def _settled(self, reach: Reach) -> tuple[ErasePlan, Mapping[str, set[int]]]:
+    def _settled(self, reach: Reach) -> tuple[Reach, ErasePlan, Mapping[str, set[int]]]:
         """What goes, after everybody who could need it was asked once more; it is written down as lost by then."""
         care = self.care
         now = care.clock.now().timestamp()
@@ -265,7 +263,7 @@ class _Work:
             newest = (read_history(one.place) for one in reach.histories if one.place in living)
             live = {path for history in newest for path in history.files_of(history.newest)}
             if set(plan.going) <= set(again.going) and live.isdisjoint(plan.going):
-                return plan, fresh
+                return reach, plan, fresh
             for place, versions in fresh.items():
                 care.lost.forget(place, versions)
             reach = self._reach()
@@ -274,7 +272,3 @@ class _Work:
     def _needs(self) -> Sequence[Need]:
         # Commits that branches have left are history: from no time on do they count.
         return self.care.ask(float("inf"))
-
-
-def _sizes(uri: str) -> dict[str, int]:
-    return {file.path: file.size for file in stored_table(uri).files}

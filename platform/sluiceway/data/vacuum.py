@@ -221,6 +221,8 @@ def vacuum(uri: str, doors: CareDoors, retention: Retention, *, trim: bool = Fal
 def _vacuumed(uri: str, doors: CareDoors, retention: Retention) -> VacuumPlan:
     for _ in range(ATTEMPTS):
         plan = plan_vacuum(uri, doors, retention)
+        if not (plan.files or plan.abandoned or plan.dead):
+            return plan
         going = [file.path for file in plan.files]
         fresh = write_down([kept.history for kept in plan.kept], going, doors.lost, why=VACUUM, now=retention.now)
         again = plan_vacuum(uri, doors, retention)

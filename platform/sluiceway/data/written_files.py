@@ -44,6 +44,14 @@ class WrittenFile:
     rows: int
     statistics: str
 
+    def identity(self, place: str) -> str:
+        """Its absolute URI, spelled as the engine does.
+
+        Args:
+            place: whose folder it lies in.
+        """
+        return file_uri(place, quote(self.path, safe="/="))
+
 
 @dataclass(frozen=True)
 class Told:
@@ -104,7 +112,7 @@ def write_files(
 
 def _addition(file: WrittenFile, target: WriteTarget, place: str) -> Action:
     values = dict(zip(target.partition_by, file.partition, strict=True))
-    path = path_below(target.uri, file_uri(place, quote(file.path, safe="/=")))
+    path = path_below(target.uri, file.identity(place))
     given = {"path": path, "partitionValues": values, "size": file.size}
     return {"add": given | {"modificationTime": file.modified, "dataChange": True, "stats": file.statistics}}
 
