@@ -36,23 +36,10 @@ schema:
 
 
 @pytest.fixture(scope="module")
-def server():
-    with s3_gateway.running() as address:
-        yield address
-
-
-@pytest.fixture(scope="module")
-def ingesting(server):
+def ingesting(s3_server):
     """A driver with a Ray of its own, all of whose processes know the store by their environment."""
-    with victims(s3_gateway.environment(server) | {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}) as one:
+    with victims(s3_gateway.environment(s3_server) | {"RAY_AUTH_MODE": "token", "RAY_USAGE_STATS_ENABLED": "0"}) as one:
         yield one
-
-
-@pytest.fixture
-def bucket(server, monkeypatch) -> str:
-    for name, value in s3_gateway.environment(server).items():
-        monkeypatch.setenv(name, value)
-    return s3_gateway.new_bucket(server)
 
 
 def rows(*ids: int, value: int = 0) -> pa.Table:
@@ -146,8 +133,8 @@ def test_misfits_go_beside_and_what_fails_leaves_nothing(bucket, ingesting):
 
 
 @pytest.fixture(scope="module")
-def pair(server):
-    with actors(2, s3_gateway.environment(server)) as both:
+def pair(s3_server):
+    with actors(2, s3_gateway.environment(s3_server)) as both:
         yield both
 
 

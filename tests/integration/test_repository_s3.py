@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
 
 import pyarrow as pa
 import pytest
 from deltalake import DeltaTable
 from deltalake.exceptions import CommitFailedError
 
-import s3_gateway
 from sluiceway.catalog.identity import CatalogIdentity
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.lost_versions import LostVersionStore
@@ -53,20 +51,6 @@ schema:
     properties:
       - {name: id, logicalType: integer}
 """
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with s3_gateway.running() as address:
-        yield address
-
-
-@pytest.fixture
-def bucket(server, monkeypatch) -> str:
-    """A bucket of the test's own; the engine, obstore and pyarrow find it by the same variables."""
-    for name, value in s3_gateway.environment(server).items():
-        monkeypatch.setenv(name, value)
-    return s3_gateway.new_bucket(server)
 
 
 @pytest.fixture
