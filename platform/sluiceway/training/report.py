@@ -10,6 +10,8 @@ import numpy as np
 
 from sluiceway.features.schema import FeatureSchema
 
+Kind = Literal["binary", "multiclass", "regression"]
+
 
 @dataclass(frozen=True)
 class FoldReport:
@@ -22,6 +24,7 @@ class FoldReport:
         metric: the early-stopping metric on the fold's own rows, at the best round.
         rows: the fold's own rows, not seen in its training.
         seconds: matrices, boosting and prediction.
+        history: the metric on the fold's own rows after each round, ``rounds`` values.
     """
 
     fold: int
@@ -30,19 +33,22 @@ class FoldReport:
     metric: float
     rows: int
     seconds: float
+    history: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
 class ScoredRows:
-    """Labels and scores of rows.
+    """Rows of the validation part, as many as a driver can hold.
 
     Attributes:
-        labels: shape (n,), float32.
-        scores: shape (n,), float32: probabilities of 1, or predicted values.
+        labels: shape (n,), float32: 0 and 1, the class's place among the classes, or the value.
+        scores: float32: shape (n,) probabilities of 1 or predicted values, shape (n, classes) probabilities.
+        sample: shape (m, k), float32, m <= 1,000: the encoded features of the first m of them; NaN is missing.
     """
 
     labels: np.ndarray
     scores: np.ndarray
+    sample: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -52,6 +58,8 @@ class TrainReport:
     Attributes:
         model: the booster, as UBJSON bytes.
         schema: what it sees.
+        kind: what it predicts.
+        classes: the target's values in the order of the model's classes; empty for a regressor.
         rounds: of the final fit: the median of the folds' best_iteration + 1.
         folds: the cross-validation.
         metric_name: XGBoost's name of the folds' metric.
@@ -59,12 +67,15 @@ class TrainReport:
         oof_uri: Delta table of the out-of-fold predictions (key_hash, fold, label, score); empty where none is kept.
         rows: numbers of rows: ``train``, ``validation``.
         seconds: ``read``, ``start``, ``folds``, ``final``, ``oof``, ``total``.
-        engine: ``task`` or ``group`` (Ray Train).
+        engine: ``task``, ``group`` (Ray Train) or ``xgboost_ray``.
         why: why that engine, for people.
+        restarts: how often lost workers were replaced.
     """
 
     model: bytes
     schema: FeatureSchema
+    kind: Kind
+    classes: tuple[int | str, ...]
     rounds: int
     folds: tuple[FoldReport, ...]
     metric_name: str
@@ -72,10 +83,16 @@ class TrainReport:
     oof_uri: str
     rows: Mapping[str, int]
     seconds: Mapping[str, float]
-    engine: Literal["task", "group"]
+    engine: Literal["task", "group", "xgboost_ray"]
     why: str
+    restarts: int = 0
 
     @property
     def metric(self) -> float:
         """Mean of the folds' metrics."""
         return float(np.mean([fold.metric for fold in self.folds]))
+
+    @property
+    def spread(self) -> float:
+        """Sample standard deviation of the folds' metrics."""
+        return float(np.std([fold.metric for fold in self.folds], ddof=1))
