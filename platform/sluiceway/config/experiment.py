@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+import re
+from typing import Any, Literal
 
 from pydantic import ByteSize, Field, field_validator, model_validator
 
@@ -21,15 +22,15 @@ class ExperimentSection(Section):
     """The only engine at present."""
 
 
-Duration = Annotated[str, Field(pattern=r"^\d+(\.\d+)?(s|m|h|d)$")]
+_GAP = re.compile(r"\d+(\.\d+)?[smhd]")
 
 
 class SplitSection(Section):
     """Shares of the rows; membership is decided by a hash and the seed, or by time (docs/training/folds.md)."""
 
     by: Literal["row", "group", "time"] = "row"
-    """``row``: by a hash of the key; ``group``: of ``data.group``; ``time``: the newest by ``data.time`` are the test."""
-    gap: Duration | int = 0
+    """By a hash of the row's key, by a hash of ``data.group``, or by ``data.time``: the newest rows are the test."""
+    gap: str | int = 0
     """Of ``by: time``: what lies so shortly before a border is left out: ``7d``, ``12h``, or a number of the column."""
     train: float = Field(default=0.7, gt=0, lt=1)
     """Share that folds and the final fit see."""
@@ -40,9 +41,10 @@ class SplitSection(Section):
 
     @field_validator("gap")
     @classmethod
-    def _gap_not_negative(cls, value: str | int) -> str | int:
-        if isinstance(value, int) and value < 0:
-            raise ValueError("at least 0")
+    def _gap_is_time(cls, value: str | int) -> str | int:
+        fits = _GAP.fullmatch(value) if isinstance(value, str) else value >= 0
+        if not fits:
+            raise ValueError("a time such as 7d, 12h, 30m or 10s is needed, or a whole number of at least 0")
         return value
 
     @model_validator(mode="after")
@@ -93,7 +95,7 @@ class DataSection(Section):
     def _split_has_its_column(self) -> DataSection:
         by = self.split.by
         if by != "row" and not getattr(self, by):
-            raise ValueError(f"data.split.by is {by}: data.{by} has to name the {'columns' if by == 'group' else 'column'}")
+            raise ValueError(f"data.split.by is {by}, so data.{by} has to be given")
         if by != "time" and self.split.gap:
             raise ValueError("data.split.gap belongs to data.split.by: time")
         return self
@@ -112,7 +114,7 @@ class TrainingSection(Section):
     """How it is trained."""
 
     engine: Literal["xgboost", "xgboost_ray"] = "xgboost"
-    """``xgboost_ray`` is the unmaintained library of that name, in an environment of its own (docs/training/legacy.md)."""
+    """``xgboost_ray``: the unmaintained library of that name, in an environment of its own (docs/training/legacy.md)."""
     folds: int = Field(default=5, ge=2, le=20)
     """Folds of the cross-validation."""
     fold_by: Literal["split", "stratified", "column"] = "split"
