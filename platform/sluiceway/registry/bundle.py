@@ -4,7 +4,7 @@
 
     model.ubj       the booster in XGBoost's UBJSON: gives the raw score
     schema.json     features in order, their types and categories, what is missing
-    decision.json   kind of model, threshold, target, optionally a calibrator as a table
+    decision.json   kind of model, threshold, target, classes, optionally a calibrator as a table
     lineage.json    data version and digest, code commit, configuration, gates: where it came from
 """
 
@@ -29,7 +29,7 @@ DECISION_FILE = "decision.json"
 LINEAGE_FILE = "lineage.json"
 FILES = (MODEL_FILE, SCHEMA_FILE, DECISION_FILE, LINEAGE_FILE)
 
-_KINDS = ("binary", "regression")
+_KINDS = ("binary", "multiclass", "regression")
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,8 @@ class Bundle:
     Attributes:
         model: the booster as UBJSON.
         schema: features as ``features.schema`` writes them.
-        decision: ``{"kind": "binary" | "regression", "threshold": float | None, "target": name}``.
+        decision: ``{"kind": "binary" | "multiclass" | "regression", "threshold": float | None, "target": name}``, and
+            ``"classes": [...]``, the target's values in the order of the scores, of a classifier that knows them.
         lineage: JSON-ready facts about where the model came from.
 
     Raises:
@@ -61,6 +62,10 @@ class Bundle:
             )
         if self.decision.get("kind") not in _KINDS:
             raise ModelError(f"decision.kind is {self.decision.get('kind')!r}; it is one of {', '.join(_KINDS)}")
+        if self.decision["kind"] == "multiclass" and len(self.decision.get("classes") or ()) < 3:
+            raise ModelError(
+                f"decision.classes is {self.decision.get('classes')!r}; a multiclass model names all of them"
+            )
         _ = self.digest  # a document that is not JSON fails here, not when it is written
 
     def files(self) -> dict[str, bytes]:

@@ -8,26 +8,35 @@ the bytes that were judged are the bytes that are kept. Nothing in the folder is
 
 from __future__ import annotations
 
+import json
 import platform
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 from mlflow.models import Model, ModelSignature
-from mlflow.types.schema import ColSpec, DataType, Schema
+from mlflow.types.schema import ColSpec, DataType, Schema, TensorSpec
 
 from sluiceway.registry.bundle import MODEL_FILE, Bundle
 
 _REQUIREMENTS = ("mlflow", "numpy", "pandas", "scipy", "xgboost")
+# MLflow's own names: its loaders and its UI look for the first two.
+INPUT_EXAMPLE, SERVING_EXAMPLE = "input_example.json", "serving_input_example.json"
+REQUEST_EXAMPLE = "request_example.json"
+
+Row = Mapping[str, Any]
 
 
-def write_folder(bundle: Bundle, folder: Path) -> None:
-    """Write the bundle with ``MLmodel``, the environments and the card.
+def write_folder(bundle: Bundle, folder: Path, *, example: Sequence[Row] = ()) -> None:
+    """Write the bundle with ``MLmodel``, the environments, the card and an example of its input.
 
     Args:
         bundle: the model.
         folder: an existing, empty folder.
+        example: rows as a person sends them: a category as its text, a missing value as None.
     """
     for name, content in bundle.files().items():
         (folder / name).write_bytes(content)
@@ -43,31 +52,43 @@ def write_folder(bundle: Bundle, folder: Path) -> None:
     environment = {"python": python, "build_dependencies": ["pip"], "dependencies": ["-r requirements.txt"]}
     (folder / "python_env.yaml").write_text(yaml.safe_dump(environment, sort_keys=False))
     (folder / "README.md").write_text(card(bundle))
-    _description(bundle, python).save(str(folder / "MLmodel"))
+    description = _description(bundle, python)
+    if example:
+        description.saved_input_example_info = _write_example(bundle, folder, example)
+    description.save(str(folder / "MLmodel"))
 
 
 def card(bundle: Bundle) -> str:
     """The model card in Markdown: what it predicts, how to load it, and what a plain loader leaves out."""
     decision, data = bundle.decision, bundle.lineage.get("data") or {}
-    threshold = decision.get("threshold")
-    rule = f"`{decision.get('target')}` is 1 from a score of {threshold} on" if threshold is not None else "none"
     origin = f"`{data.get('uri')}` version {data.get('version')}, digest `{data.get('digest')}`" if data else "unknown"
     return f"""# A {decision["kind"]} model for `{decision.get("target")}`
 
 - Bundle digest: `{bundle.digest}`
 - Trained on: {origin}
-- Decision: {rule}
+- Decision: {_rule(decision)}
 - Features, in order: {", ".join(f"`{feature['name']}`" for feature in _features(bundle))}
 
 ## What a plain MLflow loader gives
 
 `mlflow.xgboost.load_model` and `mlflow.pyfunc.load_model` need no Sluiceway, and give the **raw score only**: no
 decision threshold, no calibration, no check of the input. They take the columns above as numbers: a category is its
-position (from 0) in the list `categories` of `schema.json`; a missing or unknown value is NaN.
+position (from 0) in the list `categories` of `schema.json`; a missing or unknown value is NaN. Where they stand beside
+this card, `{INPUT_EXAMPLE}` has rows in that form and `{REQUEST_EXAMPLE}` the same rows as a Sluiceway endpoint takes
+them, with a category as its text. They are typical values of the columns, nobody's row.
 
 The whole model is the folder of `model.ubj`, `schema.json`, `decision.json` and `lineage.json`; the digest covers
 these four. Sluiceway reads them, encodes raw rows, and applies the decision. There is no code and no pickle in it.
 """
+
+
+def _rule(decision: Mapping[str, Any]) -> str:
+    threshold, classes = decision.get("threshold"), list(decision.get("classes") or ())
+    if threshold is not None:
+        return f"`{decision.get('target')}` is {classes[1] if len(classes) == 2 else 1} from a score of {threshold} on"
+    if decision["kind"] == "multiclass":
+        return f"the class of the highest score; the scores' order is {', '.join(f'`{name}`' for name in classes)}"
+    return "none"
 
 
 def _description(bundle: Bundle, python: str) -> Model:
@@ -95,7 +116,31 @@ def _signature(bundle: Bundle) -> ModelSignature | None:
     columns = [ColSpec(DataType.double, name=feature["name"]) for feature in _features(bundle)]
     if not columns:
         return None
-    return ModelSignature(inputs=Schema(columns), outputs=Schema([ColSpec(DataType.double)]))
+    several = bundle.decision["kind"] == "multiclass"
+    shape = (-1, len(bundle.decision["classes"])) if several else (-1,)
+    return ModelSignature(inputs=Schema(columns), outputs=Schema([TensorSpec(np.dtype(np.float32), shape)]))
+
+
+def _write_example(bundle: Bundle, folder: Path, example: Sequence[Row]) -> dict[str, Any]:
+    """Write the rows as the loaders take them and as an endpoint does; gives what ``MLmodel`` says of them."""
+    features = _features(bundle)
+    rows = [[_number(row[feature["name"]], feature) for feature in features] for row in example]
+    table = {"columns": [feature["name"] for feature in features], "data": rows}
+    (folder / INPUT_EXAMPLE).write_text(json.dumps(table))
+    (folder / SERVING_EXAMPLE).write_text(json.dumps({"dataframe_split": table}, indent=2))
+    (folder / REQUEST_EXAMPLE).write_text(json.dumps({"rows": [dict(row) for row in example]}, indent=2))
+    return {
+        "artifact_path": INPUT_EXAMPLE,
+        "type": "dataframe",
+        "pandas_orient": "split",
+        "serving_input_path": SERVING_EXAMPLE,
+    }
+
+
+def _number(value: Any, feature: Mapping[str, Any]) -> float | None:
+    if value is None or feature["kind"] != "category":
+        return None if value is None else float(value)
+    return float(feature["categories"].index(value))
 
 
 def _features(bundle: Bundle) -> list[dict[str, Any]]:

@@ -10,17 +10,19 @@ import difflib
 import logging
 import re
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from mlflow.exceptions import MlflowException
 
 from sluiceway.core.errors import BackendError, ModelError
+from sluiceway.core.references import ModelReference
 from sluiceway.registry import bundle as bundles
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.connection import Connection, pages, write_again_if_lost
-from sluiceway.registry.mlflow_folder import card, write_folder
+from sluiceway.registry.mlflow_folder import Row, card, write_folder
+from sluiceway.registry.recorded import RecordedRun, read_run
 from sluiceway.registry.runs import KEY_TAG, RunRecord, write_run
 from sluiceway.registry.versions import (
     CHALLENGER,
@@ -94,7 +96,15 @@ class Registry:
             client.set_terminated(run_id, status="FINISHED")
             return run_id
 
-    def register(self, name: str, bundle: Bundle, run_id: str, *, tags: Mapping[str, str] | None = None) -> str:
+    def register(
+        self,
+        name: str,
+        bundle: Bundle,
+        run_id: str,
+        *,
+        tags: Mapping[str, str] | None = None,
+        example: Sequence[Row] = (),
+    ) -> str:
         """Make a bundle a version of a model; the same bundle of the same run is the same version.
 
         Args:
@@ -102,6 +112,7 @@ class Registry:
             bundle: the model.
             run_id: the run that made it; its artifacts keep the bundle.
             tags: further facts; on a repeated call they are written again.
+            example: rows as a person sends them, kept beside the bundle.
 
         Returns:
             The version.
@@ -113,7 +124,7 @@ class Registry:
         _check_name(name)
         with self._connection.asking(f"register {name!r}"):
             self._ensure_model(name)
-            self._keep_files(run_id, bundle)
+            self._keep_files(run_id, bundle, example)
             found = self._claim_version(name, bundle, run_id)
             for key, value in (tags or {}).items():
                 write_again_if_lost(self._connection.client.set_model_version_tag, name, found, key, str(value))
@@ -155,6 +166,23 @@ class Registry:
                 )
             with tempfile.TemporaryDirectory(prefix="sluiceway-artifact-") as folder:
                 return Path(self._connection.client.download_artifacts(found.run_id, path, folder)).read_bytes()
+
+    def recorded(self, run: str) -> RecordedRun:
+        """What a run wrote down.
+
+        Args:
+            run: its id, or ``MODEL@VERSION`` for the run that made a version; an alias is a version, too.
+
+        Raises:
+            ModelError: there is no such run, model or version.
+            BackendError: the store could not be reached.
+        """
+        run_id = run
+        if "@" in run:
+            named = ModelReference.parse(run)
+            run_id = self._find(named.name, named.version).run_id
+        with self._connection.asking(f"look up the run {run_id!r}"):
+            return read_run(self._connection.client, run_id)
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias to a complete version.
@@ -229,7 +257,7 @@ class Registry:
             if error.error_code != "RESOURCE_ALREADY_EXISTS":
                 raise
 
-    def _keep_files(self, run_id: str, bundle: Bundle) -> None:
+    def _keep_files(self, run_id: str, bundle: Bundle, example: Sequence[Row]) -> None:
         path = _path(bundle)
         if any(entry.path == path for entry in self._connection.client.list_artifacts(run_id, "model")):
             try:
@@ -240,7 +268,7 @@ class Registry:
                     "the files in %s of run %s are incomplete, writing again", path, run_id
                 )
         with tempfile.TemporaryDirectory(prefix="sluiceway-model-") as folder:
-            write_folder(bundle, Path(folder))
+            write_folder(bundle, Path(folder), example=example)
             self._connection.client.log_artifacts(run_id, folder, path)
 
     def _read_files(self, run_id: str, path: str, digest: str) -> Bundle:

@@ -6,7 +6,7 @@ import math
 import re
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -15,6 +15,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
 from sluiceway.core.errors import InputError
+from sluiceway.registry.data_input import DataInput, dataset_input
 
 KEY_TAG = "sluiceway.run_key"
 _LONGEST_PARAM, _LONGEST_TAG = 6000, 8000
@@ -32,6 +33,8 @@ class RunRecord:
         params: what it was told; values are written as text.
         metrics: what came out; None is left out, NaN is written.
         fold_metrics: one mapping a fold; written as ``fold_NAME`` with the fold as step.
+        series: values over the rounds by name, e.g. ``fold_1.auc``: (round, value) each; infinite ones are left out.
+        inputs: the data that it was trained on.
         tags: data version, digest and URI, code commit, dirty, config digest ...
         artifacts: content or file by relative path, e.g. ``config.yaml``, ``gates.json``, ``report.html``.
         key: what the run is the result of; a second record with the same key is the same run ("" never is).
@@ -42,6 +45,8 @@ class RunRecord:
     params: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, float | None] = field(default_factory=dict)
     fold_metrics: tuple[Mapping[str, float], ...] = ()
+    series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
+    inputs: tuple[DataInput, ...] = ()
     tags: Mapping[str, Any] = field(default_factory=dict)
     artifacts: Mapping[str, bytes | Path] = field(default_factory=dict)
     key: str = ""
@@ -54,7 +59,7 @@ class RunRecord:
 
 
 def write_run(client: MlflowClient, record: RunRecord, run_id: str) -> None:
-    """Write everything of a record into an open run; a few calls, whatever the number of folds.
+    """Write everything of a record into an open run; a call for a thousand values, whatever they are.
 
     Args:
         client: the connection.
@@ -70,6 +75,8 @@ def write_run(client: MlflowClient, record: RunRecord, run_id: str) -> None:
         client.log_batch(run_id, metrics=metrics[start : start + _METRICS_A_CALL])
     for start in range(0, len(marks), _TAGS_A_CALL):
         client.log_batch(run_id, tags=marks[start : start + _TAGS_A_CALL])
+    if record.inputs:
+        client.log_inputs(run_id, datasets=[dataset_input(one) for one in record.inputs])
     _write_artifacts(client, record, run_id)
 
 
@@ -78,6 +85,8 @@ def _metrics(record: RunRecord) -> list[Metric]:
     found = [Metric(_name(k), float(v), now, 0) for k, v in record.metrics.items() if v is not None]
     for fold, values in enumerate(record.fold_metrics):
         found += [Metric(_name(f"fold_{k}"), float(v), now, fold) for k, v in values.items() if not math.isinf(v)]
+    for name, points in record.series.items():
+        found += [Metric(_name(name), float(v), now, step) for step, v in points if not math.isinf(v)]
     return found
 
 
