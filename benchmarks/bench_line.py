@@ -73,11 +73,12 @@ class Bench:
         """Keep a fact that has no goal: it is in the table and nowhere else."""
         self.facts.append((name, value))
 
-    def finish(self) -> int:
-        """Print everything, rewrite the area's part of RESULTS.md, and give the exit code."""
+    def finish(self, *, keep: bool = True) -> int:
+        """Print everything, rewrite the area's part of RESULTS.md unless told not to, and give the exit code."""
         table = self._table()
-        print("\n".join(["", *table, ""]))
-        write_section(RESULTS, self.area, [*machine(), "", *table])
+        print("\n".join(["", *machine(), "", *table, ""]))
+        if keep:
+            write_section(RESULTS, self.area, [*machine(), "", *table])
         for line in self.lines():
             print(line)
         return 0 if self.numbers and all(number.ok for number in self.numbers) else 1
@@ -109,12 +110,15 @@ class Bench:
         return [*_markdown(rows), *([""] if self.facts else []), *(f"- {name}: {value}" for name, value in self.facts)]
 
 
-def run_area(area: str, measurements: Iterable[tuple[Callable[[Bench], None], Sequence[Number]]]) -> int:
+def run_area(
+    area: str, measurements: Iterable[tuple[Callable[[Bench], None], Sequence[Number]]], *, keep: bool = True
+) -> int:
     """Take all numbers of an area; what fails is told and counts as not taken.
 
     Args:
         area: its name.
         measurements: each with the numbers that it owes, which stand as ``short`` where it fails.
+        keep: write them to RESULTS.md; false for a smaller try.
     """
     _start_again_with_environment()
     bench = Bench(area)
@@ -127,7 +131,7 @@ def run_area(area: str, measurements: Iterable[tuple[Callable[[Bench], None], Se
         for number in owed:
             if number.name not in taken:
                 bench.add(number)
-    return bench.finish()
+    return bench.finish(keep=keep)
 
 
 def _start_again_with_environment() -> None:

@@ -5,23 +5,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from bench_line import Bench, Number, run_area
 from deltalake import DeltaTable, write_deltalake
+from peak_memory import PeakMemory
 from wide_rows import wide_table
 
 from sluiceway.config.platform import RaySection
@@ -35,35 +33,6 @@ RATE = Number("rows_per_second", "ratio>=0.7", unit="rows/s")
 PEAK = Number("peak_memory_of_a_process", "ours<=1.5", unit="GB")
 
 
-class PeakMemory:
-    """Watches the resident memory of processes that are our children, and of this one."""
-
-    def __init__(self) -> None:
-        self.peaks: dict[str, float] = {}
-        self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, daemon=True)
-
-    def __enter__(self) -> PeakMemory:
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._thread.join()
-
-    def _watch(self) -> None:
-        own = psutil.Process()
-        while not self._ended.wait(0.1):
-            for process in [own, *own.children(recursive=True)]:
-                with contextlib.suppress(psutil.Error):
-                    memory, name = process.memory_info(), process.name()
-                    if process.pid == own.pid:
-                        name = "driver"
-                    # Ray maps its object store into every process; it is not theirs.
-                    size = (memory.rss - memory.shared) / 1e9
-                    self.peaks[name] = max(self.peaks.get(name, 0.0), size)
-
-
 def engine_alone(folder: Path) -> dict[str, float]:
     """The peer: ``write_deltalake`` of rows that lie in memory, in this process."""
     table = pa.concat_tables([pq.read_table(path) for path in sorted((folder / "in").glob("*.parquet"))])
@@ -71,7 +40,7 @@ def engine_alone(folder: Path) -> dict[str, float]:
         began = time.perf_counter()
         write_deltalake(str(folder / f"peer-{time.time_ns()}"), table)
         took = time.perf_counter() - began
-    return {"seconds": took, "peak": memory.peaks["driver"]}
+    return {"seconds": took, "peak": memory.own["driver"] / 1e9}
 
 
 def _peer(folder: Path) -> dict[str, float]:
@@ -86,7 +55,8 @@ def _ours(folder: Path) -> dict[str, Any]:
         began = time.perf_counter()
         report = ingest([str(folder / "in")], uri, IngestRequest())
         took = time.perf_counter() - began
-    return {"seconds": took, "peaks": memory.peaks, "rows": DeltaTable(uri).count(), "files": report.files}
+    peaks = {name: peak / 1e9 for name, peak in memory.own.items()}
+    return {"seconds": took, "peaks": peaks, "rows": DeltaTable(uri).count(), "files": report.files}
 
 
 def files_into_a_table(bench: Bench) -> None:

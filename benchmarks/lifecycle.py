@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import statistics
@@ -13,10 +12,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-import psutil
 import ray
 import xgboost
 from bench_line import Bench, Number, run_area
+from peak_memory import PeakMemory
 
 from sluiceway.config.load import load_settings
 from sluiceway.config.platform import RaySection
@@ -191,46 +190,34 @@ def demo(bench: Bench) -> None:
         began = time.perf_counter()
         _make("setup", clone)
         set_up = time.perf_counter() - began
-        watched = Memory()
         began = time.perf_counter()
-        _make("demo", clone, watched)
+        watched = _make("demo", clone)
         ran = time.perf_counter() - began
     bench.add(Number(DEMO.name, DEMO.goal, ran, note="from the command to its exit code 0"))
     bench.add(Number(DEMO_WITH_SETUP.name, DEMO_WITH_SETUP.goal, set_up + ran, note="pip's cache was warm"))
-    bench.add(Number(PEAK.name, PEAK.goal, watched.peak / 1e9, unit="GB", note=watched.who))
+    who, peak = max(watched.resident.items(), key=lambda each: each[1])
+    driver = max(size for command, size in watched.resident.items() if _is_driver(command))
+    program, _, rest = who.partition(" ")
+    bench.add(Number(PEAK.name, PEAK.goal, peak / 1e9, unit="GB", note=f"{Path(program).name} {rest}"[:60]))
     bench.tell("set-up alone", f"{set_up:.1f} s")
-    bench.tell("driver's own peak", f"{watched.driver / 1e9:.2f} GB")
+    bench.tell("driver's own peak", f"{driver / 1e9:.2f} GB")
 
 
-def _make(verb: str, folder: Path, watched: Memory | None = None) -> None:
+def _make(verb: str, folder: Path) -> PeakMemory:
     # What this process tells Ray and Serve is not what a newcomer's shell says.
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("RAY_", "MLFLOW_", "SLUICEWAY_"))}
     with (folder.parent / f"{verb}.log").open("w") as log:
         process = subprocess.Popen(["make", verb], cwd=folder, env=environment, stdout=log, stderr=log)
-        while process.poll() is None:
-            if watched is not None:
-                watched.look(psutil.Process(process.pid))
-            time.sleep(0.25)
+        with PeakMemory(process.pid) as watched:
+            process.wait()
     if process.returncode:
         told = (folder.parent / f"{verb}.log").read_text()[-3000:]
         raise RuntimeError(f"make {verb} ended with {process.returncode}:\n{told}")
+    return watched
 
 
-class Memory:
-    """The largest resident set of any process below one, its shared pages (Ray's object store) included."""
-
-    def __init__(self) -> None:
-        self.peak, self.who, self.driver = 0, "", 0
-
-    def look(self, root: psutil.Process) -> None:
-        """Take the present sizes."""
-        for process in root.children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                size, command = process.memory_info().rss, process.cmdline()
-                if size > self.peak:
-                    self.peak, self.who = size, " ".join([Path(command[0]).name, *command[1:]])[:60]
-                if any(part.endswith("sluiceway") for part in command[:2]):
-                    self.driver = max(self.driver, size)
+def _is_driver(command: str) -> bool:
+    return any(part.endswith("sluiceway") for part in command.split()[:2])
 
 
 DEMO = Number("demo", "ours<=300")
