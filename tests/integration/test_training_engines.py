@@ -19,6 +19,7 @@ from sluiceway.core.errors import BackendError, ConfigError, DataError
 from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.training import ray_task
 from sluiceway.training.ray_run import train_dataset
+from sluiceway.training.recipe import Recipe
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 
@@ -59,23 +60,16 @@ def rows(n=6000, *, seed=1, folds=3):
     )
 
 
-def fit(tables, *, data=DATA, model=MODEL, training=TRAINING, oof_uri="", schema=SCHEMA, progress=None):
-    return train_dataset(
-        lambda: ray.data.from_arrow(tables),
-        data=data,
-        model=model,
-        training=training,
-        seed=42,
-        oof_uri=str(oof_uri),
-        schema=schema,
-        progress=progress or Heard(),
-    )
+def fit(tables, *, data=DATA, model=MODEL, training=TRAINING, schema=SCHEMA, classes=(0, 1), **named):
+    recipe = Recipe(data, model, training, 42, schema, () if model.type == "XGBRegressor" else classes)
+    named = {"oof_uri": "", "progress": Heard()} | named
+    return train_dataset(lambda: ray.data.from_arrow(tables), recipe, **named)
 
 
 def test_one_task(tmp_path):
     table = rows()
     heard = Heard()
-    report = fit([table[:1000], table[1000:1001], table[1001:]], oof_uri=tmp_path / "oof", progress=heard)
+    report = fit([table[:1000], table[1000:1001], table[1001:]], oof_uri=str(tmp_path / "oof"), progress=heard)
     part = table["__part__"].to_numpy()
     assert report.engine == "task"
     assert "one worker has" in report.why
@@ -97,7 +91,7 @@ def test_one_task(tmp_path):
     assert any(line.startswith("fold 3/3 round ") and " auc 0." in line for line in text)
     shares = [share for _, share in heard.lines if share is not None]
     assert shares == sorted(shares)
-    assert set(report.seconds) == {"read", "start", "load", "folds", "final", "oof", "total"}
+    assert set(report.seconds) == {"read", "start", "load", "build", "folds", "final", "oof", "total"}
 
 
 def test_the_same_rows_give_the_same_bytes():
@@ -106,8 +100,8 @@ def test_the_same_rows_give_the_same_bytes():
     once = fit([table], model=model)
     again = fit([table[4000:], table[:10], table[10:4000]], model=model)
     assert once.model == again.model
-    assert [dataclasses.replace(f, seconds=0) for f in once.folds] == [
-        dataclasses.replace(f, seconds=0) for f in again.folds
+    assert [dataclasses.replace(f, seconds=0, build_seconds=0) for f in once.folds] == [
+        dataclasses.replace(f, seconds=0, build_seconds=0) for f in again.folds
     ]
 
 
@@ -121,7 +115,7 @@ def test_two_workers_find_what_one_task_finds(tmp_path, lost):
         table = table.set_column(4, "__part__", pa.array(part))
     heard = Heard()
     training = TRAINING.model_copy(update={"workers": 2})
-    group = fit([table], training=training, oof_uri=tmp_path / "oof", progress=heard)
+    group = fit([table], training=training, oof_uri=str(tmp_path / "oof"), progress=heard)
     task = fit([table])
     assert (group.engine, task.engine) == ("group", "task")
     assert group.rows == task.rows
@@ -163,13 +157,22 @@ def test_what_is_refused_before_anything_is_read():
     def unread():
         raise AssertionError("it was read")
 
-    given = {"data": DATA, "seed": 1, "oof_uri": "", "schema": SCHEMA, "progress": Heard()}
-    gpu = TrainingSection(device="cuda")
+    def refused(model=MODEL, training=TRAINING, data=DATA):
+        recipe = Recipe(data, model, training, 1, SCHEMA, (0, 1))
+        train_dataset(unread, recipe, oof_uri="", progress=Heard())
+
     if ray.cluster_resources().get("GPU", 0) == 0:
         with pytest.raises(BackendError, match="needs 1 GPU; the Ray cluster has 0"):
-            train_dataset(unread, model=MODEL, training=gpu, **given)
+            refused(training=TrainingSection(device="cuda"))
     with pytest.raises(ConfigError, match="learning_rate"):
-        train_dataset(unread, model=ModelSection(params={"learning_rat": 1}), training=TRAINING, **given)
+        refused(model=ModelSection(params={"learning_rat": 1}))
+    with pytest.raises(BackendError, match="cpus_per_worker is 64; the largest node has"):
+        refused(training=TrainingSection(cpus_per_worker=64))
+    with pytest.raises(BackendError, match=r"memory_per_worker is 1000000\.00 GB"):
+        refused(training=TrainingSection(memory_per_worker="1000TB"))
+    by_group = DataSection(path="x", features=("a",), target="late", group=("b",), split={"by": "group"})
+    with pytest.raises(ConfigError, match=r"stratified cannot be with data\.split\.by: group"):
+        refused(training=TrainingSection(fold_by="stratified"), data=by_group)
 
 
 @pytest.mark.parametrize(("held", "workers"), [(0.6, 1), (0.1, 2)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import pyarrow as pa
 import pytest
 
@@ -45,7 +47,7 @@ def test_good_data_and_an_all_null_column_pass():
     check_trainable(profiled(price=pa.nulls(3, pa.float64())), DATA)
     check_trainable(profiled(price=pa.nulls(3)), DATA)
     check_trainable(profiled(shop=pa.array(["a", "b", None]).dictionary_encode()), DATA)
-    check_trainable(profiled(sold=[0.5, 3.0, 7.0]), DATA, kind="regression")
+    check_trainable(profiled(sold=[0.5, 3.0, 7.0]), DATA, kind="number")
     check_trainable(profiled(sold=[True, False, True]), DATA)
 
 
@@ -53,9 +55,11 @@ def test_good_data_and_an_all_null_column_pass():
     ("columns", "message"),
     [
         ({"sold": [1, 1, 1]}, "'sold' has one class, 1 in all 3 rows"),
-        ({"sold": [0, 1, 2]}, "'sold' has other values than 0 and 1: 0, 1, 2"),
+        ({"sold": [0.5, 1, 2]}, "'sold' has values that are no whole numbers: 0.5, 1, 2"),
+        ({"sold": list(range(200)), "price": [1.0] * 200, "shop": ["a"] * 200}, "'sold' has more than 100 values"),
         ({"sold": [0, 1, None]}, "'sold' is missing in 1 rows"),
-        ({"sold": ["yes", "no", "no"]}, "'sold' is no number"),
+        ({"sold": ["yes", "no", "no"]}, "'sold' has two classes that are not 0 and 1: no, yes"),
+        ({"sold": [date(2024, 1, 1)] * 3}, "'sold' is no number"),
         ({"price": [1.0, float("-inf"), 2.0]}, "'price' has 1 infinite values"),
     ],
 )

@@ -1,5 +1,7 @@
 """The loop against scikit-learn and itself, without Ray."""
 
+import dataclasses
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -8,11 +10,13 @@ from sklearn.metrics import mean_squared_error, roc_auc_score
 
 from sluiceway.core.errors import BackendError, DataError
 from sluiceway.features.schema import Feature, FeatureSchema
-from sluiceway.training import loop
+from sluiceway.training import matrices
+from sluiceway.training.encoded import Target, encode_block
 from sluiceway.training.loop import LoopSpec, boost
-from sluiceway.training.rows import arrange, encode_block
+from sluiceway.training.rows import arrange
 
 SCHEMA = FeatureSchema((Feature("a", "numeric"), Feature("b[0]", "numeric"), Feature("c", "category", ("x", "y", "z"))))
+BINARY = Target("target", "binary", (0, 1))
 PARAMS = {"objective": "binary:logistic", "eval_metric": "auc", "max_bin": 64, "nthread": 1, "seed": 3, "eta": 0.3}
 
 
@@ -35,11 +39,14 @@ def table(rows=3000, *, seed=0, binary=True, folds=3):
 
 
 def rows_of(*tables, binary=True):
-    return arrange((encode_block(t, schema=SCHEMA, target="target", binary=binary) for t in tables), width=3)
+    target = BINARY if binary else Target("target", "regression")
+    blocks = [encode_block(t, schema=SCHEMA, target=target) for t in tables]
+    return arrange(lambda: blocks, width=3)
 
 
 def spec(params=PARAMS, **given):
-    settings = {"rounds": 60, "early_stopping": 5, "folds": 3, "binary": True, "names": None, "every": 0} | given
+    settings = {"rounds": 60, "early_stopping": 5, "folds": 3, "names": None, "every": 0} | given
+    settings = {"maximise": True, "kind": "binary", "classes": 2} | settings
     return LoopSpec(params, types=("q", "q", "c"), **settings)
 
 
@@ -67,7 +74,7 @@ def test_metrics_are_scikit_learns():
 def test_regression():
     rows = rows_of(table(binary=False), binary=False)
     params = PARAMS | {"objective": "reg:squarederror", "eval_metric": "rmse"}
-    result = run(rows, spec(params, binary=False))
+    result = run(rows, spec(params, kind="regression", classes=0, maximise=False))
     for report in result.folds:
         own = rows[0].fold == report.fold
         assert report.metric == pytest.approx(mean_squared_error(rows[0].y[own], result.oof[own]) ** 0.5, rel=1e-5)
@@ -89,7 +96,7 @@ def test_the_order_and_the_blocks_of_the_rows_do_not_matter(monkeypatch):
     again = run(rows_of(shuffled[:500], shuffled[500:500], shuffled[500:]), spec(params))
     assert once.model == again.model
     assert once.folds[0].metric == again.folds[0].metric
-    monkeypatch.setattr(loop, "BLOCK", 137)
+    monkeypatch.setattr(matrices, "BLOCK", 137)
     assert run(rows_of(data), spec(params)).folds[0].metric == pytest.approx(once.folds[0].metric, abs=0.01)
 
 
@@ -112,7 +119,7 @@ def test_progress_is_told_and_asked_to_stop():
 def test_folds_of_one_class_and_of_no_rows():
     data = table()
     train, validation = rows_of(data)
-    one = type(train)(train.x, np.where(train.fold == 1, 1, train.y).astype(np.float32), train.fold, train.key)
+    one = dataclasses.replace(train, y=np.where(train.fold == 1, 1, train.y).astype(np.float32))
     with pytest.raises(DataError, match="fold 2 of 3 have the label 1"):
         run((one, validation))
     with pytest.raises(DataError, match="fold 4 of 4 has no rows"):
@@ -141,13 +148,13 @@ def test_labels_that_cannot_be_learnt(labels, told):
     data = table(rows=3).set_column(3, "target", pa.array(labels))
     data = data.set_column(4, "__part__", pa.array([0, 0, 1], pa.uint8()))
     with pytest.raises(DataError, match=told):
-        encode_block(data, schema=SCHEMA, target="target", binary=True)
+        encode_block(data, schema=SCHEMA, target=BINARY)
 
 
 def test_bools_are_labels_and_the_test_part_stays_behind():
     data = table(rows=3).set_column(3, "target", pa.array([True, False, True]))
     data = data.set_column(4, "__part__", pa.array([2, 0, 1], pa.uint8()))
-    block = encode_block(data, schema=SCHEMA, target="target", binary=True)
+    block = encode_block(data, schema=SCHEMA, target=BINARY)
     assert block["y"].to_pylist() == [0.0, 1.0]
-    train, validation = arrange([block], width=3)
+    train, validation = arrange(lambda: [block], width=3)
     assert (len(train), len(validation)) == (1, 1)

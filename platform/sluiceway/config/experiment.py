@@ -114,7 +114,7 @@ class TrainingSection(Section):
     """How it is trained."""
 
     engine: Literal["xgboost", "xgboost_ray"] = "xgboost"
-    """``xgboost_ray``: the unmaintained library of that name, in an environment of its own (docs/training/legacy.md)."""
+    """``xgboost_ray``: the unmaintained library of that name, in an environment of its own: docs/training/legacy.md."""
     folds: int = Field(default=5, ge=2, le=20)
     """Folds of the cross-validation."""
     fold_by: Literal["split", "stratified", "column"] = "split"

@@ -98,6 +98,11 @@ def folds(hashes: np.ndarray, seed: int, n_folds: int) -> np.ndarray:
     return ((_place(hashes, seed, _FOLD) >> np.uint64(21)) * np.uint64(n_folds) >> np.uint64(32)).astype(np.uint8)
 
 
+def fold_place(hashes: np.ndarray, seed: int) -> np.ndarray:
+    """Where each row stands in the random order that folds are cut from: shape (n,), uint64, below 2^53."""
+    return _place(hashes, seed, _FOLD)
+
+
 def sample_order(hashes: np.ndarray, seed: int) -> np.ndarray:
     """Where each row stands in a random order that is the same for a row in every version: shape (n,), uint64."""
     return _place(hashes, seed, _SAMPLE)

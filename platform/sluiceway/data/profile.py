@@ -15,7 +15,7 @@ from sluiceway.core.errors import DataError, SchemaMismatchError
 
 MAX_CATEGORIES = 1_000
 # Distinct numbers are of interest only as long as they could be classes.
-MAX_CLASSES = 20
+MAX_CLASSES = 100
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,24 @@ def merge(profiles: Iterable[Mapping[str, ColumnProfile]]) -> dict[str, ColumnPr
 
 
 def check_trainable(
-    profile: TableProfile, data: DataSection, *, kind: Literal["binary", "regression"] = "binary"
-) -> None:
+    profile: TableProfile, data: DataSection, *, kind: Literal["classes", "number"] = "classes"
+) -> tuple[int | str, ...]:
     """Refuse data that no model can be trained on. An all-null column is for the data-quality gate to fail on.
+
+    Args:
+        profile: of the features and the target.
+        data: names them.
+        kind: what a model predicts: one of classes, or a number.
+
+    Returns:
+        the target's classes, in the order of the model's: (0, 1), or several whole numbers or texts, sorted; none for
+        a number.
 
     Raises:
         SchemaMismatchError: a column is not in the table, or a feature has a type that is no feature.
-        DataError: no rows; a target that is missing in places, is of one class or not 0 and 1; text with more than
-            1,000 values; infinite values. The message lists every problem and names the columns.
+        DataError: no rows; a target that is missing in places, is of one class or of two that are not 0 and 1, or has
+            too many values to be classes; text with more than 1,000 values; infinite values. The message lists every
+            problem and names the columns.
     """
     _check_columns(profile, data)
     if profile.rows == 0:
@@ -109,6 +119,10 @@ def check_trainable(
             hint="; ".join(dict.fromkeys(hint for _, hint in problems)),
             columns=[problem.split("'")[1] for problem, _ in problems],
         )
+    target = profile.columns[data.target]
+    if kind == "number":
+        return ()
+    return tuple(value if target.kind == "text" else int(value) for value in target.values)
 
 
 def check_columns(known: Sequence[str], data: DataSection) -> None:
@@ -117,7 +131,8 @@ def check_columns(known: Sequence[str], data: DataSection) -> None:
     Raises:
         SchemaMismatchError: names all that are missing, and what was probably meant.
     """
-    wanted = (*data.features, data.target, *data.key)
+    named = [name for name in (data.weight, data.time) if name is not None]
+    wanted = (*data.features, data.target, *data.key, *data.group, *named)
     missing = [name for name in dict.fromkeys(wanted) if name not in known]
     if missing:
         near = {name: difflib.get_close_matches(name, known, n=2, cutoff=0.5) for name in missing}
@@ -130,17 +145,18 @@ def check_columns(known: Sequence[str], data: DataSection) -> None:
         )
 
 
-def check_schema(schema: pa.Schema, data: DataSection) -> None:
-    """Refuse what can be seen without reading a row: columns that are not there, a target that is no number.
+def check_schema(schema: pa.Schema, data: DataSection, *, kind: Literal["classes", "number"] = "classes") -> None:
+    """Refuse what can be seen without reading a row: columns that are not there, a target that cannot be one.
 
     Raises:
         DataError: as it says.
     """
     check_columns(schema.names, data)
-    kind = schema.field(data.target).type
-    held = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if pa.types.is_string(held) or pa.types.is_large_string(held) or pa.types.is_temporal(held):
-        raise DataError(f"the target {data.target!r} is no number but {held}", hint="encode the classes as 0 and 1")
+    found = schema.field(data.target).type
+    held = found.value_type if pa.types.is_dictionary(found) else found
+    text = pa.types.is_string(held) or pa.types.is_large_string(held)
+    if pa.types.is_temporal(held) or (text and kind == "number"):
+        raise DataError(f"the target {data.target!r} is no number but {held}", hint="name a column of numbers")
 
 
 def _check_columns(profile: TableProfile, data: DataSection) -> None:
@@ -156,21 +172,27 @@ def _check_columns(profile: TableProfile, data: DataSection) -> None:
 
 def _target_problems(column: ColumnProfile, *, kind: str) -> list[tuple[str, str]]:
     name = column.name
-    if column.kind != "number":
-        return [(f"the target '{name}' is no number", "encode the classes as 0 and 1")]
+    if column.kind != "number" and (kind == "number" or column.kind != "text"):
+        return [(f"the target '{name}' is no number", "name a column of numbers, or train an XGBClassifier on classes")]
     if column.infinite:
         return [(f"the target '{name}' has {column.infinite:,} infinite values", "remove or replace infinite values")]
     if column.nulls:
         return [(f"the target '{name}' is missing in {column.nulls:,} rows", "leave rows without an outcome out")]
-    if kind == "regression":
-        return []
+    return [] if kind == "number" else _class_problems(column)
+
+
+def _class_problems(column: ColumnProfile) -> list[tuple[str, str]]:
+    name = column.name
+    shown = ", ".join(value if isinstance(value, str) else f"{value:g}" for value in column.values[:4])
     if len(column.values) == 1:
-        return [
-            (f"the target '{name}' has one class, {column.values[0]:g} in all {column.n:,} rows", "add the other class")
-        ]
-    if column.many or not set(column.values) <= {0, 1}:
-        shown = ", ".join(f"{value:g}" for value in column.values[:4])
-        return [(f"the target '{name}' has other values than 0 and 1: {shown} ...", "use XGBRegressor, or 0 and 1")]
+        return [(f"the target '{name}' has one class, {shown} in all {column.n:,} rows", "add the other class")]
+    if len(column.values) > MAX_CLASSES:
+        return [(f"the target '{name}' has more than {MAX_CLASSES} values: {shown} ...", "use XGBRegressor")]
+    if len(column.values) == 2 and set(column.values) != {0, 1}:
+        hint = "write the one that a score shall mean as 1 and the other as 0: which it is cannot be guessed"
+        return [(f"the target '{name}' has two classes that are not 0 and 1: {shown}", hint)]
+    if column.kind == "number" and any(value != int(value) for value in column.values):
+        return [(f"the target '{name}' has values that are no whole numbers: {shown} ...", "use XGBRegressor")]
     return []
 
 

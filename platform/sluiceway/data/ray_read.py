@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,13 +17,16 @@ from sluiceway.config.experiment import DataSection, SplitSection
 from sluiceway.core.errors import DataError, SchemaMismatchError
 from sluiceway.core.references import TableVersion
 from sluiceway.data import membership, tables
+from sluiceway.data.given_folds import given_folds
+from sluiceway.data.ray_order_statistics import order_statistics, ordered_bits, signed
 from sluiceway.data.scan import Partitions, dataset_of, files_in
+from sluiceway.data.time_order import TimeCuts, check_cuts, gap_ticks, place_in_time, ranks, ticks_of
 
 if TYPE_CHECKING:
     from ray import ObjectRef
 
 # Columns that are added to the table's own.
-KEY_COLUMN, PART_COLUMN, FOLD_COLUMN = "__key__", "__part__", "__fold__"
+KEY_COLUMN, PART_COLUMN, FOLD_COLUMN, SINCE_COLUMN = "__key__", "__part__", "__fold__", "__since__"
 
 
 def read_version(
@@ -60,28 +65,51 @@ def read_version(
 
 
 def labelled_dataset(
-    version: TableVersion, *, data: DataSection, seed: int, n_folds: int, extra_columns: Sequence[str] = ()
+    version: TableVersion,
+    *,
+    data: DataSection,
+    seed: int,
+    n_folds: int,
+    extra_columns: Sequence[str] = (),
+    fold_column: str | None = None,
 ) -> ray.data.Dataset:
     """What training sees: features, target, and where each row belongs.
 
     Args:
         version: which version.
-        data: names features, target, key and split.
+        data: names features, target, weight, key, and the split with its columns.
         seed: of the experiment.
         n_folds: folds of the cross-validation.
         extra_columns: carried along.
+        fold_column: column that says each row's fold, in place of the split.
 
     Returns:
-        features in their order, target, extra columns, ``__part__`` (uint8: 0 train, 1 validation, 2 test),
-        ``__fold__`` (uint8) and ``__key__`` (uint64, the row hash); in an order that is the same each time.
+        features in their order, target, weight, extra columns, ``__part__`` (uint8: 0 train, 1 validation, 2 test, 3
+        left out), ``__fold__`` (uint8, 255: validated in none), ``__since__`` (uint8: first fold that trains on the
+        row) where rows are in time order, and ``__key__`` (uint64, the row hash); in an order that is the same each
+        time.
+
+    Raises:
+        DataError: a time or a fold cannot be used; rows have too few different times.
     """
     schema = tables.schema(version.uri, version.version)
-    wanted = _unique([*data.features, data.target, *extra_columns])
+    weight = [] if data.weight is None else [data.weight]
+    wanted = _unique([*data.features, data.target, *weight, *extra_columns])
     key = key_columns(schema, data)
-    dataset = read_version(version, columns=_unique([*wanted, *key]))
+    placing = _Placing(
+        key=key,
+        group=data.group if data.split.by == "group" else key,
+        seed=seed,
+        split=data.split,
+        n_folds=n_folds,
+        time=data.time if data.split.by == "time" else None,
+        cuts=_cuts(version, data, schema, n_folds) if data.split.by == "time" else None,
+        fold_column=fold_column,
+    )
+    dataset = read_version(version, columns=_unique([*wanted, *placing.columns]))
     return dataset.map_batches(
         _label,
-        fn_kwargs={"columns": wanted, "key": key, "seed": seed, "split": data.split, "n_folds": n_folds},
+        fn_kwargs={"columns": wanted, "placing": placing},
         batch_format="pyarrow",
         batch_size=None,
         zero_copy_batch=True,
@@ -142,19 +170,86 @@ def key_columns(schema: pa.Schema, data: DataSection) -> tuple[str, ...]:
     return tuple(schema.names)
 
 
-def _label(
-    batch: pa.Table, *, columns: Sequence[str], key: Sequence[str], seed: int, split: SplitSection, n_folds: int
-) -> pa.Table:
-    hashes = membership.row_hashes(batch, key)
+@dataclass(frozen=True)
+class _Placing:
+    """How rows are placed in parts and folds."""
+
+    key: tuple[str, ...]
+    group: tuple[str, ...]
+    seed: int
+    split: SplitSection
+    n_folds: int
+    time: str | None
+    cuts: TimeCuts | None
+    fold_column: str | None
+
+    @property
+    def columns(self) -> list[str]:
+        """What has to be read of the table."""
+        single = [name for name in (self.time, self.fold_column) if name is not None]
+        return _unique([*self.key, *self.group, *single])
+
+
+def _label(batch: pa.Table, *, columns: Sequence[str], placing: _Placing) -> pa.Table:
+    hashes = membership.row_hashes(batch, placing.key)
     labelled = batch.select(columns)
-    labelled = labelled.append_column(PART_COLUMN, pa.array(membership.parts(hashes, seed, split)))
-    labelled = labelled.append_column(FOLD_COLUMN, pa.array(membership.folds(hashes, seed, n_folds)))
-    return labelled.append_column(KEY_COLUMN, pa.array(hashes))
+    added: dict[str, np.ndarray] = {}
+    if placing.cuts is not None and placing.time is not None:
+        ticks = ticks_of(batch[placing.time], placing.time)
+        added[PART_COLUMN], added[FOLD_COLUMN], added[SINCE_COLUMN] = place_in_time(ticks, placing.cuts)
+    else:
+        groups = hashes if placing.group == placing.key else membership.row_hashes(batch, placing.group)
+        added[PART_COLUMN] = membership.parts(groups, placing.seed, placing.split)
+        added[FOLD_COLUMN] = membership.folds(groups, placing.seed, placing.n_folds)
+    if placing.fold_column is not None:
+        added[FOLD_COLUMN] = given_folds(batch[placing.fold_column], placing.fold_column, placing.n_folds)
+        added.pop(SINCE_COLUMN, None)
+    added[KEY_COLUMN] = hashes
+    for name, values in added.items():
+        labelled = labelled.append_column(name, pa.array(values))
+    return labelled
+
+
+def _cuts(version: TableVersion, data: DataSection, schema: pa.Schema, n_folds: int) -> TimeCuts:
+    name = str(data.time)
+    _refuse_missing(schema, [name], uri=data.path)
+    gap = gap_ticks(data.split.gap, schema.field(name).type, name)
+    split = data.split
+    return _cuts_of(version.uri, version.version, version.digest, name, gap, (split.train, split.validation), n_folds)
+
+
+@functools.lru_cache(maxsize=64)  # the gates ask for the same cuts as training did
+def _cuts_of(
+    uri: str, version: int, digest: str, name: str, gap: int, shares: tuple[float, float], n_folds: int
+) -> TimeCuts:
+    dataset = read_version(TableVersion(uri, version, digest, 0, str(version)), columns=[name])
+    split = SplitSection(train=shares[0], validation=shares[1], test=1 - sum(shares))
+    try:
+        found = order_statistics(
+            dataset.to_arrow_refs(),
+            functools.partial(_ordered_ticks, name=name),
+            lambda counts: {kind: ranks(rows, split, n_folds) for kind, rows in counts.items()},
+        )
+    except ray.exceptions.RayTaskError as error:
+        raise error.as_instanceof_cause() from error
+    if not found:
+        raise DataError(f"version {version} of {uri} has no rows", hint="look at data.path and data.version")
+    *folds, validation, test = (signed(bits) for bits in found[0])
+    return check_cuts(TimeCuts(validation, test, tuple(folds), gap), name)
+
+
+def _ordered_ticks(block: pa.Table, *, name: str) -> tuple[np.ndarray, np.ndarray]:
+    ticks = ticks_of(block[name], name)
+    return ordered_bits(ticks), np.zeros(len(ticks), np.uint8)
 
 
 def _keep_part(batch: pa.Table, *, part: int, seed: int, row_limit: int | None) -> pa.Table:
     chosen = batch.filter(pa.array(batch[PART_COLUMN].to_numpy() == part))
-    return _limited(chosen.drop_columns([PART_COLUMN, FOLD_COLUMN]), seed=seed, row_limit=row_limit)
+    return _limited(
+        chosen.drop_columns([n for n in (PART_COLUMN, FOLD_COLUMN, SINCE_COLUMN) if n in chosen.column_names]),
+        seed=seed,
+        row_limit=row_limit,
+    )
 
 
 # Without a CPU of its own: it only joins blocks, and must not wait behind the tasks that wait for it.

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
+import importlib
+import logging
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Any
 
-from sluiceway.config.experiment import ModelSection
 from sluiceway.core.references import TableVersion
 from sluiceway.data.profile import check_trainable
 from sluiceway.data.ray_profile import profile
 from sluiceway.data.ray_row_digest import version_row_digest
 from sluiceway.data.tables import schema as table_schema
-from sluiceway.features.schema import FeatureSchema, derive
+from sluiceway.features.schema import derive
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.keys import code_digest, content_key
 from sluiceway.registry.bundle import Bundle
+from sluiceway.training.checkpoints import forget_checkpoints
+from sluiceway.training.environment import describe_environment
+from sluiceway.training.histories import thinned
+from sluiceway.training.ray_resources import look_at_cluster
+from sluiceway.training.recipe import Recipe
 from sluiceway.training.report import TrainReport
 from sluiceway.training.threshold import choose
 from sluiceway.training.trainer import train
+from sluiceway.training.typical_rows import typical_rows
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -46,11 +56,6 @@ class Candidate:
         return cls(**{**document, "version": TableVersion(**document["version"])})
 
 
-def kind_of(model: ModelSection) -> Literal["binary", "regression"]:
-    """What the estimator predicts."""
-    return "binary" if model.type == "XGBClassifier" else "regression"
-
-
 def candidate_key(context: Context, version: TableVersion) -> str:
     """Everything that the trained model depends on."""
     return content_key(
@@ -72,44 +77,54 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
     """
+    recipe = recipe_of(context, version)
+    context.progress.stage("train", f"{version.rows:,} rows of version {version.version}")
+    checkpoints = context.folders.state / "checkpoints" / candidate_key(context, version)[:32]
+    report = train(
+        version,
+        recipe,
+        oof_uri=_oof_uri(context, version, recipe),
+        progress=context.progress,
+        checkpoints=str(checkpoints),
+    )
+    rows = str(version_row_digest(version, kept=context.stores.file_digests))
+    bundle = _bundle(context, version, report, row_digest=rows)
+    uri = context.bundles.put(bundle)
+    forget_checkpoints(checkpoints)
+    document = report_document(context, report) | {"row_digest": rows}
+    plots = _keep_plots(context, report, f"{context.experiment.name}-{bundle.digest[:12]}-plots")
+    return Candidate(version, uri, bundle.digest, document | {"plots": plots})
+
+
+def recipe_of(context: Context, version: TableVersion) -> Recipe:
+    """Look at the columns of a version, and say what is trained on it.
+
+    Raises:
+        DataError: the rows cannot be trained on; the message names the column.
+    """
     context.progress.stage("profile", f"{version.uri}@{version.ref}")
     columns = profile(version, (*context.data.features, context.data.target))
-    check_trainable(columns, context.data, kind=kind_of(context.model))
+    number = context.model.type == "XGBRegressor"
+    classes = check_trainable(columns, context.data, kind="number" if number else "classes")
     schema = derive(
         table_schema(version.uri, version.version), categories=columns.categories, features=context.data.features
     )
-    context.progress.stage("train", f"{version.rows:,} rows of version {version.version}")
-    report = train(
-        version,
-        data=context.data,
-        model=context.model,
-        training=context.training,
-        seed=context.experiment.seed,
-        oof_uri=str(context.folders.out_of_fold / version.digest[:16]),
-        schema=schema,
-        progress=context.progress,
-    )
-    rows = str(version_row_digest(version, kept=context.stores.file_digests))
-    bundle = _bundle(context, version, report, schema, row_digest=rows)
-    uri = context.bundles.put(bundle)
-    return Candidate(version, uri, bundle.digest, _report_document(report) | {"row_digest": rows})
+    return Recipe(context.data, context.model, context.training, context.experiment.seed, schema, classes)
 
 
-def _bundle(
-    context: Context, version: TableVersion, report: TrainReport, schema: FeatureSchema, *, row_digest: str
-) -> Bundle:
+def _oof_uri(context: Context, version: TableVersion, recipe: Recipe) -> str:
+    """One table for models of a version whose predictions have the same columns."""
+    several = f"-{len(recipe.classes)}" if recipe.target.kind == "multiclass" else ""
+    weighted = "-weighted" if context.data.weight else ""
+    return str(context.folders.out_of_fold / f"{version.digest[:16]}{several}{weighted}")
+
+
+def _bundle(context: Context, version: TableVersion, report: TrainReport, *, row_digest: str) -> Bundle:
     data = {"uri": version.uri, "version": version.version, "digest": version.digest, "rows": version.rows}
-    kind = kind_of(context.model)
-    scored = report.validation
-    threshold = choose(scored.labels, scored.scores, context.evaluation.decision) if kind == "binary" else None
     return Bundle(
         model=report.model,
-        schema=schema.to_dict(),
-        decision={
-            "kind": kind,
-            "threshold": threshold,
-            "target": context.data.target,
-        },
+        schema=report.schema.to_dict(),
+        decision=decision_of(context, report),
         # No times and no paths of runs: the same inputs give the same bundle, byte for byte.
         lineage={
             "experiment": context.experiment.name,
@@ -121,14 +136,54 @@ def _bundle(
     )
 
 
-def _report_document(report: TrainReport) -> dict[str, Any]:
+def decision_of(context: Context, report: TrainReport) -> dict[str, Any]:
+    """What becomes of a score: the bundle's ``decision.json``."""
+    scored = report.validation
+    binary = report.kind == "binary"
     return {
+        "kind": report.kind,
+        "threshold": choose(scored.labels, scored.scores, context.evaluation.decision) if binary else None,
+        "target": context.data.target,
+        **({"classes": list(report.classes)} if report.kind == "multiclass" else {}),
+    }
+
+
+def report_document(context: Context, report: TrainReport) -> dict[str, Any]:
+    """What is written down of a training: a fold's history has at most 1,000 points, its best and its last one kept.
+
+    Returns:
+        JSON-ready: the report without model and rows, and ``model_digest``, ``code``, ``environment``, ``example``.
+    """
+    folds = [{name: value for name, value in asdict(fold).items() if name != "history"} for fold in report.folds]
+    return {
+        "kind": report.kind,
         "rounds": report.rounds,
         "metric": report.metric_name,
-        "folds": [asdict(fold) for fold in report.folds],
+        "folds": folds,
+        "histories": thinned(report.folds),
         "rows": dict(report.rows),
         "seconds": dict(report.seconds),
         "engine": report.engine,
         "why": report.why,
+        "restarts": report.restarts,
         "oof_uri": report.oof_uri,
+        "model_digest": hashlib.sha256(report.model).hexdigest(),
+        "code": {"commit": context.code.commit, "dirty": context.code.dirty, "digest": code_digest()},
+        "environment": describe_environment(look_at_cluster()),
+        "example": typical_rows(report.validation.sample, report.schema),
     }
+
+
+def _keep_plots(context: Context, report: TrainReport, name: str) -> str:
+    """Draw the run and keep the pictures beside the reports; the bundle's digest is the model's and not theirs."""
+    folder = context.folders.reports / name
+    context.progress.stage("plots", str(folder))
+    # matplotlib takes a second to load, which nobody who only asks has a use for.
+    pictures = importlib.import_module("sluiceway.training.plots").draw(report, target=context.data.target)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, content in pictures.items():
+            (folder / file).write_bytes(content)
+    except OSError as error:
+        _log.warning("the pictures cannot be kept in %s: %s", folder, error)
+    return str(folder)

@@ -1,4 +1,4 @@
-"""The loop that every engine runs: cut points once, the folds, then the model of all training rows.
+"""The loop that every engine runs: cut points once, the folds, then the final model.
 
 In a Ray Train worker group all ranks run it at the same time, each on its own rows; XGBoost joins their histograms, so
 every rank has to take part in every matrix and every fold, also with no row of it.
@@ -7,21 +7,26 @@ every rank has to take part in every matrix and every fold, also with no row of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import xgboost
 
-from sluiceway.core.errors import BackendError, DataError
-from sluiceway.training.report import FoldReport
+from sluiceway.core.errors import BackendError
+from sluiceway.training.boosting import Boosting, best_round, run_rounds
+from sluiceway.training.checkpoints import Checkpoints, NoCheckpoints
+from sluiceway.training.final_model import average, first_rounds
+from sluiceway.training.fold_checks import check_folds
+from sluiceway.training.matrices import MatrixMaker, predict_rows
+from sluiceway.training.report import FoldReport, Kind
 from sluiceway.training.rows import Rows
 
-BLOCK = 65_536  # rows that are copied at a time while a matrix is built
 EVENT_SECONDS = 0.5
 Event = dict[str, Any]
 Emit = Callable[[Event], None]
+Stop = Callable[[], bool]
 
 
 @dataclass(frozen=True)
@@ -32,21 +37,31 @@ class LoopSpec:
         params: of ``xgboost.train``.
         rounds: most rounds of a fold.
         early_stopping: rounds without an improvement after which a fold stops, or None.
+        maximise: whether more of the metric is better.
         folds: how many.
-        binary: whether labels are 0 and 1.
+        kind: of the model.
+        classes: how many; 0 for a regressor.
+        final: what the model is made of.
         names: of the features, or None where XGBoost would refuse them.
         types: XGBoost's types of the features.
         every: rounds between two progress events; 0 is none within a fold.
+        checkpoint_rounds: rounds between two checkpoints.
+        base: a booster as UBJSON that all folds and the model go on from, or None.
     """
 
     params: Mapping[str, Any]
     rounds: int
     early_stopping: int | None
+    maximise: bool
     folds: int
-    binary: bool
+    kind: Kind
+    classes: int
     names: tuple[str, ...] | None
     types: tuple[str, ...]
     every: int
+    final: Literal["refit", "best_fold", "average"] = "refit"
+    checkpoint_rounds: int = 50
+    base: bytes | None = field(default=None, repr=False)
 
     @property
     def metric(self) -> str:
@@ -55,16 +70,32 @@ class LoopSpec:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """A fold that is done, on one rank.
+
+    Attributes:
+        report: for people; ``rows`` counts all ranks' rows.
+        model: the booster up to its best round, as UBJSON; the same on all ranks.
+        scores: float32, shape (rows of the fold on this rank,) or (.., classes).
+    """
+
+    report: FoldReport
+    model: bytes
+    scores: np.ndarray
+
+
+@dataclass(frozen=True)
 class LoopResult:
     """What the loop made, on one rank.
 
     Attributes:
         model: UBJSON; the same on all ranks.
-        rounds: of the final fit.
+        rounds: of the final fit; of the best fold; of all folds together.
         folds: reports; ``rows`` counts all ranks' rows.
-        oof: shape (n_train,), float32: each training row's score by the fold that has not seen it.
-        validation: shape (n_validation,), float32: scores of the final model.
-        seconds: ``folds`` and ``final``.
+        oof: shape (n_train,) or (n_train, classes), float32: each training row's score by the fold that has not seen
+            it; NaN where no fold validates the row.
+        validation: shape (n_validation,) or (n_validation, classes), float32: scores of the final model.
+        seconds: ``build``, ``folds`` and ``final``.
     """
 
     model: bytes
@@ -75,162 +106,201 @@ class LoopResult:
     seconds: Mapping[str, float]
 
 
-def boost(train: Rows, validation: Rows, *, spec: LoopSpec, emit: Emit, stop: Callable[[], bool]) -> LoopResult:
-    """Cross-validate, then fit all training rows with as many rounds as the folds chose.
-
-    The rounds are the median of the folds' ``best_iteration + 1``, halves rounded up: one fold that stops early or
-    late does not move it.
+class Loop:
+    """One run's folds and final model on the rows of one rank.
 
     Args:
         train: this rank's training rows.
-        validation: this rank's validation rows; scored, never trained on.
         spec: what to boost.
+        maker: of the matrices.
         emit: called with progress, at most about twice a second and at the end of each fold.
         stop: asked after each round; True ends the work.
+        checkpoints: where boosters are kept.
+
+    Raises:
+        DataError: a fold has no rows, or rows of one class.
+    """
+
+    def __init__(
+        self,
+        train: Rows,
+        *,
+        spec: LoopSpec,
+        maker: MatrixMaker | None = None,
+        emit: Emit = lambda event: None,
+        stop: Stop = lambda: False,
+        checkpoints: Checkpoints | None = None,
+    ) -> None:
+        self._train, self._spec = train, spec
+        self._emit, self._stop = emit, stop
+        self._maker = maker or MatrixMaker(spec.params, spec.names, spec.types)
+        self._checkpoints = checkpoints or NoCheckpoints()
+        self._sizes = check_folds(train, folds=spec.folds, classes=spec.classes)
+        began = time.perf_counter()
+        self._all = self._maker.quantile(train, np.ones(len(train), bool))
+        self.build_seconds = time.perf_counter() - began
+
+    def fold(self, number: int) -> Fold:
+        """Train a fold and judge it by its own rows.
+
+        Raises:
+            BackendError: it was told to stop.
+        """
+        spec, train = self._spec, self._train
+        began = time.perf_counter()
+        self._emit({"fold": number, "of": spec.folds, "rounds": spec.rounds})
+        own = train.validated_in(number)
+        matrix = self._maker.quantile(train, train.trained_in(number), ref=self._all)
+        watched = self._maker.watched(train, own, ref=self._all)
+        built = time.perf_counter() - began
+        boosted = run_rounds(
+            self._plan(f"fold-{number}", spec.rounds, watched=True),
+            matrix,
+            watched,
+            checkpoints=self._checkpoints,
+            after_round=_Watch(number, spec.rounds, spec, self._emit, self._stop),
+        )
+        best = boosted.rounds - 1
+        if spec.early_stopping:
+            best = best_round(boosted.history, maximise=spec.maximise)
+        model = first_rounds(boosted.booster, self._base_rounds() + best + 1)
+        scores = model.predict(watched)
+        report = FoldReport(
+            number,
+            best,
+            boosted.rounds,
+            float(boosted.history[best]),
+            self._sizes[number],
+            time.perf_counter() - began,
+            boosted.history,
+            built,
+        )
+        self._emit({"fold": number, "of": spec.folds, "round": report.rounds, "value": report.metric, "done": True})
+        return Fold(report, bytes(model.save_raw("ubj")), scores)
+
+    def finish(self, folds: Iterable[Fold], validation: Rows) -> LoopResult:
+        """Make the final model of the folds, and score the validation rows with it.
+
+        A refit takes the median of the folds' ``best_iteration + 1`` rounds, halves rounded up: one fold that stops
+        early or late does not move it.
+
+        Args:
+            folds: all of them, in order.
+            validation: this rank's validation rows; scored, never trained on.
+        """
+        done = list(folds)
+        reports = [fold.report for fold in done]
+        began = time.perf_counter()
+        oof = np.full((len(self._train), *done[0].scores.shape[1:]), np.nan, np.float32)
+        for number, fold in enumerate(done):
+            oof[self._train.validated_in(number)] = fold.scores
+        model, rounds = self._final(done)
+        scored = predict_rows(model, validation)
+        seconds = {
+            "build": self.build_seconds + sum(report.build_seconds for report in reports),
+            "folds": sum(report.seconds - report.build_seconds for report in reports),
+            "final": time.perf_counter() - began,
+        }
+        return LoopResult(bytes(model.save_raw("ubj")), rounds, tuple(reports), oof, scored, seconds)
+
+    def _final(self, folds: list[Fold]) -> tuple[xgboost.Booster, int]:
+        spec = self._spec
+        rounds = [fold.report.best_iteration + 1 for fold in folds]
+        if spec.final == "average":
+            self._emit({"final": sum(rounds), "of": spec.folds})
+            return average([fold.model for fold in folds]), sum(rounds)
+        if spec.final == "best_fold":
+            metrics = tuple(fold.report.metric for fold in folds)
+            best = best_round(metrics, maximise=spec.maximise)
+            self._emit({"final": rounds[best], "of": spec.folds})
+            return xgboost.Booster(model_file=bytearray(folds[best].model)), rounds[best]
+        median = int(np.median(rounds) + 0.5)
+        self._emit({"final": median, "of": spec.folds})
+        boosted = run_rounds(
+            self._plan("final", median, watched=False),
+            self._all,
+            None,
+            checkpoints=self._checkpoints,
+            after_round=_Watch(None, median, spec, self._emit, self._stop),
+        )
+        return boosted.booster, median
+
+    def _plan(self, name: str, rounds: int, *, watched: bool) -> Boosting:
+        spec = self._spec
+        return Boosting(
+            name,
+            spec.params,
+            rounds,
+            spec.metric,
+            spec.maximise,
+            spec.early_stopping if watched else None,
+            spec.checkpoint_rounds,
+            spec.base,
+        )
+
+    def _base_rounds(self) -> int:
+        return 0 if self._spec.base is None else rounds_of(self._spec.base)
+
+
+def rounds_of(model: bytes) -> int:
+    """The boosting rounds of a booster in UBJSON."""
+    return int(xgboost.Booster(model_file=bytearray(model)).num_boosted_rounds())
+
+
+def cross_validate(train: Rows, *, spec: LoopSpec, emit: Emit, stop: Stop) -> Iterator[Fold]:
+    """The folds, one after the other; what comes after a fold is not trained before it is asked for.
 
     Raises:
         BackendError: it was told to stop.
         DataError: a fold has no rows, or rows of one class.
     """
-    sizes = _check_folds(train, spec)
-    began = time.perf_counter()
-    everything = np.ones(len(train), bool)
-    cuts = _quantile_matrix(train, everything, spec)
-    oof = np.full(len(train), np.nan, np.float32)
-    reports = []
-    for fold in range(spec.folds):
-        emit({"fold": fold, "of": spec.folds, "rounds": spec.rounds})
-        report, scores = _one_fold(fold, train, cuts, spec=spec, watch=_Watch(fold, spec, emit, stop), size=sizes[fold])
-        oof[train.fold == fold] = scores
-        reports.append(report)
-        emit({"fold": fold, "of": spec.folds, "round": report.rounds, "value": report.metric, "done": True})
-    halfway = time.perf_counter()
-    rounds = int(np.median([report.best_iteration + 1 for report in reports]) + 0.5)
-    emit({"final": rounds, "of": spec.folds})
-    watch = _Watch(None, spec, emit, stop)
-    model = xgboost.train(dict(spec.params), cuts, rounds, callbacks=[watch], verbose_eval=False)
-    scored = (
-        model.inplace_predict(validation.x, validate_features=False) if len(validation) else np.empty(0, np.float32)
-    )
-    seconds = {"folds": halfway - began, "final": time.perf_counter() - halfway}
-    return LoopResult(bytes(model.save_raw("ubj")), rounds, tuple(reports), oof, scored, seconds)
+    loop = Loop(train, spec=spec, emit=emit, stop=stop)
+    for number in range(spec.folds):
+        yield loop.fold(number)
 
 
-def _one_fold(
-    fold: int, train: Rows, cuts: xgboost.QuantileDMatrix, *, spec: LoopSpec, watch: _Watch, size: int
-) -> tuple[FoldReport, np.ndarray]:
-    began = time.perf_counter()
-    own = train.fold == fold
-    matrix = _quantile_matrix(train, ~own, spec, ref=cuts)
-    # A plain matrix: watching it is 10 to 15 % quicker than watching a quantile matrix, with the same scores.
-    watched = _matrix(train, own, spec)
-    callbacks: list[xgboost.callback.TrainingCallback] = [watch]
-    if spec.early_stopping:
-        callbacks.append(
-            xgboost.callback.EarlyStopping(rounds=spec.early_stopping, metric_name=spec.metric, data_name="fold")
-        )
-    history: dict[str, dict[str, list[float]]] = {}
-    model = xgboost.train(
-        dict(spec.params),
-        matrix,
-        spec.rounds,
-        evals=[(watched, "fold")],
-        evals_result=history,
-        callbacks=callbacks,
-        verbose_eval=False,
-    )
-    values = history["fold"][spec.metric]
-    best = model.best_iteration if spec.early_stopping else len(values) - 1
-    scores = model.predict(watched, iteration_range=(0, best + 1))
-    seconds = time.perf_counter() - began
-    return FoldReport(fold, best, len(values), float(values[best]), size, seconds), scores
+def boost(
+    train: Rows,
+    validation: Rows,
+    *,
+    spec: LoopSpec,
+    emit: Emit,
+    stop: Stop,
+    maker: MatrixMaker | None = None,
+    checkpoints: Checkpoints | None = None,
+) -> LoopResult:
+    """Cross-validate, then make the final model.
+
+    Args:
+        train: this rank's training rows.
+        validation: this rank's validation rows.
+        spec: what to boost.
+        emit: see :class:`Loop`.
+        stop: see :class:`Loop`.
+        maker: of the matrices; in memory by default.
+        checkpoints: where boosters are kept; nowhere by default.
+
+    Raises:
+        BackendError: it was told to stop.
+        DataError: a fold has no rows, or rows of one class.
+    """
+    loop = Loop(train, spec=spec, maker=maker, emit=emit, stop=stop, checkpoints=checkpoints)
+    return loop.finish((loop.fold(number) for number in range(spec.folds)), validation)
 
 
-def _check_folds(train: Rows, spec: LoopSpec) -> list[int]:
-    """Rows of each fold on all ranks together; every fold, and what is left beside it, needs both classes."""
-    counts = np.zeros((spec.folds, 2))
-    for fold in range(spec.folds):
-        labels = train.y[train.fold == fold]
-        positive = np.count_nonzero(labels > 0)
-        counts[fold] = (len(labels) - positive, positive)
-    if xgboost.collective.is_distributed():
-        counts = xgboost.collective.allreduce(counts, xgboost.collective.Op.SUM).reshape(spec.folds, 2)
-    sizes = [int(size) for size in counts.sum(axis=1)]
-    for fold, size in enumerate(sizes):
-        if size == 0:
-            raise DataError(f"fold {fold + 1} of {spec.folds} has no rows", hint="lower training.folds, or add rows")
-        if spec.binary and counts[fold].min() == 0:
-            label = int(counts[fold].argmax())
-            raise DataError(
-                f"all {size} rows of fold {fold + 1} of {spec.folds} have the label {label}",
-                hint="lower training.folds, or add rows of the other class",
-            )
-    return sizes
-
-
-class _Watch(xgboost.callback.TrainingCallback):
+class _Watch:
     """Tells how far a booster is, and ends it when nobody waits for it any more."""
 
-    def __init__(self, fold: int | None, spec: LoopSpec, emit: Emit, stop: Callable[[], bool]) -> None:
-        super().__init__()
-        self._fold, self._spec, self._emit, self._stop = fold, spec, emit, stop
+    def __init__(self, fold: int | None, rounds: int, spec: LoopSpec, emit: Emit, stop: Stop) -> None:
+        self._fold, self._rounds, self._spec, self._emit, self._stop = fold, rounds, spec, emit, stop
         self._told = time.monotonic()
 
-    def after_iteration(self, model: Any, epoch: int, evals_log: Mapping[str, Mapping[str, list[float]]]) -> bool:
+    def __call__(self, done: int, value: float | None) -> None:
         """Tell of every so many rounds, at most twice a second."""
-        done = epoch + 1
-        if self._spec.every and done % self._spec.every == 0 and time.monotonic() - self._told >= EVENT_SECONDS:
+        every = self._spec.every
+        if every and done % every == 0 and time.monotonic() - self._told >= EVENT_SECONDS:
             self._told = time.monotonic()
-            event: Event = {"fold": self._fold, "of": self._spec.folds, "round": done, "rounds": self._spec.rounds}
-            if evals_log:
-                event["value"] = float(evals_log["fold"][self._spec.metric][-1])
-            self._emit(event)
+            event: Event = {"fold": self._fold, "of": self._spec.folds, "round": done, "rounds": self._rounds}
+            self._emit(event if value is None else event | {"value": value})
         if self._stop():
             raise BackendError("the training was ended before it was done: nobody waits for it any more")
-        return False
-
-
-class _Blocks(xgboost.DataIter):
-    """Chosen rows, a block at a time, so that no second copy of them all is made."""
-
-    def __init__(self, rows: Rows, chosen: np.ndarray, spec: LoopSpec) -> None:
-        self._rows, self._chosen, self._spec = rows, chosen, spec
-        self._start = 0
-        super().__init__(release_data=True)
-
-    def reset(self) -> None:
-        """Begin again; XGBoost goes over the rows several times."""
-        self._start = 0
-
-    def next(self, input_data: Callable[..., None]) -> bool:
-        """Hand over the next block; at least one, which may be empty."""
-        start = self._start
-        if start > 0 and start >= len(self._rows):
-            return False
-        self._start = start + BLOCK
-        part = slice(start, start + BLOCK)
-        chosen = self._chosen[part]
-        input_data(
-            data=self._rows.x[part][chosen],
-            label=self._rows.y[part][chosen],
-            feature_names=self._spec.names,
-            feature_types=self._spec.types,
-        )
-        return True
-
-
-def _quantile_matrix(
-    rows: Rows, chosen: np.ndarray, spec: LoopSpec, *, ref: xgboost.QuantileDMatrix | None = None
-) -> xgboost.QuantileDMatrix:
-    bins = {"max_bin": spec.params["max_bin"]} if ref is None else {"ref": ref, "max_bin": spec.params["max_bin"]}
-    return xgboost.QuantileDMatrix(_Blocks(rows, chosen, spec), nthread=spec.params["nthread"], **bins)
-
-
-def _matrix(rows: Rows, chosen: np.ndarray, spec: LoopSpec) -> xgboost.DMatrix:
-    return xgboost.DMatrix(
-        rows.x[chosen],
-        rows.y[chosen],
-        feature_names=spec.names,
-        feature_types=spec.types,
-        nthread=spec.params["nthread"],
-    )

@@ -10,28 +10,44 @@ import pyarrow as pa
 from sluiceway.data import commit
 from sluiceway.training.rows import Rows
 
-MOST_VALIDATION_ROWS = 200_000  # more do not move a threshold, and the driver holds them
 
-
-def oof_table(train: Rows, scores: np.ndarray) -> pa.Table:
-    """One row a training row.
+def oof_table(rows: Rows, scores: np.ndarray) -> pa.Table:
+    """One row a row that has a score.
 
     Args:
-        train: the rows.
-        scores: shape (n,), float32.
+        rows: the rows.
+        scores: shape (n,) or (n, classes), float32; NaN where a row has none.
 
     Returns:
         ``key_hash`` (int64: the row's unsigned hash, reinterpreted, because Delta has no unsigned types), ``fold``
-        (int32, from 0), ``label`` and ``score`` (float32).
+        (int32, from 0), ``label`` (float32), ``score`` (float32; a list of them, one a class, for several classes),
+        ``weight`` (float32) where rows have weights.
     """
-    return pa.table(
-        {
-            "key_hash": train.key.view(np.int64),
-            "fold": train.fold.astype(np.int32),
-            "label": train.y,
-            "score": scores.astype(np.float32),
-        }
-    )
+    first = scores if scores.ndim == 1 else scores[:, 0]
+    there = ~np.isnan(first)
+    kept = np.ascontiguousarray(scores[there], np.float32)
+    columns = {
+        "key_hash": rows.key[there].view(np.int64),
+        "fold": rows.fold[there].astype(np.int32),
+        "label": rows.y[there],
+        "score": kept if kept.ndim == 1 else _lists(kept),
+    }
+    if rows.weight is not None:
+        columns["weight"] = rows.weight[there]
+    return pa.table(columns)
+
+
+def scores_of(table: pa.Table) -> np.ndarray:
+    """The scores of :func:`oof_table` again: shape (n,) or (n, classes), float32."""
+    column = table["score"].combine_chunks()
+    if pa.types.is_list(column.type):
+        return np.asarray(column.flatten().to_numpy()).reshape(len(table), -1)
+    return np.asarray(table["score"].to_numpy())
+
+
+def _lists(scores: np.ndarray) -> pa.ListArray:
+    rows, classes = scores.shape
+    return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * classes), pa.array(scores.ravel()))
 
 
 def keep_oof(uri: str, table: pa.Table, *, version: str) -> float:

@@ -9,13 +9,27 @@ from typing import Any
 from sluiceway.config.experiment import ModelSection, TrainingSection
 from sluiceway.core.errors import ConfigError
 from sluiceway.features.schema import near
+from sluiceway.training.report import Kind
 
 DEFAULT_ROUNDS = 100  # XGBModel's own
-CLASSIFIER_METRICS = ("auc", "aucpr", "logloss", "error")
-REGRESSOR_METRICS = ("rmse", "mae", "rmsle", "mape", "mphe", "gamma-nloglik", "poisson-nloglik", "gamma-deviance")
-OBJECTIVES = {
-    "XGBClassifier": ("binary:logistic",),
-    "XGBRegressor": (
+BINARY_METRICS = ("auc", "aucpr", "logloss", "error")
+MULTICLASS_METRICS = ("auc", "mlogloss", "merror")
+REGRESSOR_METRICS = (
+    "rmse",
+    "mae",
+    "rmsle",
+    "mape",
+    "mphe",
+    "gamma-nloglik",
+    "poisson-nloglik",
+    "gamma-deviance",
+    "quantile",
+)
+MAXIMISED = ("auc", "aucpr")
+OBJECTIVES: dict[Kind, tuple[str, ...]] = {
+    "binary": ("binary:logistic",),
+    "multiclass": ("multi:softprob",),
+    "regression": (
         "reg:squarederror",
         "reg:squaredlogerror",
         "reg:pseudohubererror",
@@ -24,6 +38,7 @@ OBJECTIVES = {
         "reg:gamma",
         "reg:tweedie",
         "count:poisson",
+        "reg:quantileerror",
     ),
 }
 
@@ -125,12 +140,15 @@ RULES = {
     "monotone_constraints": Rule("monotone_constraints", _monotone),
     "interaction_constraints": Rule("interaction_constraints", _interaction),
     "max_cat_to_onehot": Rule("max_cat_to_onehot", _whole(1)),
+    "quantile_alpha": Rule("quantile_alpha", _real(0, 1, above=True)),
+    "tweedie_variance_power": Rule("tweedie_variance_power", _real(1, 2)),
+    "huber_slope": Rule("huber_slope", _real(0, above=True)),
     "max_cat_threshold": Rule("max_cat_threshold", _whole(1)),
 }
 
 
 def booster_params(
-    model: ModelSection, training: TrainingSection, *, seed: int, nthread: int
+    model: ModelSection, training: TrainingSection, *, seed: int, nthread: int, classes: int | None = None
 ) -> tuple[dict[str, Any], int]:
     """Translate the sections.
 
@@ -139,6 +157,8 @@ def booster_params(
         training: metric, device and bins.
         seed: of the boosting's sampling.
         nthread: threads of one worker.
+        classes: of the target, for a classifier; None where nobody has looked at the rows yet: then what either kind
+            of classifier takes is let through.
 
     Returns:
         ``params`` and ``num_boost_round`` of ``xgboost.train``.
@@ -146,9 +166,10 @@ def booster_params(
     Raises:
         ConfigError: parameters are unknown, given elsewhere, or of a wrong type; all of them are listed.
     """
+    kinds = _kinds(model, classes)
     problems: list[str] = []
     params: dict[str, Any] = {
-        "objective": OBJECTIVES[model.type][0],
+        "objective": OBJECTIVES[kinds[0]][0],
         "tree_method": "hist",
         "max_bin": training.max_bin,
         "device": training.device,
@@ -157,14 +178,18 @@ def booster_params(
         "validate_parameters": True,
         "verbosity": 1,
     }
+    if kinds == ("multiclass",):
+        params["num_class"] = classes
     for name, value in model.params.items():
-        problem = _problem(name, value, model.type)
+        problem = _problem(name, value, model.type, kinds)
         if problem:
             problems.append(f"model.params.{name}: {problem}")
         elif value is not None:
             params[RULES[name].train] = value
+    if params["objective"] == "reg:quantileerror" and "quantile_alpha" not in params:
+        problems.append("model.params.quantile_alpha: the objective reg:quantileerror needs it, between 0 and 1")
     try:
-        params["eval_metric"] = metric_of(model, training)
+        params["eval_metric"] = metric_of(model, training, classes=classes)
     except ConfigError as error:
         problems.extend(error.problems)
     if problems:
@@ -172,29 +197,52 @@ def booster_params(
     return params, int(params.pop("num_boost_round", DEFAULT_ROUNDS))
 
 
-def _problem(name: str, value: Any, kind: str) -> str:
+def kind_of(model: ModelSection, classes: int) -> Kind:
+    """What a model of this type predicts where the target has so many classes."""
+    return _kinds(model, classes)[0]
+
+
+def maximised(metric: str) -> bool:
+    """Whether more of a metric is better."""
+    return metric in MAXIMISED
+
+
+def _kinds(model: ModelSection, classes: int | None) -> tuple[Kind, ...]:
+    if model.type == "XGBRegressor":
+        return ("regression",)
+    if classes is None:
+        return ("binary", "multiclass")
+    return ("multiclass",) if classes > 2 else ("binary",)
+
+
+def _problem(name: str, value: Any, estimator: str, kinds: tuple[Kind, ...]) -> str:
     if name in ELSEWHERE:
         return f"cannot be given here: {ELSEWHERE[name]}"
     if name not in RULES:
-        return f"{kind} has no such parameter{near(name, [*RULES, *ELSEWHERE])}"
+        return f"{estimator} has no such parameter{near(name, [*RULES, *ELSEWHERE])}"
     if value is None:  # scikit-learn's "XGBoost's own default"
         return ""
-    wrong = _any_of(*OBJECTIVES[kind])(value) if name == "objective" else RULES[name].check(value)
+    if name == "scale_pos_weight" and kinds == ("multiclass",):
+        return "it has no meaning with more than two classes; data.weight names a column of weights"
+    objectives = [objective for kind in kinds for objective in OBJECTIVES[kind]]
+    wrong = _any_of(*objectives)(value) if name == "objective" else RULES[name].check(value)
     return f"{value!r} cannot be used; {wrong}" if wrong else ""
 
 
-def metric_of(model: ModelSection, training: TrainingSection) -> str:
+def metric_of(model: ModelSection, training: TrainingSection, *, classes: int | None = None) -> str:
     """The metric that early stopping watches: the configured one, or rmse where a regressor names none.
 
     Raises:
         ConfigError: the metric is unknown, or not one of this type of model.
     """
-    known = CLASSIFIER_METRICS if model.type == "XGBClassifier" else REGRESSOR_METRICS
+    metrics = {"binary": BINARY_METRICS, "multiclass": MULTICLASS_METRICS, "regression": REGRESSOR_METRICS}
+    known = list(dict.fromkeys(name for kind in _kinds(model, classes) for name in metrics[kind]))
     if training.eval_metric in known:
         return training.eval_metric
     if model.type == "XGBRegressor" and "eval_metric" not in training.model_fields_set:
         return "rmse"
-    told = f"training.eval_metric: {training.eval_metric!r} is not a metric of {model.type}"
+    many = f" of {classes} classes" if classes is not None and classes > 2 else ""
+    told = f"training.eval_metric: {training.eval_metric!r} is not a metric of {model.type}{many}"
     raise ConfigError(
         "the metric of early stopping cannot be used",
         problems=(f"{told}{near(training.eval_metric, known)}; it may be: {', '.join(known)}",),

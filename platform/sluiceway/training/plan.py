@@ -10,6 +10,7 @@ from sluiceway.config.experiment import TrainingSection
 from sluiceway.core.errors import BackendError
 
 WORKER_SHARE = 0.5  # of a node's memory; the rest is for readers, replicas and the object store's pages
+CPUS_OF_A_FOLD = 4  # with fewer threads a fold is slowed more than others beside it gain
 GIGABYTE = 1e9
 
 
@@ -37,52 +38,97 @@ class Plan:
     """How a run is trained.
 
     Attributes:
-        engine: one Ray task, or one Ray Train worker group.
+        engine: one Ray task (or one for each fold), one Ray Train worker group, or the library xgboost-ray.
         workers: 1 for a task.
         threads: of each worker; from the cluster's size and never from what is free, because sums depend on it.
         gpus: of each worker.
+        parallel: folds that run side by side.
+        disk_rows: where not 0, the rows are trained from disk, and so many are in memory at a time.
+        memory: bytes that Ray reserves for each worker; 0 where nobody set a limit.
         why: for people.
     """
 
-    engine: Literal["task", "group"]
+    engine: Literal["task", "group", "xgboost_ray"]
     workers: int
     threads: int
     gpus: int
     why: str
+    parallel: int = 1
+    disk_rows: int = 0
+    memory: int = 0
 
 
 def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features: int) -> Plan:
     """Choose the engine: a task where the rows fit one worker, a worker group where they do not or where it is asked.
 
     Args:
-        training: ``workers``, ``cpus_per_worker`` and ``device``.
+        training: engine, workers, CPUs, memory, device, and folds side by side.
         cluster: to run on.
         rows: of the training and the validation part.
         features: of a row.
     """
-    need, limit = worker_bytes(rows, features), cluster.node_memory * WORKER_SHARE
-    told = f"{rows:,} rows x {features} features need about {need / GIGABYTE:.2f} GB"
-    room = f"one worker has {limit / GIGABYTE:.1f} GB"
-    if training.workers != "auto":
-        workers, why = training.workers, f"training.workers is {training.workers}"
-    elif need <= limit or cluster.nodes == 1:
-        workers = 1
-        why = f"{told}; {room}" + ("" if need <= limit else ", and there is no second node")
-    else:
-        workers = min(cluster.nodes, math.ceil(need / limit)) if limit else cluster.nodes
-        why = f"{told}; {room}: {workers} workers share them"
-    available = min(cluster.node_cpus, cluster.cpus / workers)
+    need = worker_bytes(rows, features)
+    limit = float(training.memory_per_worker or cluster.node_memory * WORKER_SHARE)
+    workers, why = _workers(training, cluster, need, limit, f"{rows:,} rows x {features} features")
+    disk_rows = 0
+    if limit and need / workers > limit:
+        disk_rows = max(1, int(limit / 16 / (4 * features)))
+        why += "; they are trained from disk"
+    parallel, more = _parallel(training, cluster, workers, limit / need if need else math.inf)
+    available = min(cluster.node_cpus, cluster.cpus / (workers * parallel))
     threads = max(1, int(training.cpus_per_worker or available))
-    return Plan("task" if workers == 1 else "group", workers, threads, int(training.device == "cuda"), why)
+    engine: Literal["task", "group", "xgboost_ray"] = "task" if workers == 1 else "group"
+    return Plan(
+        "xgboost_ray" if training.engine == "xgboost_ray" else engine,
+        workers,
+        threads,
+        int(training.device == "cuda"),
+        why + more,
+        parallel=parallel,
+        disk_rows=disk_rows,
+        memory=int(training.memory_per_worker or 0),
+    )
+
+
+def _workers(training: TrainingSection, cluster: Cluster, need: float, limit: float, rows: str) -> tuple[int, str]:
+    told = f"{rows} need about {need / GIGABYTE:.2f} GB"
+    room = f"one worker has {limit / GIGABYTE:.{1 if limit >= GIGABYTE else 2}f} GB"
+    if training.workers != "auto":
+        return training.workers, f"training.workers is {training.workers}"
+    if need <= limit or cluster.nodes == 1:
+        return 1, f"{told}; {room}" + ("" if need <= limit else ", and there is no second node")
+    workers = min(cluster.nodes, math.ceil(need / limit)) if limit else cluster.nodes
+    return workers, f"{told}; {room}: {workers} workers share them"
+
+
+def _parallel(training: TrainingSection, cluster: Cluster, workers: int, fit: float) -> tuple[int, str]:
+    """Folds side by side, and what to say of it; each needs a copy of the rows."""
+    asked = training.parallel_folds
+    if asked == 1:
+        return 1, ""
+    if workers > 1:
+        return 1, "; folds run one after the other: a worker group shares one fold"
+    if training.device == "cuda":
+        room = int(cluster.gpus)
+    elif asked == "auto":
+        room = int(cluster.cpus // (training.cpus_per_worker or CPUS_OF_A_FOLD))
+    else:
+        room = int(cluster.cpus // (training.cpus_per_worker or 1))
+    by_memory = int(min(training.folds, fit * max(cluster.nodes, 1)))
+    wanted = training.folds if asked == "auto" else min(asked, training.folds)
+    parallel = max(1, min(wanted, room, by_memory))
+    if parallel == 1:
+        return 1, "; folds run one after the other: there is no room for two"
+    return parallel, f"; {parallel} folds run side by side"
 
 
 def worker_bytes(rows: int, features: int) -> int:
     """Estimate of what one worker holds at its peak.
 
-    While rows are sorted there are two float32 copies; later one, the quantile matrix of all rows, that of a fold and
-    a fold's own rows as a plain matrix (4 bytes for the value, 4 for the index).
+    The features as floats (4 bytes), quantised for the model (up to 4 with missing values) and again for a fold's
+    share, and a fold's own rows as a plain matrix (8 for a fifth of the rows); beside them labels, keys and gradients.
     """
-    return rows * (features * (4 + 4 + 4) + 40)
+    return rows * (features * (4 + 4 + 4) + 60)
 
 
 def require_gpus(training: TrainingSection, cluster: Cluster) -> None:
@@ -96,4 +142,23 @@ def require_gpus(training: TrainingSection, cluster: Cluster) -> None:
         raise BackendError(
             f"training.device is cuda and needs {workers} GPU; the Ray cluster has {cluster.gpus:g}",
             hint="set training.device: cpu, or connect to a cluster with GPUs",
+        )
+
+
+def require_cpus(training: TrainingSection, cluster: Cluster) -> None:
+    """Fail at once where a run would wait for CPUs or memory for ever.
+
+    Raises:
+        BackendError: a worker needs more than the largest node has.
+    """
+    if training.cpus_per_worker and training.cpus_per_worker > cluster.node_cpus:
+        raise BackendError(
+            f"training.cpus_per_worker is {training.cpus_per_worker:g}; the largest node has {cluster.node_cpus:g}",
+            hint="lower it, or leave it out",
+        )
+    if training.memory_per_worker and cluster.node_memory and training.memory_per_worker > cluster.node_memory:
+        raise BackendError(
+            f"training.memory_per_worker is {training.memory_per_worker / GIGABYTE:.2f} GB; Ray gives out "
+            f"{cluster.node_memory / GIGABYTE:.2f} GB on the smallest node",
+            hint="lower it, or leave it out",
         )

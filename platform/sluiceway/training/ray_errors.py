@@ -4,9 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import ray
 from ray.train import TrainingFailedError
 
 from sluiceway.core.errors import BackendError, SluicewayError
+
+OUT_OF_MEMORY = (
+    "set training.memory_per_worker to what a worker may hold (rows that need more are trained from disk), "
+    "training.workers to share the rows among nodes, or take a larger node"
+)
+_LOST = (
+    ray.exceptions.WorkerCrashedError,
+    ray.exceptions.NodeDiedError,
+    ray.exceptions.LocalRayletDiedError,
+    ray.exceptions.ObjectLostError,
+    ray.exceptions.ActorDiedError,
+)
+
+
+def worker_was_lost(error: BaseException) -> bool:
+    """Whether a process or a node is gone, and the work may succeed on another."""
+    return any(isinstance(inner, _LOST) for inner in _chain(error)) and not _out_of_memory(error)
 
 
 def cause_of(error: BaseException, where: str) -> SluicewayError:
@@ -21,11 +39,30 @@ def cause_of(error: BaseException, where: str) -> SluicewayError:
         if isinstance(inner, SluicewayError) and type(inner).__module__ == SluicewayError.__module__:
             return inner
         last = inner
-    told = str(last).strip().splitlines()
+    if _out_of_memory(error):
+        return BackendError(f"{where} ran out of memory", hint=OUT_OF_MEMORY)
+    told = str(last).strip().splitlines() or ["no message"]
+    # XGBoost tells the cause first and then its stack; Ray the other way round.
+    line = told[0] if type(last).__name__ == "XGBoostError" else told[-1]
     return BackendError(
-        f"{where} failed: {type(last).__name__}: {told[-1] if told else 'no message'}",
-        hint="the worker's log is in Ray's session folder; an OutOfMemory needs a larger node or training.workers: 2",
+        f"{where} failed: {type(last).__name__}: {line}",
+        hint=f"the worker's log is in Ray's session folder; where the system killed it for its memory: {OUT_OF_MEMORY}",
     )
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    for inner in _chain(error):
+        if isinstance(inner, ray.exceptions.OutOfMemoryError | MemoryError):
+            return True
+        text = str(inner)
+        if (
+            "bad_alloc" in text
+            or "bad allocation" in text
+            or "MemoryError" in text
+            or "cudaErrorMemoryAllocation" in text
+        ):
+            return True
+    return False
 
 
 def _chain(error: BaseException | None) -> Iterator[BaseException]:

@@ -6,26 +6,28 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
-from ray.train import DataConfig, RunConfig, ScalingConfig
+import xgboost
+from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.xgboost import XGBoostTrainer
 from sklearn.metrics import roc_auc_score
 
-from sluiceway.core.errors import BackendError
-from sluiceway.training.loop import Emit, Event, boost
-from sluiceway.training.oof import MOST_VALIDATION_ROWS, keep_oof, oof_table
+from sluiceway.core.errors import BackendError, SluicewayError
+from sluiceway.training.job import MOST_SAMPLE_ROWS, Job, Outcome, scored_rows
+from sluiceway.training.loop import Emit, Event, Loop
+from sluiceway.training.oof import keep_oof, oof_table, scores_of
 from sluiceway.training.plan import Plan
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_resources import reserve_cpus
-from sluiceway.training.ray_task import Job, Outcome
 from sluiceway.training.report import FoldReport, ScoredRows
-from sluiceway.training.rows import arrange
+from sluiceway.training.rows import Blocks
+from sluiceway.training.workplace import workplace
 
 POLL_SECONDS = 0.5
 # An interrupted driver waits no longer than this for progress that may never come.
@@ -37,7 +39,14 @@ class _Mailbox:
 
     def __init__(self) -> None:
         self._events: list[Event] = []
-        self._kept: dict[int, tuple[pa.Table, pa.Table]] = {}
+        self._starts = 0
+        self._kept: dict[int, tuple[pa.Table, pa.Table, np.ndarray]] = {}
+
+    def start(self) -> None:
+        """A group begins: the first, or one in place of a group that lost a worker."""
+        self._starts += 1
+        if self._starts > 1:
+            self._events.append({"restart": self._starts - 1})
 
     def tell(self, event: Event) -> None:
         self._events.append(event)
@@ -46,25 +55,56 @@ class _Mailbox:
         events, self._events = self._events, []
         return events
 
-    def keep(self, rank: int, oof: pa.Table, validation: pa.Table) -> None:
-        self._kept[rank] = (oof, validation)
+    def keep(self, rank: int, oof: pa.Table, validation: pa.Table, sample: np.ndarray) -> None:
+        self._kept[rank] = (oof, validation, sample)
 
-    def finish(self, job: Job) -> tuple[dict[int, float], ScoredRows, dict[str, int], float]:
-        """Write the predictions of all ranks; give exact metrics, validation rows, counts and seconds."""
-        pairs = [self._kept[rank] for rank in sorted(self._kept)]
-        oof = pa.concat_tables([pair[0] for pair in pairs]).sort_by("key_hash")
-        validation = pa.concat_tables([pair[1] for pair in pairs]).sort_by("key_hash")
+    def finish(self, job: Job) -> _Joined:
+        """Write the predictions of all ranks."""
+        kept = [self._kept[rank] for rank in sorted(self._kept)]
+        oof = pa.concat_tables([each[0] for each in kept]).sort_by("key_hash")
+        validation = pa.concat_tables([each[1] for each in kept])
+        sample = np.concatenate([each[2] for each in kept])
+        # As in one task: in the order of the unsigned keys. A rank's sample is of its first rows in that order.
+        order = np.argsort(validation["key_hash"].to_numpy().view(np.uint64), kind="stable")
+        firsts = np.concatenate(
+            [np.arange(len(each[2])) + start for each, start in zip(kept, _starts(kept), strict=True)]
+        )
+        found = {int(row): number for number, row in enumerate(firsts)}
+        chosen = [found[int(row)] for row in order[:MOST_SAMPLE_ROWS] if int(row) in found]
+        scored = scored_rows(
+            validation["label"].to_numpy()[order], scores_of(validation)[order], sample[np.array(chosen, int)]
+        )
         seconds = keep_oof(job.oof_uri, oof, version=job.version)
-        few = validation.slice(0, MOST_VALIDATION_ROWS)
-        scored = ScoredRows(few["label"].to_numpy(), few["score"].to_numpy())
-        exact = _exact_auc(oof) if job.spec.metric == "auc" else {}
-        return exact, scored, {"train": len(oof), "validation": len(validation)}, seconds
+        exact = _exact_auc(oof) if job.spec.metric == "auc" and job.spec.kind == "binary" else {}
+        return _Joined(exact, scored, {"train": len(oof), "validation": len(validation)}, seconds, self._starts - 1)
+
+
+@dataclass(frozen=True)
+class _Joined:
+    """What all ranks made together; ``rows`` counts training rows that a fold validates."""
+
+    exact: dict[int, float]
+    validation: ScoredRows
+    rows: dict[str, int]
+    seconds: float
+    restarts: int
+
+
+def _starts(kept: Sequence[tuple[pa.Table, pa.Table, np.ndarray]]) -> list[int]:
+    lengths = [len(each[1]) for each in kept]
+    return [sum(lengths[:rank]) for rank in range(len(lengths))]
 
 
 def _exact_auc(oof: pa.Table) -> dict[int, float]:
     """AUC of each fold; among ranks XGBoost only averages the ranks' own."""
     fold, label, score = (oof[name].to_numpy() for name in ("fold", "label", "score"))
-    return {int(f): float(roc_auc_score(label[fold == f], score[fold == f])) for f in np.unique(fold)}
+    weight = oof["weight"].to_numpy() if "weight" in oof.column_names else np.ones(len(fold), np.float32)
+    return {
+        int(number): float(
+            roc_auc_score(label[fold == number], score[fold == number], sample_weight=weight[fold == number])
+        )
+        for number in np.unique(fold)
+    }
 
 
 def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit: Emit) -> Outcome:
@@ -95,31 +135,35 @@ def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit:
         ),
         datasets={f"shard-{rank}": shard for rank, shard in enumerate(shards)},
         dataset_config=DataConfig(datasets_to_split=[]),
-        run_config=RunConfig(name="training", storage_path=storage),
+        run_config=RunConfig(
+            name="training", storage_path=storage, failure_config=FailureConfig(max_failures=job.retries)
+        ),
     )
     try:
         result = _fit(trainer, mailbox, emit)
-        exact, validation, rows, kept = ray.get(mailbox.finish.remote(job))
+        joined: _Joined = ray.get(mailbox.finish.remote(job))
     except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
         raise cause_of(error, "the training group") from error
     finally:
         ray.kill(mailbox)
         shutil.rmtree(storage, ignore_errors=True)
     seconds = dict(result["seconds"])
-    started = max(seconds.pop("began") - asked, 0.0)
-    folds = tuple(_with_exact(report, exact) for report in result["folds"])
+    started = max(result["began"] - asked, 0.0)
+    folds = tuple(_with_exact(report, joined.exact) for report in result["folds"])
     return Outcome(
         model=result["model"],
         rounds=result["rounds"],
         folds=folds,
-        validation=validation,
-        rows=rows,
-        seconds={"start": started, **seconds, "oof": kept},
+        validation=joined.validation,
+        rows={**joined.rows, "train": result["rows"]},
+        seconds={"start": started, **seconds, "oof": joined.seconds},
+        restarts=joined.restarts,
     )
 
 
 def _resources(plan: Plan) -> dict[str, float]:
-    return {"CPU": reserve_cpus(plan)} | ({"GPU": float(plan.gpus)} if plan.gpus else {})
+    wanted = {"CPU": reserve_cpus(plan)}
+    return wanted | {name: float(n) for name, n in (("GPU", plan.gpus), ("memory", plan.memory)) if n}
 
 
 def _with_exact(report: FoldReport, exact: dict[int, float]) -> FoldReport:
@@ -144,25 +188,45 @@ def _fit(trainer: XGBoostTrainer, mailbox: Any, emit: Emit) -> dict[str, Any]:
         listener.join(PATIENCE_SECONDS)
     if value is None:
         raise BackendError("the training group ended without a model")
-    return dict(value)
+    found = dict(value)
+    if "error" in found:
+        raise found["error"]
+    return found
 
 
-def _train_rank(config: dict[str, Any]) -> dict[str, Any] | None:
+def _train_rank(config: dict[str, Any]) -> dict[str, Any]:
     """What every rank runs; rank 0 gives the model back, all of them their predictions."""
     job, mailbox = config["job"], config["mailbox"]
     began = time.time()
     rank = ray.train.get_context().get_world_rank()
     shard = ray.train.get_dataset_shard(f"shard-{rank}")
-    train, validation = arrange(shard.iter_batches(batch_format="pyarrow", batch_size=None), width=job.width)
-    loaded = time.time() - began
+    if rank == 0:
+        ray.get(mailbox.start.remote())
+
+    def blocks() -> Iterable[pa.Table]:
+        found: Iterable[pa.Table] = shard.iter_batches(batch_format="pyarrow", batch_size=None)
+        return found
 
     def tell(event: Event) -> None:
         if rank == 0:
             mailbox.tell.remote(event)
 
-    result = boost(train, validation, spec=job.spec, emit=tell, stop=lambda: False)
-    ray.get(mailbox.keep.remote(rank, oof_table(train, result.oof), oof_table(validation, result.validation)))
-    if rank > 0:
-        return None
-    seconds = {"began": began, "load": loaded, **result.seconds}
-    return {"model": result.model, "rounds": result.rounds, "folds": result.folds, "seconds": seconds}
+    try:
+        return _train_rows(blocks, job, rank, mailbox, tell) | {"began": began}
+    except SluicewayError as error:
+        # All ranks raise it, and would raise it again: no reason for another group.
+        return {"error": error}
+
+
+def _train_rows(blocks: Blocks, job: Job, rank: int, mailbox: Any, tell: Emit) -> dict[str, Any]:
+    asked = time.time()
+    with workplace(blocks, job) as place:
+        loaded = time.time() - asked
+        loop = Loop(place.train, spec=job.spec, maker=place.maker, emit=tell, checkpoints=place.checkpoints)
+        result = loop.finish((loop.fold(number) for number in range(job.spec.folds)), place.validation)
+        sample = np.array(place.validation.x[:MOST_SAMPLE_ROWS], np.float32)
+        oof, validation = oof_table(place.train, result.oof), oof_table(place.validation, result.validation)
+    ray.get(mailbox.keep.remote(rank, oof, validation, sample))
+    rows = int(xgboost.collective.allreduce(np.array([len(place.train)], np.float64), xgboost.collective.Op.SUM)[0])
+    seconds = {"load": loaded, **result.seconds}
+    return {"model": result.model, "rounds": result.rounds, "folds": result.folds, "seconds": seconds, "rows": rows}

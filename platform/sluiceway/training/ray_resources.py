@@ -37,10 +37,11 @@ def reserve_cpus(plan: Plan) -> float:
     """
     deadline = time.monotonic() + SETTLE_SECONDS
     free = _free_cpus()
-    while free < plan.threads * plan.workers and time.monotonic() < deadline:
+    processes = plan.workers * plan.parallel
+    while free < plan.threads * processes and time.monotonic() < deadline:
         time.sleep(0.1)
         free = _free_cpus()
-    return max(LEAST_CPUS, min(float(plan.threads), math.floor(free / plan.workers * 100) / 100))
+    return max(LEAST_CPUS, min(float(plan.threads), math.floor(free / processes * 100) / 100))
 
 
 def _free_cpus() -> float:

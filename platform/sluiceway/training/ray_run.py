@@ -5,108 +5,153 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import ray
 
-from sluiceway.config.experiment import DataSection, ModelSection, TrainingSection
+from sluiceway.config.experiment import DataSection, TrainingSection
 from sluiceway.core.doors import Progress
-from sluiceway.core.errors import DataError
+from sluiceway.core.errors import ConfigError, DataError
 from sluiceway.features.schema import FeatureSchema
-from sluiceway.training.loop import Event, LoopSpec
-from sluiceway.training.params import booster_params, place_constraints
-from sluiceway.training.plan import Plan, plan_run, require_gpus
+from sluiceway.training.checkpoints import run_folder
+from sluiceway.training.encoded import Target, encode_block
+from sluiceway.training.job import Job, Outcome
+from sluiceway.training.plan import Cluster, Plan, plan_run, require_cpus, require_gpus
+from sluiceway.training.ray_balance import fold_cuts
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_group import run_group
 from sluiceway.training.ray_resources import look_at_cluster
-from sluiceway.training.ray_task import Job, run_task
+from sluiceway.training.ray_task import run_task
+from sluiceway.training.recipe import Recipe
 from sluiceway.training.report import TrainReport
-from sluiceway.training.rows import encode_block
+from sluiceway.training.shown import Shown
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """Rows that were read and encoded once, in the object store, and what is to be made of them.
+
+    Attributes:
+        dataset: of the encoded blocks.
+        blocks: their references, in the order of the rows.
+        rows: of the training and the validation part.
+        width: number of features.
+        fold_cuts: see :class:`sluiceway.training.job.Job`.
+        cluster: that they were read on.
+        seconds: that reading took.
+    """
+
+    dataset: ray.data.MaterializedDataset
+    blocks: list[ray.ObjectRef]
+    rows: int
+    width: int
+    fold_cuts: dict[int, list[int]]
+    cluster: Cluster
+    seconds: float
+
+
+def prepare(read: Callable[[], ray.data.Dataset], recipe: Recipe, *, progress: Progress) -> Prepared:
+    """Read and encode the rows, after everything that can be refused without rows.
+
+    Args:
+        read: gives the rows: features, target, weight, ``__part__`` (0 train, 1 validation, 2 test), ``__fold__``,
+            ``__key__``, and ``__since__`` for rows in time order.
+        recipe: what is trained.
+        progress: told of it.
+
+    Raises:
+        ConfigError: parameters, metric or folds do not fit.
+        DataError: there are no rows, or labels or weights that nothing can be learnt from.
+        BackendError: the cluster lacks what the configuration asks for.
+    """
+    began = time.perf_counter()
+    cluster = look_at_cluster()
+    training = recipe.training
+    recipe.loop_spec(threads=1)
+    check_folding(recipe.data, training)
+    require_gpus(training, cluster)
+    require_cpus(training, cluster)
+    progress.advance("reading and encoding the rows")
+    encoded = _encoded(read(), schema=recipe.schema, target=recipe.target)
+    rows = encoded.count()
+    if rows == 0:
+        raise DataError("there are no rows to train on", hint="look at data.path and data.version")
+    blocks = [ref for bundle in encoded.iter_internal_ref_bundles() for ref in bundle.block_refs]
+    cuts = fold_cuts(blocks, folds=training.folds, seed=recipe.seed) if training.fold_by == "stratified" else {}
+    return Prepared(encoded, blocks, rows, len(recipe.schema.names), cuts, cluster, time.perf_counter() - began)
 
 
 def train_dataset(
     read: Callable[[], ray.data.Dataset],
+    recipe: Recipe,
     *,
-    data: DataSection,
-    model: ModelSection,
-    training: TrainingSection,
-    seed: int,
     oof_uri: str,
-    schema: FeatureSchema,
     progress: Progress,
+    checkpoints: str = "",
 ) -> TrainReport:
-    """As :func:`sluiceway.training.trainer.train`, for rows from anywhere.
-
-    Args:
-        read: gives the rows: features, target, ``__part__`` (0 train, 1 validation, 2 test), ``__fold__``,
-            ``__key__``; it is called after everything that can be refused without rows.
-        data: names the target.
-        model: the estimator.
-        training: folds, stopping, workers.
-        seed: of boosting.
-        oof_uri: Delta table of the out-of-fold predictions, or empty.
-        schema: of the features.
-        progress: told of folds and rounds.
-    """
+    """As :func:`sluiceway.training.trainer.train`, for rows from anywhere; see :func:`prepare` for ``read``."""
     began = time.perf_counter()
-    cluster = look_at_cluster()
-    make_spec = functools.partial(_spec, model=model, training=training, seed=seed, schema=schema)
-    make_spec(threads=1)
-    require_gpus(training, cluster)
-    progress.advance("reading and encoding the rows")
-    encoded = _encoded(read(), schema=schema, target=data.target, binary=model.type == "XGBClassifier")
-    rows = encoded.count()
-    if rows == 0:
-        raise DataError("there are no rows to train on", hint="look at data.path and data.version")
-    plan = plan_run(training, cluster, rows=rows, features=len(schema.names))
-    read_seconds = time.perf_counter() - began
-    job = Job(make_spec(threads=plan.threads), len(schema.names), oof_uri, data.path)
-    progress.advance(f"{rows:,} rows read; starting {_told(plan)}")
-    emit = functools.partial(_show, progress, job.spec.metric)
-    if plan.engine == "task":
-        blocks = [ref for bundle in encoded.iter_internal_ref_bundles() for ref in bundle.block_refs]
-        outcome = run_task(blocks, job, plan, emit=emit)
-    else:
-        cuts = [rows * rank // plan.workers for rank in range(1, plan.workers)]
-        outcome = run_group(encoded.split_at_indices(cuts), job, plan, emit=emit)
-    total = time.perf_counter() - began
+    prepared = prepare(read, recipe, progress=progress)
+    plan = plan_run(recipe.training, prepared.cluster, rows=prepared.rows, features=prepared.width)
+    spec = recipe.loop_spec(threads=plan.threads)
+    job = Job(
+        spec=spec,
+        width=prepared.width,
+        oof_uri=oof_uri,
+        version=recipe.data.path,
+        fold_cuts=prepared.fold_cuts,
+        seed=recipe.seed,
+        checkpoints=run_folder(checkpoints, spec, spec.base, plan.workers, plan.disk_rows) if checkpoints else "",
+        retries=recipe.training.retries,
+        disk_rows=plan.disk_rows,
+    )
+    progress.advance(f"{prepared.rows:,} rows read; starting {_told(plan)}")
+    outcome = _run(prepared, job, plan, emit=Shown(progress, spec.metric, spec.folds))
     return TrainReport(
         model=outcome.model,
-        schema=schema,
+        schema=recipe.schema,
+        kind=spec.kind,
+        classes=recipe.classes,
         rounds=outcome.rounds,
         folds=outcome.folds,
-        metric_name=job.spec.metric,
+        metric_name=spec.metric,
         validation=outcome.validation,
         oof_uri=oof_uri,
         rows=outcome.rows,
-        seconds={"read": read_seconds, **outcome.seconds, "total": total},
+        seconds={"read": prepared.seconds, **outcome.seconds, "total": time.perf_counter() - began},
         engine=plan.engine,
         why=plan.why,
+        restarts=outcome.restarts,
     )
 
 
-def _spec(
-    *, model: ModelSection, training: TrainingSection, seed: int, schema: FeatureSchema, threads: int
-) -> LoopSpec:
-    params, rounds = booster_params(model, training, seed=seed, nthread=threads)
-    readable = all(not set("[]<") & set(name) for name in schema.names)  # XGBoost refuses these in names
-    return LoopSpec(
-        params=place_constraints(params, schema.names),
-        rounds=rounds,
-        early_stopping=training.early_stopping_rounds,
-        folds=training.folds,
-        binary=model.type == "XGBClassifier",
-        names=schema.names if readable else None,
-        types=tuple(schema.xgboost_types),
-        every=int(training.verbose),
-    )
+def check_folding(data: DataSection, training: TrainingSection) -> None:
+    """Refuse folds that would undo what the split is for.
+
+    Raises:
+        ConfigError: folds are to be stratified where groups must stay together, or time goes forward.
+    """
+    if training.fold_by == "stratified" and data.split.by != "row":
+        raise ConfigError(
+            "the folds do not fit the split",
+            problems=(
+                f"training.fold_by: stratified cannot be with data.split.by: {data.split.by}; leave fold_by out, and "
+                f"folds are by {data.split.by}",
+            ),
+        )
 
 
-def _encoded(
-    dataset: ray.data.Dataset, *, schema: FeatureSchema, target: str, binary: bool
-) -> ray.data.MaterializedDataset:
+def _run(prepared: Prepared, job: Job, plan: Plan, *, emit: Shown) -> Outcome:
+    if plan.engine == "group":
+        cuts = [prepared.rows * rank // plan.workers for rank in range(1, plan.workers)]
+        return run_group(prepared.dataset.split_at_indices(cuts), job, plan, emit=emit)
+    return run_task(prepared.blocks, job, plan, emit=emit)
+
+
+def _encoded(dataset: ray.data.Dataset, *, schema: FeatureSchema, target: Target) -> ray.data.MaterializedDataset:
     """Encode where the blocks are; the results stay in the object store, in the order of the rows."""
-    encode: Any = functools.partial(encode_block, schema=schema, target=target, binary=binary)
+    encode: Any = functools.partial(encode_block, schema=schema, target=target)
     encoded = dataset.map_batches(encode, batch_format="pyarrow", batch_size=None, zero_copy_batch=True)
     encoded.context.execution_options.preserve_order = True
     encoded.context.raise_original_map_exception = True  # Ray's wrapper loses its cause between processes
@@ -117,23 +162,7 @@ def _encoded(
 
 
 def _told(plan: Plan) -> str:
-    workers = "one Ray task" if plan.engine == "task" else f"{plan.workers} Ray Train workers"
+    workers = f"{plan.workers} Ray Train workers" if plan.engine == "group" else "one Ray task"
+    if plan.parallel > 1:
+        workers = "a Ray task for each fold"
     return f"{workers} ({plan.why})"
-
-
-def _show(progress: Progress, metric: str, event: Event) -> None:
-    """One line of an event, and the share of the work that it means: the final fit counts as a fold."""
-    of, fold = event["of"], event.get("fold")
-    done = event.get("round", 0)
-    parts = of + 1
-    if fold is None:
-        total = event.get("final")
-        text = f"final model, {total} rounds" if total else f"final model round {done}"
-        share = of / parts
-    else:
-        within = 1.0 if event.get("done") else done / event["rounds"]
-        text = f"fold {fold + 1}/{of}" + (f" round {done}" if done else "")
-        share = (fold + within) / parts
-    if "value" in event:
-        text += f" {metric} {event['value']:.3f}"
-    progress.advance(text, share)

@@ -1,99 +1,100 @@
-"""The engine for rows that fit one worker: the loop in one Ray task, which streams its progress."""
+"""The engine for rows that fit one worker: the loop in one Ray task, or each fold in one of its own."""
 
 from __future__ import annotations
 
+import functools
 import queue
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import ray
 
 from sluiceway.core.errors import BackendError
-from sluiceway.training.loop import Emit, LoopResult, LoopSpec, boost
-from sluiceway.training.oof import MOST_VALIDATION_ROWS, keep_oof, oof_table
+from sluiceway.training.job import Job, Outcome, scored_rows
+from sluiceway.training.loop import Emit, Fold, Loop
+from sluiceway.training.oof import keep_oof, oof_table
 from sluiceway.training.plan import Plan
-from sluiceway.training.ray_errors import cause_of
+from sluiceway.training.ray_errors import cause_of, worker_was_lost
 from sluiceway.training.ray_resources import reserve_cpus
-from sluiceway.training.report import FoldReport, ScoredRows
-from sluiceway.training.rows import arrange
+from sluiceway.training.workplace import workplace
 
 PATIENCE_SECONDS = 3.0
-
-
-@dataclass(frozen=True)
-class Job:
-    """What a worker needs beside the rows.
-
-    Attributes:
-        spec: of the loop.
-        width: number of features.
-        oof_uri: where out-of-fold predictions go, or empty.
-        version: the rows that are trained on, for people.
-    """
-
-    spec: LoopSpec
-    width: int
-    oof_uri: str
-    version: str
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What an engine gives back to the driver: the model and small things.
-
-    Attributes:
-        model: UBJSON.
-        rounds: of the final fit.
-        folds: reports.
-        validation: scored rows, at most 200,000.
-        rows: ``train`` and ``validation``.
-        seconds: ``start``, ``load``, ``folds``, ``final``, ``oof``.
-    """
-
-    model: bytes
-    rounds: int
-    folds: tuple[FoldReport, ...]
-    validation: ScoredRows
-    rows: dict[str, int]
-    seconds: dict[str, float]
+_RESULT: dict[str, Any] = {"result": True}  # what follows it is for other workers, and is not fetched by the driver
 
 
 def run_task(blocks: Sequence[ray.ObjectRef], job: Job, plan: Plan, *, emit: Emit) -> Outcome:
-    """Train in one Ray task.
+    """Train in one Ray task, or in one for each fold and one for the final model.
 
     Args:
-        blocks: encoded blocks in the object store; only the task fetches them.
+        blocks: encoded blocks in the object store; only the tasks fetch them.
         job: what to train.
-        plan: threads and GPUs.
+        plan: threads, GPUs, and folds side by side.
         emit: called on the driver with each progress event.
 
     Raises:
         SluicewayError: as the loop raised it.
-        BackendError: the worker died.
+        BackendError: workers died more often than ``job.retries``, or ran out of memory.
     """
     asked = time.time()
-    task = _train.options(num_cpus=reserve_cpus(plan), num_gpus=plan.gpus)
-    stream = task.remote(list(blocks), job)
-    outcome: Outcome | None = None
+    task = _train.options(
+        num_cpus=reserve_cpus(plan), num_gpus=plan.gpus, **({"memory": plan.memory} if plan.memory else {})
+    )
+    start = functools.partial(task.remote, list(blocks), job)
+    folds: list[ray.ObjectRef] = []
+    lost = 0
+    if plan.parallel > 1:
+        starts = [functools.partial(start, number) for number in range(job.spec.folds)]
+        folds, lost = _follow(starts, most=plan.parallel, retries=job.retries, emit=emit)
+    ends, lost_again = _follow([functools.partial(start, None, *folds)], most=1, retries=job.retries - lost, emit=emit)
+    outcome: Outcome = ray.get(ends[0])
+    seconds = dict(outcome.seconds)
+    started = max(seconds.pop("began") - asked, 0.0)
+    return replace(outcome, seconds={"start": started, **seconds}, restarts=lost + lost_again)
+
+
+def _follow(
+    starts: Sequence[Callable[[], ray.ObjectRefGenerator]], *, most: int, retries: int, emit: Emit
+) -> tuple[list[ray.ObjectRef], int]:
+    """Run tasks, some at a time; one whose worker is lost begins again, and goes on from its checkpoints.
+
+    Returns:
+        the results' references, in the order of ``starts``, and how many workers were lost.
+    """
+    waiting = list(range(len(starts)))
+    running: list[tuple[int, ray.ObjectRefGenerator]] = []
+    results: dict[int, ray.ObjectRef] = {}
+    lost = 0
     try:
-        for ref in stream:
-            item = ray.get(ref)
-            if isinstance(item, Outcome):
-                outcome = item
-            else:
-                emit(item)
-    except ray.exceptions.RayError as error:
-        raise cause_of(error, "the training task") from error
+        while waiting or running:
+            while waiting and len(running) < most:
+                number = waiting.pop(0)
+                running.append((number, starts[number]()))
+            ready, _ = ray.wait([stream for _, stream in running], num_returns=1, fetch_local=False)
+            number, stream = next(pair for pair in running if pair[1] is ready[0])
+            try:
+                item = ray.get(next(stream))
+                if item == _RESULT:
+                    results[number] = next(stream)
+                    running.remove((number, stream))
+                else:
+                    emit(item)
+            except ray.exceptions.RayError as error:
+                running.remove((number, stream))
+                if lost >= retries or not worker_was_lost(error):
+                    raise cause_of(error, "the training task") from error
+                lost += 1
+                emit({"restart": lost})
+                waiting.insert(0, number)
+            except StopIteration:
+                raise BackendError("the training task ended without a model") from None
     except BaseException:
-        _end(stream)
+        for _, stream in running:
+            _end(stream)
         raise
-    if outcome is None:
-        raise BackendError("the training task ended without a model")
-    started = outcome.seconds.pop("began") - asked
-    return Outcome(**{**vars(outcome), "seconds": {"start": max(started, 0.0), **outcome.seconds}})
+    return [results[number] for number in range(len(starts))], lost
 
 
 def _end(stream: ray.ObjectRefGenerator) -> None:
@@ -108,14 +109,14 @@ def _end(stream: ray.ObjectRefGenerator) -> None:
 
 
 @ray.remote(num_returns="streaming", max_retries=0)
-def _train(blocks: list[ray.ObjectRef], job: Job) -> Iterator[Any]:
-    """Yield progress events, then the outcome; boosting blocks, so it has a thread of its own."""
+def _train(blocks: list[ray.ObjectRef], job: Job, fold: int | None, *done: Fold) -> Iterator[Any]:
+    """Yield progress events, then the result; boosting blocks, so it has a thread of its own."""
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     abandoned = threading.Event()
 
     def work() -> None:
         try:
-            events.put(_work(blocks, job, emit=events.put, abandoned=abandoned))
+            events.put(_work(blocks, job, fold, done, emit=events.put, abandoned=abandoned))
         except BaseException as error:  # noqa: BLE001 (raised again below, in the task's own thread)
             events.put(error)
 
@@ -125,25 +126,48 @@ def _train(blocks: list[ray.ObjectRef], job: Job) -> Iterator[Any]:
             item = events.get()
             if isinstance(item, BaseException):
                 raise item
+            if isinstance(item, dict):
+                yield item
+                continue
+            yield _RESULT
             yield item
-            if isinstance(item, Outcome):
-                return
+            return
     finally:
         abandoned.set()
 
 
-def _work(blocks: list[ray.ObjectRef], job: Job, *, emit: Emit, abandoned: threading.Event) -> Outcome:
+def _work(
+    blocks: list[ray.ObjectRef],
+    job: Job,
+    fold: int | None,
+    done: Sequence[Fold],
+    *,
+    emit: Emit,
+    abandoned: threading.Event,
+) -> Outcome | Fold:
+    """A fold; or the final model of those that are done; or all of it."""
     began = time.time()
-    train, validation = arrange((ray.get(block) for block in blocks), width=job.width)
-    loaded = time.time() - began
-    result: LoopResult = boost(train, validation, spec=job.spec, emit=emit, stop=abandoned.is_set)
-    kept = keep_oof(job.oof_uri, oof_table(train, result.oof), version=job.version)
-    most = MOST_VALIDATION_ROWS
-    return Outcome(
-        model=result.model,
-        rounds=result.rounds,
-        folds=result.folds,
-        validation=ScoredRows(validation.y[:most], result.validation[:most]),
-        rows={"train": len(train), "validation": len(validation)},
-        seconds={"began": began, "load": loaded, **result.seconds, "oof": kept},
-    )
+    with workplace(lambda: (ray.get(block) for block in blocks), job) as place:
+        loaded = time.time() - began
+        train, validation = place.train, place.validation
+        loop = Loop(
+            train,
+            spec=job.spec,
+            maker=place.maker,
+            emit=emit,
+            stop=abandoned.is_set,
+            checkpoints=place.checkpoints,
+        )
+        if fold is not None:
+            return loop.fold(fold)
+        folds = done or (loop.fold(number) for number in range(job.spec.folds))
+        result = loop.finish(folds, validation)
+        kept = keep_oof(job.oof_uri, oof_table(train, result.oof), version=job.version)
+        return Outcome(
+            model=result.model,
+            rounds=result.rounds,
+            folds=result.folds,
+            validation=scored_rows(validation.y, result.validation, validation.x),
+            rows={"train": len(train), "validation": len(validation)},
+            seconds={"began": began, "load": loaded, **result.seconds, "oof": kept},
+        )

@@ -25,6 +25,7 @@ class FoldReport:
         rows: the fold's own rows, not seen in its training.
         seconds: matrices, boosting and prediction.
         history: the metric on the fold's own rows after each round, ``rounds`` values.
+        build_seconds: of ``seconds``, what the matrices took.
     """
 
     fold: int
@@ -34,6 +35,7 @@ class FoldReport:
     rows: int
     seconds: float
     history: tuple[float, ...] = ()
+    build_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class TrainReport:
         validation: rows of the validation part, scored by the final model; at most 200,000 of them, drawn by key hash.
         oof_uri: Delta table of the out-of-fold predictions (key_hash, fold, label, score); empty where none is kept.
         rows: numbers of rows: ``train``, ``validation``.
-        seconds: ``read``, ``start``, ``folds``, ``final``, ``oof``, ``total``.
+        seconds: ``read``, ``start``, ``load``, ``build``, ``folds``, ``final``, ``oof``, ``total``.
         engine: ``task``, ``group`` (Ray Train) or ``xgboost_ray``.
         why: why that engine, for people.
         restarts: how often lost workers were replaced.

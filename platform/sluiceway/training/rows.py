@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from sluiceway.core.errors import DataError
-from sluiceway.features.encode import encode_table
-from sluiceway.features.schema import FeatureSchema
+from sluiceway.training.encoded import FOLD, KEY, PART, SINCE, TRAIN, VALIDATION, WEIGHT, X, Y
+from sluiceway.training.floats_on_disk import scatter_to_disk
 
-PART, FOLD, KEY = "__part__", "__fold__", "__key__"
-X, Y = "x", "y"
-TRAIN, VALIDATION = 0, 1
-BYTES_PER_ROW = 14  # label, part, fold and key beside the features
+Blocks = Callable[[], Iterable[pa.Table]]
+"""Gives the blocks of :func:`sluiceway.training.encoded.encode_block` anew each time, in the same order."""
+Refold = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""From keys (uint64) and labels (float32) to folds (uint8), each of shape (n,)."""
 
 
 @dataclass(frozen=True)
@@ -24,118 +23,142 @@ class Rows:
     """Rows of one part, sorted by key.
 
     Attributes:
-        x: shape (n, k), float32, C order, NaN is missing.
+        x: shape (n, k), float32, C order, NaN is missing; a memory map where the rows are trained from disk.
         y: shape (n,), float32.
-        fold: shape (n,), uint8.
+        fold: shape (n,), uint8: the fold that validates the row, 255 for none.
+        since: shape (n,), uint8: the first fold that may train on the row; 0 but for rows in time order.
         key: shape (n,), uint64, ascending.
+        weight: shape (n,), float32, or None where every row counts the same.
     """
 
     x: np.ndarray
     y: np.ndarray
     fold: np.ndarray
+    since: np.ndarray
     key: np.ndarray
+    weight: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.y)
 
+    @property
+    def on_disk(self) -> bool:
+        """Whether the features lie on disk and are never in memory as a whole."""
+        return isinstance(self.x, np.memmap)
 
-def encode_block(table: pa.Table, *, schema: FeatureSchema, target: str, binary: bool) -> pa.Table:
-    """Encode a block of labelled rows; the test part is left behind.
+    def validated_in(self, fold: int) -> np.ndarray:
+        """Shape (n,), bool: the rows that a fold does not train on and is judged by."""
+        return np.asarray(self.fold == fold)
 
-    Args:
-        table: features, target, ``__part__``, ``__fold__`` and ``__key__``.
-        schema: of the features.
-        target: column of the labels.
-        binary: whether labels have to be 0 or 1.
+    def trained_in(self, fold: int) -> np.ndarray:
+        """Shape (n,), bool: the rows that a fold trains on."""
+        return np.asarray((self.fold != fold) & (self.since <= fold))
 
-    Returns:
-        columns ``x`` (fixed-size list of float32), ``y`` (float32), ``__part__``, ``__fold__``, ``__key__``.
 
-    Raises:
-        DataError: a label is missing, infinite, or not 0 or 1 where it has to be.
+@dataclass(frozen=True)
+class Disk:
+    """Where the features lie that do not fit in memory.
+
+    Attributes:
+        folder: on a local disk; whoever made it deletes it.
+        batch_rows: so many rows are in memory at a time.
     """
-    table = table.filter(pc.less_equal(table[PART], pa.scalar(VALIDATION, table.schema.field(PART).type)))
-    matrix, _ = encode_table(table, schema)
-    labels = _labels(table[target], target, binary)
-    x = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), len(schema.features))
-    return pa.table(
-        {
-            X: x,
-            Y: labels,
-            PART: table[PART].cast(pa.uint8()),
-            FOLD: table[FOLD].cast(pa.uint8()),
-            KEY: table[KEY].cast(pa.uint64()),
-        }
-    )
+
+    folder: Path
+    batch_rows: int
 
 
-def _labels(column: pa.ChunkedArray, target: str, binary: bool) -> np.ndarray:
-    kind = column.type
-    if not (
-        pa.types.is_boolean(kind)
-        or pa.types.is_integer(kind)
-        or pa.types.is_floating(kind)
-        or pa.types.is_decimal(kind)
-    ):
-        raise DataError(f"the target {target!r} has type {kind}; numbers are needed", column=target)
-    via = pa.uint8() if pa.types.is_boolean(kind) else pa.float64()
-    labels: np.ndarray = column.cast(via).to_numpy().astype(np.float32)
-    if column.null_count or not np.isfinite(labels).all():
-        raise DataError(
-            f"the target {target!r} has missing or infinite values",
-            hint="a row without an outcome teaches nothing: leave it out of the table",
-            column=target,
-        )
-    if binary and not np.isin(labels, (0, 1)).all():
-        raise DataError(
-            f"the target {target!r} has values other than 0 and 1",
-            hint="make it 0 and 1, or train an XGBRegressor",
-            column=target,
-        )
-    return labels
-
-
-def arrange(blocks: Iterable[pa.Table], *, width: int) -> tuple[Rows, Rows]:
+def arrange(blocks: Blocks, *, width: int, refold: Refold | None = None, disk: Disk | None = None) -> tuple[Rows, Rows]:
     """Bring encoded blocks into one order: by key, twins by their content.
 
-    The order of blocks is then of no consequence, and the same rows give the same model.
+    The order of blocks is then of no consequence, and the same rows give the same model. The features are copied once,
+    straight to their places: the blocks are gone over twice, and the first time only their narrow columns are read.
 
     Args:
-        blocks: as :func:`encode_block` makes them; each is let go as soon as it is copied.
+        blocks: see :data:`Blocks`.
         width: number of features, for the case of no rows at all.
+        refold: gives the folds of the training rows in place of those that the blocks tell.
+        disk: where to put the features, or None for memory.
 
     Returns:
         rows of the training part and of the validation part.
     """
-    parts: dict[int, list[Rows]] = {TRAIN: [], VALIDATION: []}
-    for block in blocks:
-        part = block[PART].to_numpy()
-        x = np.concatenate([_matrix(chunk, width) for chunk in block[X].chunks] or [np.empty((0, width), np.float32)])
-        whole = Rows(x, block[Y].to_numpy(), block[FOLD].to_numpy(), block[KEY].to_numpy())
-        for wanted, found in parts.items():
-            member = part == wanted
-            if member.any():
-                found.append(Rows(whole.x[member], whole.y[member], whole.fold[member], whole.key[member]))
-    return _sorted(parts[TRAIN], width), _sorted(parts[VALIDATION], width)
+    narrow = [_narrow(block) for block in blocks()]
+    parts = []
+    for part in (TRAIN, VALIDATION):
+        columns = {name: _joined([block[name][block[PART] == part] for block in narrow], name) for name in _KEPT}
+        order = np.argsort(columns[KEY], kind="stable")
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        sorted_columns = {name: column[order] for name, column in columns.items()}
+        pieces = _pieces(blocks, narrow, part, width)
+        x = (
+            scatter_to_disk(pieces, place, width=width, path=disk.folder / f"part-{part}", batch_rows=disk.batch_rows)
+            if disk
+            else _scatter(pieces, place, width)
+        )
+        _order_twins(x, sorted_columns)
+        parts.append(_rows(x, sorted_columns, refold if part == TRAIN else None))
+    return parts[0], parts[1]
+
+
+_KEPT = {Y: np.float32, FOLD: np.uint8, SINCE: np.uint8, KEY: np.uint64, WEIGHT: np.float32}
+
+
+def _narrow(block: pa.Table) -> dict[str, np.ndarray]:
+    """The columns of a block but for the features; weights that are not there are NaN."""
+    found = {name: block[name].to_numpy() for name in (PART, Y, FOLD, KEY)}
+    found[SINCE] = block[SINCE].to_numpy() if SINCE in block.column_names else np.zeros(len(block), np.uint8)
+    found[WEIGHT] = block[WEIGHT].to_numpy() if WEIGHT in block.column_names else np.full(len(block), np.nan, "f4")
+    return found
+
+
+def _joined(pieces: list[np.ndarray], name: str) -> np.ndarray:
+    return np.concatenate([np.empty(0, _KEPT[name]), *pieces])
+
+
+def _pieces(blocks: Blocks, narrow: list[dict[str, np.ndarray]], part: int, width: int) -> Iterable[np.ndarray]:
+    for block, columns in zip(blocks(), narrow, strict=True):
+        member = columns[PART] == part
+        start = 0
+        for chunk in block[X].chunks:
+            end = start + len(chunk)
+            yield _matrix(chunk, width)[member[start:end]]
+            start = end
 
 
 def _matrix(chunk: pa.FixedSizeListArray, width: int) -> np.ndarray:
     return np.asarray(chunk.flatten().to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, width)
 
 
-def _sorted(blocks: list[Rows], width: int) -> Rows:
-    if not blocks:
-        none = np.empty(0, np.float32)
-        return Rows(np.empty((0, width), np.float32), none, none.astype(np.uint8), none.astype(np.uint64))
-    x, y, fold, key = (np.concatenate([getattr(b, name) for b in blocks]) for name in ("x", "y", "fold", "key"))
-    blocks.clear()
-    order = np.argsort(key, kind="stable")
-    ranked = key[order]
-    same = ranked[1:] == ranked[:-1]
+def _scatter(pieces: Iterable[np.ndarray], place: np.ndarray, width: int) -> np.ndarray:
+    x = np.empty((len(place), width), np.float32)
+    start = 0
+    for piece in pieces:
+        x[place[start : start + len(piece)]] = piece
+        start += len(piece)
+    return x
+
+
+def _order_twins(x: np.ndarray, columns: dict[str, np.ndarray]) -> None:
+    """Rows of the same key are put in the order of their content, in place."""
+    key = columns[KEY]
+    same = key[1:] == key[:-1]
     twin = np.zeros(len(key), bool)
     twin[1:] |= same
     twin[:-1] |= same
-    if twin.any():
-        few = order[twin]
-        order[twin] = few[np.lexsort((*x[few].T, y[few], key[few]))]
-    return Rows(x[order], y[order], fold[order], key[order])
+    few = np.flatnonzero(twin)
+    if len(few):
+        features = np.asarray(x[few])
+        others = [columns[name][few] for name in (WEIGHT, SINCE, FOLD, Y)]
+        order = np.lexsort((*others, *features.T, key[few]))
+        x[few] = features[order]
+        for column in columns.values():
+            column[few] = column[few][order]
+
+
+def _rows(x: np.ndarray, columns: dict[str, np.ndarray], refold: Refold | None) -> Rows:
+    weight = columns[WEIGHT]
+    fold = columns[FOLD] if refold is None else refold(columns[KEY], columns[Y])
+    weighted = bool(len(weight)) and not np.isnan(weight[0])
+    return Rows(x, columns[Y], fold, columns[SINCE], columns[KEY], weight if weighted else None)

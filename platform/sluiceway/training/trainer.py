@@ -3,51 +3,47 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
-from sluiceway.config.experiment import DataSection, ModelSection, TrainingSection
+import ray.data
+
 from sluiceway.core.doors import Progress
 from sluiceway.core.references import TableVersion
 from sluiceway.data.ray_read import labelled_dataset
-from sluiceway.features.schema import FeatureSchema
 from sluiceway.training.ray_run import train_dataset
+from sluiceway.training.recipe import Recipe
 from sluiceway.training.report import TrainReport
 
 
 def train(
-    version: TableVersion,
-    *,
-    data: DataSection,
-    model: ModelSection,
-    training: TrainingSection,
-    seed: int,
-    oof_uri: str,
-    schema: FeatureSchema,
-    progress: Progress,
+    version: TableVersion, recipe: Recipe, *, oof_uri: str, progress: Progress, checkpoints: str = ""
 ) -> TrainReport:
-    """Cross-validate on the training part of a version, then fit all of it.
+    """Cross-validate on the training part of a version, then make the final model.
 
     Args:
         version: the table.
-        data: features, target, key and split.
-        model: the estimator.
-        training: folds, stopping, workers.
-        seed: of membership and boosting.
+        recipe: what is trained and how.
         oof_uri: Delta table that the out-of-fold predictions become the newest version of; empty keeps none.
-        schema: of the features, with the categories of the version.
         progress: told of folds and rounds.
+        checkpoints: folder that all nodes see, of these rows alone; a run that was cut off goes on from there. Empty
+            keeps none.
 
     Raises:
-        ConfigError: parameters or metric do not fit the model.
+        ConfigError: parameters, metric or folds do not fit the model.
         DataError: labels or folds that nothing can be learnt from.
-        BackendError: no GPU where one is asked for; a worker that died.
+        BackendError: no GPU where one is asked for; workers that died too often, or ran out of memory.
     """
-    return train_dataset(
-        functools.partial(labelled_dataset, version, data=data, seed=seed, n_folds=training.folds),
-        data=data,
-        model=model,
-        training=training,
-        seed=seed,
-        oof_uri=oof_uri,
-        schema=schema,
-        progress=progress,
+    return train_dataset(rows_of(version, recipe), recipe, oof_uri=oof_uri, progress=progress, checkpoints=checkpoints)
+
+
+def rows_of(version: TableVersion, recipe: Recipe) -> Callable[[], ray.data.Dataset]:
+    """What reads the rows of a version, labelled and placed, when it is called."""
+    training = recipe.training
+    return functools.partial(
+        labelled_dataset,
+        version,
+        data=recipe.data,
+        seed=recipe.seed,
+        n_folds=training.folds,
+        fold_column=training.fold_column,
     )
