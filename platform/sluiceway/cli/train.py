@@ -8,22 +8,41 @@ import typer
 from rich.console import Console
 
 from sluiceway.cli.checked import checked_settings
-from sluiceway.cli.output import Config, Json, Set, print_json, print_rows
+from sluiceway.cli.output import Json, Set, print_json, print_rows
 from sluiceway.cli.progress import progress_for
+from sluiceway.cli.train_reproduce import train_reproduce
+from sluiceway.core.errors import ConfigError
 from sluiceway.lifecycle.candidate import build_candidate
 from sluiceway.wiring.cluster import connect_ray, disconnect
 from sluiceway.wiring.context import build_context
 
 
 def train(
-    config: Config,
+    config: Annotated[
+        str | None, typer.Argument(metavar="CONFIG", help="YAML file, e.g. jobs/configs/flights.yaml.")
+    ] = None,
     overrides: Set = None,
     version: Annotated[
         str | None, typer.Option("--version", help="Version to train on; data.version otherwise.")
     ] = None,
+    reproduce: Annotated[
+        str | None,
+        typer.Option(
+            "--reproduce",
+            metavar="RUN",
+            help="Do an MLflow run (its id, or MODEL@VERSION) again and compare; CONFIG only says where things live.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a candidate with cross-validation and store its bundle; nothing is registered or rolled out."""
+    if reproduce is not None:
+        if version is not None:
+            raise ConfigError("--reproduce takes the version and the parameters from the run", hint="give it alone")
+        train_reproduce(reproduce, config=config, overrides=overrides or (), as_json=as_json)
+        return
+    if config is None:
+        raise ConfigError("a configuration is needed", hint="sluiceway train CONFIG, e.g. jobs/configs/flights.yaml")
     settings = checked_settings(config, overrides or ())
     console = Console(stderr=as_json)
     with progress_for(console) as progress:
@@ -40,3 +59,4 @@ def train(
     print_rows(candidate.training["folds"], as_json=False, empty="no folds")
     console.print(f"{candidate.training['rounds']} rounds; {candidate.training['why']}", highlight=False)
     console.print(f"bundle: {candidate.uri}", highlight=False, soft_wrap=True)
+    console.print(f"plots: {candidate.training['plots']}", highlight=False, soft_wrap=True)

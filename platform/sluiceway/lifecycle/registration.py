@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import logging
+import statistics
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +15,14 @@ from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.evaluation import FACTS_ARTIFACT, Evaluation
 from sluiceway.lifecycle.keys import content_key
+from sluiceway.registry.bundle import Bundle
+from sluiceway.registry.data_input import DataInput
 from sluiceway.registry.mlflow_registry import RunRecord
+from sluiceway.registry.recorded import CONFIG, DIGEST_TAG, ENVIRONMENT, TRAINING
+from sluiceway.training.environment import environment_tags
+from sluiceway.training.histories import series
+
+_log = logging.getLogger(__name__)
 
 
 def register(
@@ -34,7 +44,11 @@ def register(
         return {"run_id": run_id, "version": None}
     bundle = context.bundles.get(candidate.uri, candidate.digest)
     version = context.registry.register(
-        context.experiment.name, bundle, run_id, tags=_tags(context, candidate, results)
+        context.experiment.name,
+        bundle,
+        run_id,
+        tags=_tags(context, candidate, results),
+        example=candidate.training["example"],
     )
     return {"run_id": run_id, "version": version}
 
@@ -47,26 +61,70 @@ def _record(
     results: tuple[GateResult, ...],
 ) -> RunRecord:
     training = candidate.training
-    report = Path(evaluation.report)
+    bundle = context.bundles.get(candidate.uri, candidate.digest)
     return RunRecord(
         experiment=context.experiment.name,
         name=step.name,
-        params={**context.model.params, "seed": context.experiment.seed, "folds": len(training["folds"])},
+        params=_params(context, training),
         metrics=_metrics(candidate, results),
         fold_metrics=tuple(
             {training["metric"]: fold["metric"], "rounds": fold["rounds"]} for fold in training["folds"]
         ),
+        series=series(training["histories"], training["metric"]),
+        inputs=(_data(context, candidate, bundle),),
         tags=_tags(context, candidate, results),
         artifacts={
-            "config.yaml": context.config_text.encode(),
+            CONFIG: context.config_text.encode(),
+            TRAINING: json.dumps(training, indent=1).encode(),
+            ENVIRONMENT: json.dumps(training["environment"], indent=2).encode(),
             "gates.json": json.dumps([r.to_dict() for r in results], indent=2).encode(),
-            "lineage.json": json.dumps(context.bundles.get(candidate.uri, candidate.digest).lineage, indent=2).encode(),
+            "lineage.json": json.dumps(bundle.lineage, indent=2).encode(),
             FACTS_ARTIFACT: json.dumps(list(evaluation.facts)).encode(),
-            "report.html": report,
+            "report.html": Path(evaluation.report),
+            **_plots(training),
         },
         # A release that is tried again is the same run; another release of the same bundle (a drill) is not.
         key=content_key("run", candidate.digest, step, context.config_digest),
     )
+
+
+def _params(context: Context, training: Mapping[str, Any]) -> dict[str, Any]:
+    """The model's parameters by their own names, everything else by its key of the configuration."""
+    sections = {
+        "model.type": context.model.type,
+        **{f"training.{name}": value for name, value in context.training.model_dump(mode="json").items()},
+        **{f"data.{name}": value for name, value in context.data.model_dump(mode="json").items()},
+        "training.eval_metric": training["metric"],
+    }
+    return {**sections, **context.model.params, "seed": context.experiment.seed, "folds": len(training["folds"])}
+
+
+def _data(context: Context, candidate: Candidate, bundle: Bundle) -> DataInput:
+    version, training = candidate.version, candidate.training
+    columns = {feature["name"]: feature["kind"] for feature in bundle.schema["features"]}
+    named = any(isinstance(name, str) for name in bundle.decision.get("classes", ()))
+    return DataInput(
+        name=context.data.path,
+        uri=version.uri,
+        version=version.version,
+        digest=version.digest,
+        columns={**columns, bundle.decision["target"]: "category" if named else "numeric"},
+        profile={
+            "num_rows": version.rows,
+            **{f"{part}_rows": rows for part, rows in training["rows"].items()},
+            "digest": version.digest,
+            "row_digest": training["row_digest"],
+            "ref": version.ref,
+        },
+    )
+
+
+def _plots(training: Mapping[str, Any]) -> dict[str, Path]:
+    """The pictures that were drawn after the training, by artifact; none where somebody has cleaned them away."""
+    found = {f"plots/{file.name}": file for file in sorted(Path(training["plots"]).glob("*.png"))}
+    if not found:
+        _log.warning("the run is logged without pictures: there are none in %s", training["plots"])
+    return found
 
 
 def _metrics(candidate: Candidate, results: tuple[GateResult, ...]) -> dict[str, float | None]:
@@ -77,21 +135,31 @@ def _metrics(candidate: Candidate, results: tuple[GateResult, ...]) -> dict[str,
         for result in results
         for verdict in result.verdicts
     }
-    return {f"cv_{training['metric']}": sum(values) / len(values), "rounds": float(training["rounds"]), **measured}
+    return {
+        f"cv_{training['metric']}": statistics.fmean(values),
+        f"cv_{training['metric']}_std": statistics.stdev(values),
+        "rounds": float(training["rounds"]),
+        "restarts": float(training["restarts"]),
+        **{f"seconds_{part}": float(took) for part, took in training["seconds"].items()},
+        **measured,
+    }
 
 
 def _tags(context: Context, candidate: Candidate, results: tuple[GateResult, ...]) -> dict[str, str]:
-    version = candidate.version
+    version, training = candidate.version, candidate.training
     return {
         "data_uri": version.uri,
         "data_version": str(version.version),
         "data_ref": version.ref,
         "data_digest": version.digest,
-        "data_row_digest": candidate.training["row_digest"],
+        "data_row_digest": training["row_digest"],
         "data_rows": str(version.rows),
-        "code_commit": context.code.commit,
-        "code_dirty": str(context.code.dirty).lower(),
+        "code_commit": training["code"]["commit"],
+        "code_dirty": str(training["code"]["dirty"]).lower(),
+        "code_digest": training["code"]["digest"],
         "config_digest": context.config_digest,
-        "bundle_digest": candidate.digest,
+        DIGEST_TAG: candidate.digest,
+        "model_digest": training["model_digest"],
+        **environment_tags(training["environment"]),
         **{f"gate_{result.gate}": f"{result.status}{' (waived)' if result.waiver else ''}" for result in results},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import platform
 import re
@@ -109,7 +110,7 @@ def _flat(document: Mapping[str, Any], above: str = "") -> Iterator[tuple[str, s
         if isinstance(value, Mapping):
             yield from _flat(value, f"{above}{name} ")
         else:
-            yield f"{above}{name}", str(value)
+            yield f"{above}{name}", json.dumps(value, sort_keys=True) if isinstance(value, list) else str(value)
 
 
 def _libraries() -> Iterator[tuple[str, str]]:
