@@ -17,10 +17,12 @@ from sluiceway.features.schema import FeatureSchema
 from sluiceway.training.checkpoints import run_folder
 from sluiceway.training.encoded import Target, encode_block
 from sluiceway.training.job import Job, Outcome
+from sluiceway.training.legacy import check_legacy
 from sluiceway.training.plan import Cluster, Plan, plan_run, require_cpus, require_gpus
 from sluiceway.training.ray_balance import fold_cuts
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_group import run_group
+from sluiceway.training.ray_legacy import run_legacy
 from sluiceway.training.ray_resources import look_at_cluster
 from sluiceway.training.ray_task import run_task
 from sluiceway.training.recipe import Recipe
@@ -72,6 +74,8 @@ def prepare(read: Callable[[], ray.data.Dataset], recipe: Recipe, *, progress: P
     check_folding(recipe.data, training)
     require_gpus(training, cluster)
     require_cpus(training, cluster)
+    if training.engine == "xgboost_ray":
+        check_legacy(training, base=recipe.base)
     progress.advance("reading and encoding the rows")
     encoded = _encoded(read(), schema=recipe.schema, target=recipe.target)
     rows = encoded.count()
@@ -146,6 +150,8 @@ def _run(prepared: Prepared, job: Job, plan: Plan, *, emit: Shown) -> Outcome:
     if plan.engine == "group":
         cuts = [prepared.rows * rank // plan.workers for rank in range(1, plan.workers)]
         return run_group(prepared.dataset.split_at_indices(cuts), job, plan, emit=emit)
+    if plan.engine == "xgboost_ray":
+        return run_legacy(prepared.blocks, job, plan, emit=emit)
     return run_task(prepared.blocks, job, plan, emit=emit)
 
 
@@ -165,4 +171,6 @@ def _told(plan: Plan) -> str:
     workers = f"{plan.workers} Ray Train workers" if plan.engine == "group" else "one Ray task"
     if plan.parallel > 1:
         workers = "a Ray task for each fold"
+    if plan.engine == "xgboost_ray":
+        workers = f"xgboost-ray in an environment of its own, actors: {plan.workers}"
     return f"{workers} ({plan.why})"
