@@ -56,23 +56,26 @@ def flights(seed: int) -> pa.Table:
             "carrier": carrier,
             "minutes": minutes,
             "late": (minutes > 20).astype(np.int8),
+            "arrival": np.array(["early", "on time", "late"])[np.digitize(minutes, [5, 20])],
         }
     )
 
 
 def configuration(folder: Path, name: str, **model: Any) -> Path:
-    """A classifier of late flights, or with ``type`` a regressor of minutes whose metric nobody names."""
+    """A classifier of late flights, with ``type`` a regressor of minutes whose metric nobody names."""
     regressor = model.get("type") == "XGBRegressor"
+    target = "arrival" if name == "arrival" else "minutes" if regressor else "late"
     document = {
         "experiment": {"name": name, "seed": 7},
         "data": {
             "path": str(folder / "flights"),
             "features": ["distance", "dep_delay", "carrier"],
-            "target": "minutes" if regressor else "late",
+            "target": target,
             "key": ["flight"],
         },
         "model": {"params": {"n_estimators": 30, "max_depth": 3, "subsample": 0.8}, **model},
-        "training": {"folds": 3, "early_stopping_rounds": 5},
+        "training": {"folds": 3, "early_stopping_rounds": 5}
+        | ({"eval_metric": "mlogloss"} if name == "arrival" else {}),
         "evaluation": {
             "thresholds": {"r2": 0.9999} if regressor else {"auc_roc": 0.6},
             "metrics": ["rmse", "r2"] if regressor else ["auc_roc"],
@@ -254,6 +257,21 @@ def test_a_regressor_has_pictures_of_its_own(minutes):
     pictures = {file.path for file in minutes.client.list_artifacts(minutes.run_id, "plots")}
     assert {"plots/predicted_actual.png", "plots/residuals.png"} <= pictures
     assert "plots/roc.png" not in pictures
+
+
+def test_several_classes_have_a_model_with_their_names_and_a_picture_of_their_confusion(folder, late):
+    context = build_context(load_settings(configuration(folder, "arrival")))
+    candidate = build_candidate(context, context.version(late.candidate.version.version))
+    bundle = context.bundles.get(candidate.uri, candidate.digest)
+    assert bundle.decision == {
+        "kind": "multiclass",
+        "threshold": None,
+        "target": "arrival",
+        "classes": ["early", "late", "on time"],
+    }
+    drawn = {file.name for file in Path(candidate.training["plots"]).iterdir()}
+    assert {"roc.png", "confusion.png", "learning_curves.png", "importance_shap.png"} <= drawn
+    assert candidate == Candidate.from_dict(json.loads(json.dumps(candidate.to_dict())))
 
 
 def test_rows_that_are_no_longer_those_are_refused(minutes, folder):

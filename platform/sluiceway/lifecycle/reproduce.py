@@ -14,6 +14,7 @@ from sluiceway.core.references import TableVersion
 from sluiceway.data.references import resolve
 from sluiceway.lifecycle.candidate import decision_of, recipe_of, report_document
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.keys import code_digest
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.recorded import DIGEST_TAG, ENVIRONMENT, TRAINING, RecordedRun
 from sluiceway.training.compare import fold_differences, prediction_difference
@@ -107,9 +108,8 @@ def recorded_version(context: Context, recorded: Recorded) -> TableVersion:
 
 def surroundings(context: Context, recorded: Recorded) -> tuple[Difference, ...]:
     """What is not as it was when the run was trained: code, configuration, libraries, lock, machine, cluster."""
-    then, code = recorded.training["code"], context.code
-    now = {"commit": code.commit, "dirty": code.dirty}
-    found = differences({"code": {name: then.get(name) for name in now}}, {"code": now})
+    now = {"commit": context.code.commit, "dirty": context.code.dirty, "digest": code_digest()}
+    found = differences({"code": recorded.training["code"]}, {"code": now})
     written = hashlib.sha256(recorded.run.files["config.yaml"]).hexdigest()
     logged = recorded.run.tags.get("config_digest", "")
     if written != logged:

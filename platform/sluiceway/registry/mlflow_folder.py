@@ -72,10 +72,10 @@ def card(bundle: Bundle) -> str:
 ## What a plain MLflow loader gives
 
 `mlflow.xgboost.load_model` and `mlflow.pyfunc.load_model` need no Sluiceway, and give the **raw score only**: no
-decision threshold, no calibration, no check of the input. They take the columns above as numbers: a category is its
-position (from 0) in the list `categories` of `schema.json`; a missing or unknown value is NaN. Where they stand beside
-this card, `{INPUT_EXAMPLE}` has rows in that form and `{REQUEST_EXAMPLE}` the same rows as a Sluiceway endpoint takes
-them, with a category as its text. They are typical values of the columns, nobody's row.
+decision threshold, no calibration, no check of the input. They take the columns above as floating-point numbers: a
+category is its position (from 0) in the list `categories` of `schema.json`; a missing or unknown value is NaN. Where
+they stand beside this card, `{INPUT_EXAMPLE}` has rows in that form and `{REQUEST_EXAMPLE}` the same rows as a
+Sluiceway endpoint takes them, with a category as its text. They are typical values of the columns, nobody's row.
 
 The whole model is the folder of `model.ubj`, `schema.json`, `decision.json` and `lineage.json`; the digest covers
 these four. Sluiceway reads them, encodes raw rows, and applies the decision. There is no code and no pickle in it.
