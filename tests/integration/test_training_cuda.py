@@ -1,15 +1,11 @@
 """The loop on a GPU; without Ray, so that it runs wherever there is a device, XGBoost and this package."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
 from sluiceway.training.checkpoints import CheckpointFolder
-from sluiceway.training.floats_on_disk import scatter_to_disk
 from sluiceway.training.loop import LoopSpec, boost
-from sluiceway.training.matrices import MatrixMaker
 from sluiceway.training.rows import Rows
 
 pytestmark = [pytest.mark.integration, pytest.mark.gpu]
@@ -77,13 +73,3 @@ def test_the_same_twice_and_after_a_stop(rows, tmp_path, final):
     again = run(rows, spec("cuda", final=final), checkpoints=kept)
     assert again.model == once.model
     assert np.array_equal(again.oof, once.oof)
-
-
-def test_rows_on_disk(rows, tmp_path):
-    x = scatter_to_disk([rows.x], np.arange(N), width=6, path=tmp_path / "x", batch_rows=7_000)
-    there = dataclasses.replace(rows, x=x)
-    the_spec = spec("cuda")
-    maker = MatrixMaker(the_spec.params, None, TYPES, tmp_path)
-    memory, disk = run(rows, the_spec), run(there, the_spec, maker=maker)
-    for one, other in zip(memory.folds, disk.folds, strict=True):
-        assert other.metric == pytest.approx(one.metric, abs=2e-3)

@@ -104,7 +104,11 @@ class _Blocks(xgboost.DataIter):
 
 
 def predict_rows(booster: xgboost.Booster, rows: Rows) -> np.ndarray:
-    """Scores of all rows, a block at a time: shape (n,), or (n, classes); float32."""
+    """Scores of all rows, a block at a time: shape (n,), or (n, classes); float32.
+
+    On the CPU, where the rows are: on a GPU XGBoost would copy each block into a matrix of its own first.
+    """
+    booster.set_param({"device": "cpu"})
     scores = []
     for start in range(0, len(rows), BLOCK):
         part = np.asarray(rows.x[start : start + BLOCK])

@@ -71,7 +71,7 @@ def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features
     limit = float(training.memory_per_worker or cluster.node_memory * WORKER_SHARE)
     workers, why = _workers(training, cluster, need, limit, f"{rows:,} rows x {features} features")
     disk_rows = 0
-    if limit and need / workers > limit:
+    if limit and need / workers > limit and training.device == "cpu":
         disk_rows = max(1, int(limit / 16 / (4 * features)))
         why += "; they are trained from disk"
     parallel, more = _parallel(training, cluster, workers, limit / need if need else math.inf)
@@ -142,6 +142,21 @@ def require_gpus(training: TrainingSection, cluster: Cluster) -> None:
         raise BackendError(
             f"training.device is cuda and needs {workers} GPU; the Ray cluster has {cluster.gpus:g}",
             hint="set training.device: cpu, or connect to a cluster with GPUs",
+        )
+
+
+def require_memory(training: TrainingSection, *, rows: int, features: int, workers: int) -> None:
+    """Fail at once where a GPU is to train rows from disk, which XGBoost does from memory of the GPU only.
+
+    Raises:
+        BackendError: the rows need more than ``training.memory_per_worker``, and ``training.device`` is cuda.
+    """
+    limit, need = training.memory_per_worker, worker_bytes(rows, features) / workers
+    if training.device == "cuda" and limit and need > limit:
+        raise BackendError(
+            f"a worker's rows need about {need / GIGABYTE:.2f} GB, training.memory_per_worker is "
+            f"{limit / GIGABYTE:.2f} GB, and rows cannot be trained from disk on a GPU",
+            hint="raise training.memory_per_worker or training.workers, or set training.device: cpu",
         )
 
 

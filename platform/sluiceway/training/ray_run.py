@@ -18,7 +18,7 @@ from sluiceway.training.checkpoints import run_folder
 from sluiceway.training.encoded import Target, encode_block
 from sluiceway.training.job import Job, Outcome
 from sluiceway.training.legacy import check_legacy
-from sluiceway.training.plan import Cluster, Plan, plan_run, require_cpus, require_gpus
+from sluiceway.training.plan import Cluster, Plan, plan_run, require_cpus, require_gpus, require_memory
 from sluiceway.training.ray_balance import fold_cuts
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_group import run_group
@@ -98,6 +98,7 @@ def train_dataset(
     began = time.perf_counter()
     prepared = prepare(read, recipe, progress=progress)
     plan = plan_run(recipe.training, prepared.cluster, rows=prepared.rows, features=prepared.width)
+    require_memory(recipe.training, rows=prepared.rows, features=prepared.width, workers=plan.workers)
     spec = recipe.loop_spec(threads=plan.threads)
     job = Job(
         spec=spec,
