@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import sys
 
 import numpy as np
 import pytest
 from sklearn.metrics import average_precision_score, precision_recall_curve
 
 from sluiceway.training import plot_values, plots
+from sluiceway.training.plot_canvas import short
 from sluiceway.training.plot_importance import shap_rows
 from sluiceway.training.plot_scores import one_vs_rest, precision_recall_points
 from sluiceway.training.report import ScoredRows, TrainReport
@@ -29,6 +29,11 @@ def report(request) -> TrainReport:
     return a_report(request.param)
 
 
+@pytest.fixture(scope="module")
+def binary() -> TrainReport:
+    return a_report("binary")
+
+
 def size(png: bytes) -> tuple[int, int]:
     assert png[:8] == b"\x89PNG\r\n\x1a\n"
     assert png[-8:-4] == b"IEND"
@@ -39,18 +44,16 @@ def test_each_kind_has_its_pictures_and_they_depend_on_the_numbers_alone(report)
     drawn = plots.draw(report, target="arr_delay_$")
     assert set(drawn) == EVERY | OF_KIND[report.kind]
     assert all(min(size(png)) > 300 for png in drawn.values())
-    assert plots.draw(report, target="arr_delay_$") == drawn
     other = dataclasses.replace(report, folds=report.folds[:2])
     changed = plots.draw(other, target="arr_delay_$")
     assert {name for name in drawn if drawn[name] != changed[name]} == {"learning_curves.png"}
-    assert "matplotlib.pyplot" not in sys.modules
 
 
-def test_without_validation_rows_there_are_fewer_and_a_line_says_so(report, caplog):
+def test_without_validation_rows_there_are_fewer_and_a_line_says_so(binary, caplog):
     none = np.empty(0, np.float32)
     rows_ = ScoredRows(none, none, np.empty((0, 4), np.float32))
     with caplog.at_level(logging.INFO, "sluiceway.training.plots"):
-        drawn = plots.draw(dataclasses.replace(report, validation=rows_), target="y")
+        drawn = plots.draw(dataclasses.replace(binary, validation=rows_), target="y")
     assert set(drawn) == {"learning_curves.png", "importance_gain.png"}
     assert "no validation rows" in caplog.text
 
@@ -67,26 +70,32 @@ def test_rows_of_one_class_have_no_curves(report, caplog):
     assert "are all of one class" in caplog.text
 
 
-def test_an_engine_that_keeps_no_history_has_no_learning_curves(report):
-    folds = tuple(dataclasses.replace(fold, history=()) for fold in report.folds)
-    drawn = plots.draw(dataclasses.replace(report, folds=folds), target="y")
-    assert set(drawn) == (EVERY | OF_KIND[report.kind]) - {"learning_curves.png"}
+def test_an_engine_that_keeps_no_history_has_no_learning_curves(binary):
+    folds = tuple(dataclasses.replace(fold, history=()) for fold in binary.folds)
+    drawn = plots.draw(dataclasses.replace(binary, folds=folds), target="y")
+    assert set(drawn) == (EVERY | OF_KIND["binary"]) - {"learning_curves.png"}
 
 
-def test_a_picture_that_fails_loses_nothing_else(report, caplog, monkeypatch):
+def test_a_picture_that_fails_loses_nothing_else(binary, caplog, monkeypatch):
     def fail(*_, **__):
         raise MemoryError("no paper left")
 
     monkeypatch.setattr(plot_values, "learning_curves", fail)
     with caplog.at_level(logging.WARNING, "sluiceway.training.plots"):
-        drawn = plots.draw(report, target="y")
-    assert set(drawn) == (EVERY | OF_KIND[report.kind]) - {"learning_curves.png"}
+        drawn = plots.draw(binary, target="y")
+    assert set(drawn) == (EVERY | OF_KIND["binary"]) - {"learning_curves.png"}
     assert "learning_curves.png is left out: MemoryError: no paper left" in caplog.text
 
 
 def test_a_model_that_learnt_nothing_can_be_drawn():
     drawn = plots.draw(a_report("binary", n=40, folds=2, rounds=1, depth=1), target="y")
     assert {"importance_gain.png", "learning_curves.png"} <= set(drawn)
+
+
+def test_names_that_the_font_has_not_or_that_are_long_are_drawn():
+    report = dataclasses.replace(a_report("multiclass", rounds=2), classes=("早い", "a" * 500, "$x^{"))
+    assert set(plots.draw(report, target="到着 $")) == EVERY | OF_KIND["multiclass"]
+    assert (short("abcdefghij", 7), short("abcdefg", 7)) == ("abc…hij", "abcdefg")
 
 
 def test_the_order_of_the_classes_is_by_their_rows():

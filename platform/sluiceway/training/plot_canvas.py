@@ -6,6 +6,7 @@ matplotlib's objects are used directly: its ``pyplot`` keeps figures in the stat
 from __future__ import annotations
 
 import io
+import warnings
 from typing import Any
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -50,12 +51,22 @@ def unit_square(axes: Any) -> None:
 def png(figure: Figure) -> bytes:
     """The figure as PNG; the same numbers give the same bytes."""
     out = io.BytesIO()
-    figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
+    with warnings.catch_warnings():
+        # matplotlib's own font has no Chinese, Japanese or Korean; a box stands in the label then.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font", category=UserWarning)
+        figure.savefig(out, format="png", dpi=_DPI, metadata={"Software": None})
     return out.getvalue()
 
 
 def short(text: object, longest: int = 32) -> str:
-    """A label that fits; mathematics of matplotlib's own (``$``) is written as it stands."""
+    """A label that fits: long names are cut in the middle, because many differ at their ends.
+
+    Args:
+        text: what it names; mathematics of matplotlib's own (``$``) is written as it stands.
+        longest: characters.
+    """
     label = str(text)
-    label = label if len(label) <= longest else label[: longest - 1] + "…"
+    if len(label) > longest:
+        end = longest // 2
+        label = f"{label[: longest - end - 1]}…{label[-end:]}"
     return label.replace("$", r"\$")

@@ -99,35 +99,27 @@ def precision_recall_points(labels: np.ndarray, scores: np.ndarray) -> tuple[np.
 
 
 def calibration(curve: Sequence[OneVsRest], *, target: str) -> bytes:
-    """Observed shares over predicted ones as PNG, and how many rows have which score."""
-    figure, axes = canvas(
-        width=6.4, height=7.2, title=f"Calibration of {short(target)}, validation rows\n{_size(curve)}"
-    )
+    """Observed shares over predicted ones as PNG, and how many rows have which score; rare events fill the picture."""
+    title = f"Calibration of {short(target)}, validation rows\n{_size(curve)}; tenths, 95 % intervals"
+    figure, axes = canvas(width=6.8, height=7.2, title=title)
     below = figure.add_subplot()
     grid = figure.add_gridspec(2, 1, height_ratios=(4, 1))
     axes.set_subplotspec(grid[0])
     below.set_subplotspec(grid[1])
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="perfect")
+    largest = 0.0
+    style: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.2, "elinewidth": 1, "capsize": 2}
     for one, colour in zip(curve, COLOURS, strict=False):
         bins = curves(one.labels, one.scores).calibration
         x, y = [b.predicted for b in bins], [b.observed for b in bins]
-        reach = [[b.observed - b.low for b in bins], [b.high - b.observed for b in bins]]
-        label = f"{_name(one, curve)}tenths of the rows, 95 % intervals"
-        axes.errorbar(
-            x,
-            y,
-            yerr=np.maximum(reach, 0),
-            color=colour,
-            marker="o",
-            markersize=4,
-            linewidth=1.2,
-            elinewidth=1,
-            capsize=2,
-            label=label,
-        )
+        reach = np.maximum([[b.observed - b.low for b in bins], [b.high - b.observed for b in bins]], 0)
+        axes.errorbar(x, y, yerr=reach, color=colour, label=f"{_name(one, curve)}observed", **style)
         below.hist(one.scores, bins=50, range=(0, 1), color=colour, histtype="step", linewidth=1.2)
-    unit_square(axes)
-    axes.set_aspect("auto")
+        largest = max(largest, *x, *(b.high for b in bins))
+    limit = 1.02 if largest > 0.5 else 1.05 * largest
+    axes.set_xlim(-0.02 * limit, limit)
+    axes.set_ylim(-0.02 * limit, limit)
+    axes.set_xlabel("predicted probability, mean of a tenth")
     axes.set_ylabel("observed share")
     axes.legend(fontsize=8, frameon=False, loc="upper left")
     tidy(below)

@@ -82,7 +82,7 @@ def residuals(labels: np.ndarray, predictions: np.ndarray, *, target: str) -> by
             color=COLOURS[1],
             marker="o",
             markersize=4,
-            linewidth=1.2,
+            linewidth=2,
             capsize=3,
             label="tenths of the rows: median, middle 80 %",
         )
@@ -96,5 +96,5 @@ def _points(figure: Any, axes: Any, x: np.ndarray, y: np.ndarray) -> None:
     if len(x) <= DENSE:
         axes.scatter(x, y, s=10, alpha=0.5, color=COLOURS[0], linewidths=0)
         return
-    cells = axes.hexbin(x, y, gridsize=60, bins="log", mincnt=1, cmap="viridis_r", linewidths=0)
+    cells = axes.hexbin(x, y, gridsize=40, bins="log", mincnt=1, cmap="viridis_r", linewidths=0)
     figure.colorbar(cells, ax=axes, label="rows a cell", shrink=0.8)
