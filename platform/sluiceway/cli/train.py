@@ -11,6 +11,7 @@ from sluiceway.cli.checked import checked_settings
 from sluiceway.cli.output import Json, Set, print_json, print_rows
 from sluiceway.cli.progress import progress_for
 from sluiceway.cli.train_reproduce import train_reproduce
+from sluiceway.cli.train_search import train_search
 from sluiceway.core.errors import ConfigError
 from sluiceway.lifecycle.candidate import build_candidate
 from sluiceway.wiring.cluster import connect_ray, disconnect
@@ -25,6 +26,9 @@ def train(
     version: Annotated[
         str | None, typer.Option("--version", help="Version to train on; data.version otherwise.")
     ] = None,
+    search: Annotated[
+        bool, typer.Option("--search", help="Search over search.space first, and train the best of what was tried.")
+    ] = False,
     reproduce: Annotated[
         str | None,
         typer.Option(
@@ -37,13 +41,16 @@ def train(
 ) -> None:
     """Train a candidate with cross-validation and store its bundle; nothing is registered or rolled out."""
     if reproduce is not None:
-        if version is not None:
+        if version is not None or search:
             raise ConfigError("--reproduce takes the version and the parameters from the run", hint="give it alone")
         train_reproduce(reproduce, config=config, overrides=overrides or (), as_json=as_json)
         return
     if config is None:
         raise ConfigError("a configuration is needed", hint="sluiceway train CONFIG, e.g. jobs/configs/flights.yaml")
     settings = checked_settings(config, overrides or ())
+    if search:
+        train_search(settings, config=config, version=version, as_json=as_json)
+        return
     console = Console(stderr=as_json)
     with progress_for(console) as progress:
         context = build_context(settings, progress=progress)

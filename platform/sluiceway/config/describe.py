@@ -41,7 +41,7 @@ def _rows(prefix: str, info: FieldInfo) -> Iterator[tuple[str, str, str, str]]:
         step = section.model_fields.get("step")
         kind = f"{typing.get_args(step.annotation)[0]}: " if step else ""
         for name, field in section.model_fields.items():
-            key = f"{prefix}{'[]' if _is_list(info.annotation) else ''}.{name}"
+            key = f"{prefix}{_entry(info.annotation)}.{name}"
             if _sections(field.annotation):
                 yield from _rows(key, field)
             else:
@@ -55,8 +55,9 @@ def _sections(annotation: Any) -> list[type[BaseModel]]:
     return [section for argument in typing.get_args(annotation) for section in _sections(argument)]
 
 
-def _is_list(annotation: Any) -> bool:
-    return typing.get_origin(annotation) is tuple
+def _entry(annotation: Any) -> str:
+    """How an entry of a list or a mapping of sections is written."""
+    return {tuple: "[]", dict: ".NAME"}.get(typing.get_origin(annotation), "")
 
 
 def _type(annotation: Any) -> str:

@@ -115,6 +115,12 @@ def set_environment_defaults(values: Mapping[str, str]) -> None:
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
         "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
         "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
+        # Tune draws tables, takes ctrl-C for itself, and writes each result thrice; its trials may have no score.
+        "RAY_AIR_NEW_OUTPUT": "0",
+        "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+        "TUNE_DISABLE_SIGINT_HANDLER": "1",
+        "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+        "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
     }
     if "RAY_ADDRESS" not in os.environ:
         own["RAY_AUTH_MODE"] = "token"

@@ -10,6 +10,7 @@ from sluiceway.config.evaluation import EvaluationSection
 from sluiceway.config.experiment import DataSection, ExperimentSection, ModelSection, TrainingSection
 from sluiceway.config.lifecycle import LifecycleStep
 from sluiceway.config.platform import PlatformSection
+from sluiceway.config.search import SearchSection
 
 
 class Settings(Section):
@@ -23,6 +24,8 @@ class Settings(Section):
     """The estimator."""
     training: TrainingSection = TrainingSection()
     """How it is trained."""
+    search: SearchSection = SearchSection()
+    """Which parameters ``sluiceway train --search`` tries (docs/training/search.md)."""
     evaluation: EvaluationSection = EvaluationSection()
     """What it has to show."""
     deployment: DeploymentSection = DeploymentSection()

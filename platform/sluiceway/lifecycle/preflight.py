@@ -7,12 +7,14 @@ from collections.abc import Callable
 from sluiceway.config.evaluation import EvaluationSection
 from sluiceway.config.experiment import ModelSection, TrainingSection
 from sluiceway.config.parts import Parts
+from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import ConfigError
 from sluiceway.gates.metrics import check_names
 from sluiceway.lifecycle.context import Context
 from sluiceway.serving.instance import serve_address
 from sluiceway.serving.ports import check_port
 from sluiceway.training.params import booster_params
+from sluiceway.training.search_space import space_problems
 
 
 def section_problems(parts: Parts) -> tuple[str, ...]:
@@ -24,10 +26,13 @@ def section_problems(parts: Parts) -> tuple[str, ...]:
     Returns:
         One line a problem: what set the key, the key, what is wrong.
     """
-    model, training, evaluation = (parts.sections.get(name) for name in ("model", "training", "evaluation"))
+    names = ("model", "training", "evaluation", "search")
+    model, training, evaluation, search = (parts.sections.get(name) for name in names)
     found: list[str] = []
     if isinstance(model, ModelSection) and isinstance(training, TrainingSection):
         found += _collect(lambda: booster_params(model, training, seed=0, nthread=1))
+        if isinstance(search, SearchSection):
+            found += space_problems(search, model, training)
     if isinstance(evaluation, EvaluationSection):
         found += _collect(lambda: check_names(dict.fromkeys([*evaluation.metrics, *evaluation.thresholds])))
     return tuple(f"{parts.origin(problem.partition(':')[0])}: {problem}" for problem in found)

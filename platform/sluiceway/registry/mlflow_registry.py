@@ -24,6 +24,7 @@ from sluiceway.registry.connection import Connection, pages, write_again_if_lost
 from sluiceway.registry.mlflow_folder import Row, card, write_folder
 from sluiceway.registry.recorded import RecordedRun, read_run
 from sluiceway.registry.runs import KEY_TAG, RunRecord, write_run
+from sluiceway.registry.search_runs import SearchRuns
 from sluiceway.registry.versions import (
     CHALLENGER,
     CHAMPION,
@@ -183,6 +184,15 @@ class Registry:
             run_id = self._find(named.name, named.version).run_id
         with self._connection.asking(f"look up the run {run_id!r}"):
             return read_run(self._connection.client, run_id)
+
+    def search_runs(self, experiment: str) -> SearchRuns:
+        """The runs of searches in an experiment, which is made when it is new.
+
+        Raises:
+            BackendError: the store refused or could not be reached.
+        """
+        with self._connection.asking(f"open the experiment {experiment!r}"):
+            return SearchRuns(self._connection, self._experiment(experiment))
 
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias to a complete version.

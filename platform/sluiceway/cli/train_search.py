@@ -1,0 +1,86 @@
+"""``sluiceway train --search``."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import yaml
+from rich.console import Console
+
+from sluiceway.cli.output import print_json, print_rows, program
+from sluiceway.cli.progress import progress_for
+from sluiceway.config.settings import Settings
+from sluiceway.lifecycle.search import SearchOutcome, search
+from sluiceway.training.search_space import check_space
+from sluiceway.training.trials import Trial, gain
+from sluiceway.wiring.cluster import connect_ray, disconnect, is_connected
+from sluiceway.wiring.context import build_context
+from sluiceway.wiring.stores import catalog_url
+
+SHOWN = 10
+
+
+def train_search(settings: Settings, *, config: str, version: str | None, as_json: bool) -> None:
+    """Search for better parameters, train the best, and tell.
+
+    Args:
+        settings: the configuration, checked.
+        config: its file, for the command that is proposed.
+        version: to train on; ``data.version`` where it is None.
+        as_json: True prints one JSON document.
+
+    Raises:
+        ConfigError: there is no space to search in.
+    """
+    check_space(settings.search, settings.model, settings.training)
+    console = Console(stderr=as_json)
+    with progress_for(console) as progress:
+
+        def connect() -> None:
+            if is_connected():
+                return
+            progress.stage("start Ray", settings.platform.ray.address or "on this machine")
+            connect_ray(settings.platform.ray, catalog=catalog_url(settings.platform))
+
+        context = build_context(settings, progress=progress, connect=connect)
+        try:
+            outcome = search(context, context.version(version), settings.search)
+        finally:
+            disconnect()
+    if as_json:
+        print_json(outcome.to_dict())
+    else:
+        _print(outcome, console, config=config)
+
+
+def _print(outcome: SearchOutcome, console: Console, *, config: str) -> None:
+    configured = next((trial for trial in outcome.trials if trial.number == 0), None)
+    rows = [_row(trial, configured, outcome.metric) for trial in outcome.trials[:SHOWN]]
+    print_rows(rows, as_json=False, empty="no trials")
+    told = f"{len(outcome.trials)} trials, {outcome.trained} of them trained now; MLflow run {outcome.run_id}"
+    params = yaml.safe_dump(outcome.params, default_flow_style=True, sort_keys=False, width=10_000).strip()
+    for line in (
+        told,
+        f"best parameters: {outcome.file}",
+        f"bundle: {outcome.candidate.uri}",
+        f"to go on with them: {program()} run {config} --set 'model.params={params}'",
+    ):
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+
+
+def _row(trial: Trial, configured: Trial | None, metric: str) -> dict[str, Any]:
+    more = gain(trial, configured) if configured else math.nan
+    return {
+        "trial": f"{trial.number}{' (configured)' if trial.number == 0 else ''}",
+        metric: f"{trial.score:.5f}" if trial.scores else "",
+        "on the same folds": "" if trial.number == 0 or math.isnan(more) else f"{more:+.5f}",
+        "folds": len(trial.scores),
+        "status": trial.status,
+        "seconds": f"{trial.seconds:.1f}",
+        "parameters": ", ".join(f"{name} {_short(value)}" for name, value in trial.params.items()),
+    }
+
+
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,125 @@
+"""The trials of a search that nobody has trained yet."""
+
+from __future__ import annotations
+
+import math
+import time
+
+from sluiceway.config.search import SearchSection
+from sluiceway.core.errors import BackendError
+from sluiceway.core.references import TableVersion
+from sluiceway.lifecycle.candidate import recipe_of
+from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.search_journal import SearchJournal
+from sluiceway.lifecycle.search_runs import SearchInMlflow
+from sluiceway.training.optuna_draws import Draws
+from sluiceway.training.ray_run import prepare
+from sluiceway.training.ray_search import plan_trials, run_trials
+from sluiceway.training.trainer import rows_of
+from sluiceway.training.trials import Trial, ranked
+
+# So many trials that failed, and none that did not: the next ones would fail as well.
+HOPELESS = 10
+
+
+def train_trials(
+    context: Context, version: TableVersion, section: SearchSection, journal: SearchJournal, runs: SearchInMlflow
+) -> list[Trial]:
+    """Try parameters until the budget is used; each trial is written down when it is over.
+
+    Raises:
+        DataError: the rows cannot be trained on.
+        BackendError: Ray cannot run the trials, or all of them fail.
+    """
+    seconds = math.inf if section.minutes is None else section.minutes * 60 - journal.seconds
+    if seconds <= 0 or (section.trials is not None and len(journal.known) >= section.trials):
+        return []
+    deadline = time.time() + seconds
+    context.connect()
+    recipe = recipe_of(context, version)
+    context.progress.stage("search", _budget(section, known=len(journal.known)))
+    prepared = prepare(rows_of(version, recipe), recipe, progress=context.progress)
+    job, plan = plan_trials(prepared, recipe, section, deadline=deadline)
+    shown = _Shown(
+        context, section, journal, metric=job.job.spec.metric, folds=job.folds, maximise=job.job.spec.maximise
+    )
+    over: list[Trial] = []
+
+    def heard(trial: Trial) -> None:
+        if trial.status != "running":
+            journal.keep(trial)
+            runs.write(trial)
+            over.append(trial)
+            if len(over) == HOPELESS and not journal.known and all(one.status == "failed" for one in over):
+                raise nothing_found(over)
+        shown.tell(trial, over)
+
+    draws = Draws(
+        section,
+        configured=context.model.params,
+        seed=context.experiment.seed,
+        maximise=job.job.spec.maximise,
+        side_by_side=job.concurrent > 1,
+    )
+    run_trials(prepared.blocks, job, plan, search=section, draws=draws, known=journal.known, heard=heard)
+    return over
+
+
+def nothing_found(trials: list[Trial]) -> BackendError:
+    """What to say of a search without one trial that was trained to its end."""
+    failed = [trial for trial in trials if trial.error]
+    if failed:
+        return BackendError(
+            f"none of {len(trials)} trials could be trained to its end; trial {failed[0].number}: {failed[0].error}",
+            hint="narrow search.space to parameters that go together",
+        )
+    return BackendError(
+        "the time was over before one trial was trained to its end",
+        hint="give more search.minutes; the same search goes on with what it has",
+    )
+
+
+class _Shown:
+    """A line for each fold: which trial, its score so far, and the best one."""
+
+    def __init__(
+        self,
+        context: Context,
+        section: SearchSection,
+        journal: SearchJournal,
+        *,
+        metric: str,
+        folds: int,
+        maximise: bool,
+    ) -> None:
+        self._progress, self._section, self._journal = context.progress, section, journal
+        self._metric, self._folds, self._maximise = metric, folds, maximise
+
+    def tell(self, trial: Trial, over: list[Trial]) -> None:
+        """Show a fold, or the end of a trial."""
+        best = ranked((*self._journal.known, *over), maximise=self._maximise)
+        done = len(self._journal.known) + len(over)
+        text = f"trial {trial.number}: "
+        text += (
+            trial.error if trial.error else f"fold {len(trial.scores)}/{self._folds} {self._metric} {trial.score:.4f}"
+        )
+        if trial.status == "stopped":
+            text += ", stopped"
+        if best and best[0].status == "finished":
+            text += f"; best {best[0].score:.4f} of trial {best[0].number}"
+        self._progress.advance(text, self._share(done))
+
+    def _share(self, done: int) -> float:
+        trials, minutes = self._section.trials, self._section.minutes
+        by_number = done / trials if trials else 0.0
+        by_time = self._journal.seconds / (60 * minutes) if minutes else 0.0
+        return min(1.0, max(by_number, by_time))
+
+
+def _budget(section: SearchSection, *, known: int) -> str:
+    limits = [
+        f"{section.trials} trials" if section.trials else "",
+        f"{section.minutes:g} minutes" if section.minutes else "",
+    ]
+    told = " or ".join(limit for limit in limits if limit)
+    return f"{told} over {', '.join(section.space)}" + (f"; {known} trials are known" if known else "")
