@@ -23,14 +23,14 @@ from sluiceway.core.doors import SilentProgress
 from sluiceway.core.references import TableVersion
 from sluiceway.data.commit import append
 from sluiceway.data.digest import version_digest
-from sluiceway.data.ray_read import labelled_dataset
 from sluiceway.data.source_flights import flights_month
 from sluiceway.data.tables import open_table
 from sluiceway.features.schema import derive, is_text
-from sluiceway.training.params import booster_params
+from sluiceway.training.ray_run import prepare
+from sluiceway.training.recipe import Recipe
 from sluiceway.training.report import TrainReport
-from sluiceway.training.rows import arrange, encode_block
-from sluiceway.training.trainer import train
+from sluiceway.training.rows import arrange
+from sluiceway.training.trainer import rows_of, train
 from sluiceway.wiring.cluster import connect_ray
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -129,11 +129,12 @@ class Flights:
         arrow = table.to_pyarrow_table()
         number = table.version()
         self._version = TableVersion(uri, number, version_digest(uri, number), arrow.num_rows, "newest")
-        self._data = settings.data
-        text = [name for name in settings.data.features if is_text(arrow.schema.field(name).type)]
+        data = settings.data
+        text = [name for name in data.features if is_text(arrow.schema.field(name).type)]
         values = {name: arrow[name].unique().drop_null().to_pylist() for name in text}
-        self._schema = derive(arrow.schema, categories=values, features=settings.data.features)
-        self._settings = settings
+        schema = derive(arrow.schema, categories=values, features=data.features)
+        seed = settings.experiment.seed
+        self._recipe = Recipe(data, settings.model, settings.training, seed, schema, classes=(0, 1))
         connect_ray(RaySection(num_cpus=THREADS, object_store_mb=200))
         self._write_peers_input()
         return self
@@ -143,16 +144,7 @@ class Flights:
 
     def train(self) -> TrainReport:
         """Ours."""
-        return train(
-            self._version,
-            data=self._data,
-            model=self._settings.model,
-            training=self._settings.training,
-            seed=self._settings.experiment.seed,
-            oof_uri=str(self._folder / "oof"),
-            schema=self._schema,
-            progress=SilentProgress(),
-        )
+        return train(self._version, self._recipe, oof_uri=str(self._folder / "oof"), progress=SilentProgress())
 
     def peer(self) -> dict[str, float]:
         """The peer, in a process of its own."""
@@ -163,21 +155,16 @@ class Flights:
         return dict(json.loads(told.stdout.splitlines()[-1]))
 
     def _write_peers_input(self) -> None:
-        settings, seed = self._settings, self._settings.experiment.seed
-        labelled = labelled_dataset(self._version, data=self._data, seed=seed, n_folds=settings.training.folds)
-        blocks = (
-            encode_block(ray.get(ref), schema=self._schema, target=self._data.target, binary=True)
-            for ref in labelled.to_arrow_refs()
-        )
-        rows, _ = arrange(blocks, width=len(self._schema.names))
+        prepared = prepare(rows_of(self._version, self._recipe), self._recipe, progress=SilentProgress())
+        rows, _ = arrange(lambda: (ray.get(block) for block in prepared.blocks), width=prepared.width)
         np.savez(self._folder / "rows.npz", x=rows.x, y=rows.y, fold=rows.fold)
-        params, rounds = booster_params(settings.model, settings.training, seed=seed, nthread=THREADS)
+        spec = self._recipe.loop_spec(threads=THREADS)
         job = {
-            "params": params,
-            "rounds": rounds,
-            "early_stopping": settings.training.early_stopping_rounds,
-            "folds": settings.training.folds,
-            "types": self._schema.xgboost_types,
+            "params": dict(spec.params),
+            "rounds": spec.rounds,
+            "early_stopping": spec.early_stopping,
+            "folds": spec.folds,
+            "types": spec.types,
         }
         (self._folder / "job.json").write_text(json.dumps(job))
 

@@ -198,7 +198,8 @@ def _against_xgboost_ray(bench: Bench, folder: Path, ours: float, auc: float) ->
     python = LEGACY / "bin" / "python"
     if not (LEGACY / "made").exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(LEGACY)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", *LEGACY_PACKAGES], check=True)
+        # Its warnings say where packages come from, which is nobody's business here.
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "-q", *LEGACY_PACKAGES], check=True)
         (LEGACY / "made").touch()
     peer = {"rows": SMALL.rows, "rounds": SMALL.rounds, "folds": SMALL.folds, "names": SMALL.names}
     (folder / "peer.json").write_text(json.dumps(peer | {"params": SMALL.params, "store_mb": SMALL.store_mb}))

@@ -1,5 +1,7 @@
 """The engine xgboost_ray in its own environment against ours, on the same rows."""
 
+import time
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -118,6 +120,22 @@ def test_two_actors_and_three_classes():
     assert [fold.rows for fold in legacy.folds] == [fold.rows for fold in ours.folds]
     assert legacy.metric == pytest.approx(ours.metric, abs=0.01)
     assert legacy.validation.scores.shape == ours.validation.scores.shape
+
+
+@pytest.mark.soak
+def test_a_driver_that_gives_up_frees_the_cpus():
+    class Impatient(Heard):
+        def advance(self, text, fraction=None):
+            if text.startswith("fold 2/3"):
+                raise KeyboardInterrupt
+
+    before = ray.cluster_resources()["CPU"]
+    with pytest.raises(KeyboardInterrupt):
+        fit_or_skip(rows(1000), progress=Impatient())
+    deadline = time.monotonic() + 60
+    while ray.available_resources().get("CPU", 0) < before and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert ray.available_resources().get("CPU", 0) == before
 
 
 @pytest.mark.soak
