@@ -116,6 +116,8 @@ def large(bench: Bench) -> None:
         note = "all processes of a side together: anonymous memory and Ray's object store, columns of doubles"
         gigabytes = ours.together / 1e9, plain.together / 1e9
         bench.add(Number(LARGE_PEAK.name, LARGE_PEAK.goal, *gigabytes, LARGE_PEAK.unit, note))
+        largest = [max(memory.own.values()) / 1e9 for memory in (ours, plain)]
+        bench.tell(f"{_size(LARGE)}: largest process", f"ours {largest[0]:.2f} GB, plain {largest[1]:.2f} GB")
         bench.tell(f"{_size(LARGE)}: our processes at their peaks", ours.listed())
 
 

@@ -144,7 +144,7 @@ def _line(point: Point, one: Point) -> str:
     return (
         f"{point.longest * 1000:.0f} ms a round: compute {point.compute * 1000:.0f}, "
         f"allreduce {point.allreduce * 1000:.0f} (CPU of one worker {point.exchange * 1000:.0f}); "
-        f"{low:.2f} to {high:.2f} times as fast `{'#' * round(4 * low)}`"
+        f"{low:.2f} to {high:.2f} times as fast `{'#' * max(1, round(4 * low))}`"
     )
 
 
