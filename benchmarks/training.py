@@ -22,11 +22,13 @@ from bench_line import Bench, Number, run_area
 from peak_memory import PeakMemory
 from training_table import Job, make_table
 
+from sluiceway.training.legacy import PACKAGES
+
 HERE = Path(__file__).resolve().parent
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 PICTURE = HERE.parent / "docs" / "pictures" / "training-scaling.svg"
 LEGACY = HERE.parent / ".bench" / "xgboost-ray"
-LEGACY_PACKAGES = ("ray[train]==2.60.0", "xgboost-ray==0.1.19", "xgboost==2.0.3", "numpy<2", "pyarrow<20")
+LEGACY_PACKAGES = ("ray[train]==2.60.0", *PACKAGES)
 ROUNDS = 100 if SCALE == 1 else 10
 SMALL = Job(rows=round(1_000_000 * SCALE), features=10, rounds=ROUNDS)
 LARGE = Job(rows=round(5_000_000 * SCALE), features=20, rounds=ROUNDS)

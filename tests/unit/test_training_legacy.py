@@ -60,4 +60,4 @@ def test_it_is_asked_in_plain_values_what_the_other_engine_is_asked():
 
 def test_the_page_names_the_versions_for_an_image(repository):
     page = (repository / "docs" / "training" / "legacy.md").read_text()
-    assert f"pip download --dest /opt/wheels {' '.join(f'{chr(34)}{package}{chr(34)}' for package in PACKAGES)}" in page
+    assert " ".join(f'"{package}"' for package in PACKAGES) in page

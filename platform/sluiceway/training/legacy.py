@@ -9,7 +9,7 @@ from sluiceway.core.errors import ConfigError
 from sluiceway.training.loop import LoopSpec
 
 # The last of each that work together (docs/training/legacy.md).
-PACKAGES = ("xgboost==2.0.3", "xgboost-ray==0.1.19", "numpy<2", "pyarrow<20")
+PACKAGES = ("xgboost==2.0.3", "xgboost-ray==0.1.19", "numpy<2", "pyarrow<20", "pandas<3.1")
 
 
 def check_legacy(training: TrainingSection, *, base: bytes | None = None) -> None:
