@@ -16,9 +16,10 @@ from sluiceway.data.time_order import (
     NO_FOLD,
     TimeCuts,
     check_cuts,
+    fold_ranks,
     gap_ticks,
+    part_ranks,
     place_in_time,
-    ranks,
     ticks_of,
 )
 
@@ -27,7 +28,8 @@ SPLIT = SplitSection(by="time", train=0.6, validation=0.2, test=0.2)
 
 def cuts_of(ticks, folds, gap=0):
     ordered = np.sort(ticks)
-    *starts, validation, test = (int(ordered[rank]) for rank in ranks(len(ticks), SPLIT, folds))
+    ranks = fold_ranks(len(ticks) * SPLIT.train, folds) + part_ranks(len(ticks), SPLIT)
+    *starts, validation, test = (int(ordered[rank]) for rank in ranks)
     return TimeCuts(validation, test, tuple(starts), gap)
 
 

@@ -110,6 +110,22 @@ class ModelSection(Section):
     """Parameters of that class: ``n_estimators``, ``learning_rate``, ``reg_lambda`` ...; unknown ones are refused."""
 
 
+class IncrementalSection(Section):
+    """A model that goes on from one that is there (docs/training/incremental.md)."""
+
+    base: str = "champion"
+    """Version or alias of the experiment's model whose trees are kept; while there is no champion, none are."""
+    window: str = "new"
+    """Rows to learn from, by ``data.time``: ``new``, later than all that the base had; or the last ``30d``, ``12h``."""
+
+    @field_validator("window")
+    @classmethod
+    def _window_is_time(cls, value: str) -> str:
+        if value != "new" and not _GAP.fullmatch(value):
+            raise ValueError("new is needed, or a time such as 30d or 12h")
+        return value
+
+
 class TrainingSection(Section):
     """How it is trained."""
 
@@ -127,6 +143,8 @@ class TrainingSection(Section):
     """A fold stops when its validation metric has not improved for so many rounds; None never stops."""
     eval_metric: str = "auc"
     """XGBoost's name of the metric that early stopping watches."""
+    incremental: IncrementalSection | None = None
+    """Go on boosting a model that is there, on a window of rows; None trains from the beginning."""
     final: Literal["refit", "best_fold", "average"] = "refit"
     """The model: all training rows anew, rounds from the folds; the best fold's; or all folds' as one booster."""
     verbose: int | bool = 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,16 @@ from sluiceway.data import membership, tables
 from sluiceway.data.given_folds import given_folds
 from sluiceway.data.ray_order_statistics import order_statistics, ordered_bits, signed
 from sluiceway.data.scan import Partitions, dataset_of, files_in
-from sluiceway.data.time_order import TimeCuts, check_cuts, gap_ticks, place_in_time, ranks, ticks_of
+from sluiceway.data.time_order import (
+    LEFT_OUT,
+    TimeCuts,
+    check_cuts,
+    fold_ranks,
+    gap_ticks,
+    part_ranks,
+    place_in_time,
+    ticks_of,
+)
 
 if TYPE_CHECKING:
     from ray import ObjectRef
@@ -72,6 +81,7 @@ def labelled_dataset(
     n_folds: int,
     extra_columns: Sequence[str] = (),
     fold_column: str | None = None,
+    later_than: int | None = None,
 ) -> ray.data.Dataset:
     """What training sees: features, target, and where each row belongs.
 
@@ -82,6 +92,7 @@ def labelled_dataset(
         n_folds: folds of the cross-validation.
         extra_columns: carried along.
         fold_column: column that says each row's fold, in place of the split.
+        later_than: tick of ``data.time``; rows of training and validation up to it are left out.
 
     Returns:
         features in their order, target, weight, extra columns, ``__part__`` (uint8: 0 train, 1 validation, 2 test, 3
@@ -102,9 +113,10 @@ def labelled_dataset(
         seed=seed,
         split=data.split,
         n_folds=n_folds,
-        time=data.time if data.split.by == "time" else None,
-        cuts=_cuts(version, data, schema, n_folds) if data.split.by == "time" else None,
+        time=data.time if data.split.by == "time" or later_than is not None else None,
+        cuts=_cuts(version, data, schema, n_folds, later_than) if data.split.by == "time" else None,
         fold_column=fold_column,
+        later_than=later_than,
     )
     dataset = read_version(version, columns=_unique([*wanted, *placing.columns]))
     return dataset.map_batches(
@@ -182,6 +194,7 @@ class _Placing:
     time: str | None
     cuts: TimeCuts | None
     fold_column: str | None
+    later_than: int | None
 
     @property
     def columns(self) -> list[str]:
@@ -194,8 +207,8 @@ def _label(batch: pa.Table, *, columns: Sequence[str], placing: _Placing) -> pa.
     hashes = membership.row_hashes(batch, placing.key)
     labelled = batch.select(columns)
     added: dict[str, np.ndarray] = {}
-    if placing.cuts is not None and placing.time is not None:
-        ticks = ticks_of(batch[placing.time], placing.time)
+    ticks = np.empty(0, np.int64) if placing.time is None else ticks_of(batch[placing.time], placing.time)
+    if placing.cuts is not None:
         added[PART_COLUMN], added[FOLD_COLUMN], added[SINCE_COLUMN] = place_in_time(ticks, placing.cuts)
     else:
         groups = hashes if placing.group == placing.key else membership.row_hashes(batch, placing.group)
@@ -204,42 +217,93 @@ def _label(batch: pa.Table, *, columns: Sequence[str], placing: _Placing) -> pa.
     if placing.fold_column is not None:
         added[FOLD_COLUMN] = given_folds(batch[placing.fold_column], placing.fold_column, placing.n_folds)
         added.pop(SINCE_COLUMN, None)
+    if placing.later_than is not None:
+        part = added[PART_COLUMN]
+        added[PART_COLUMN] = np.where((ticks <= placing.later_than) & (part != membership.TEST), LEFT_OUT, part)
     added[KEY_COLUMN] = hashes
     for name, values in added.items():
         labelled = labelled.append_column(name, pa.array(values))
     return labelled
 
 
-def _cuts(version: TableVersion, data: DataSection, schema: pa.Schema, n_folds: int) -> TimeCuts:
+def _cuts(
+    version: TableVersion, data: DataSection, schema: pa.Schema, n_folds: int, later_than: int | None
+) -> TimeCuts:
     name = str(data.time)
     _refuse_missing(schema, [name], uri=data.path)
     gap = gap_ticks(data.split.gap, schema.field(name).type, name)
     split = data.split
-    return _cuts_of(version.uri, version.version, version.digest, name, gap, (split.train, split.validation), n_folds)
+    shares = (split.train, split.validation, split.test)
+    return _cuts_of(version.uri, version.version, version.digest, name, gap, shares, n_folds, later_than)
 
 
 @functools.lru_cache(maxsize=64)  # the gates ask for the same cuts as training did
 def _cuts_of(
-    uri: str, version: int, digest: str, name: str, gap: int, shares: tuple[float, float], n_folds: int
+    uri: str,
+    version: int,
+    digest: str,
+    name: str,
+    gap: int,
+    shares: tuple[float, float, float],
+    n_folds: int,
+    later_than: int | None,
 ) -> TimeCuts:
-    dataset = read_version(TableVersion(uri, version, digest, 0, str(version)), columns=[name])
-    split = SplitSection(train=shares[0], validation=shares[1], test=1 - sum(shares))
+    blocks = read_version(TableVersion(uri, version, digest, 0, str(version)), columns=[name]).to_arrow_refs()
+    split = SplitSection(train=shares[0], validation=shares[1], test=shares[2])
+
+    def wanted(rows: int) -> list[int]:
+        return fold_ranks(rows * split.train, n_folds) + part_ranks(rows, split)
+
+    *folds, validation, test = _at_ranks(blocks, name, wanted, uri)
+    if later_than is not None:  # the parts are those of the whole version; the folds share the window
+        window = (later_than + 1, validation)
+        folds = _at_ranks(blocks, name, lambda rows: fold_ranks(rows, n_folds), uri, window)
+    return check_cuts(TimeCuts(validation, test, tuple(folds), gap), name)
+
+
+def _at_ranks(
+    blocks: Sequence[ObjectRef[pa.Table]],
+    name: str,
+    wanted: Callable[[int], list[int]],
+    uri: str,
+    window: tuple[int, int] | None = None,
+) -> list[int]:
+    """The ticks at ranks among those of a window (from, before) of a column."""
     try:
         found = order_statistics(
-            dataset.to_arrow_refs(),
-            functools.partial(_ordered_ticks, name=name),
-            lambda counts: {kind: ranks(rows, split, n_folds) for kind, rows in counts.items()},
+            blocks,
+            functools.partial(_ordered_ticks, name=name, window=window),
+            lambda counts: {kind: wanted(rows) for kind, rows in counts.items()},
         )
     except ray.exceptions.RayTaskError as error:
         raise error.as_instanceof_cause() from error
     if not found:
-        raise DataError(f"version {version} of {uri} has no rows", hint="look at data.path and data.version")
-    *folds, validation, test = (signed(bits) for bits in found[0])
-    return check_cuts(TimeCuts(validation, test, tuple(folds), gap), name)
+        told = f"{uri} has no rows" + ("" if window is None else " for training later than those that were seen")
+        raise DataError(told, hint="look at data.path and data.version, or at the window")
+    return [signed(bits) for bits in found[0]]
 
 
-def _ordered_ticks(block: pa.Table, *, name: str) -> tuple[np.ndarray, np.ndarray]:
+def newest_tick(version: TableVersion, name: str) -> int:
+    """The latest time of a version.
+
+    Args:
+        version: which.
+        name: of the column: timestamps, dates or whole numbers.
+
+    Returns:
+        microseconds since 1970 (UTC), or the number itself.
+
+    Raises:
+        DataError: the column cannot be a time, or there are no rows.
+    """
+    blocks = read_version(version, columns=[name]).to_arrow_refs()
+    return _at_ranks(blocks, name, lambda rows: [rows - 1], version.uri)[0]
+
+
+def _ordered_ticks(block: pa.Table, *, name: str, window: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
     ticks = ticks_of(block[name], name)
+    if window is not None:
+        ticks = ticks[(ticks >= window[0]) & (ticks < window[1])]
     return ordered_bits(ticks), np.zeros(len(ticks), np.uint8)
 
 

@@ -42,15 +42,22 @@ class TimeCuts:
     gap: int
 
 
-def ranks(rows: int, split: SplitSection, n_folds: int) -> list[int]:
-    """Ranks, from 0, of the rows whose times are the cuts: of each fold, of validation, of test.
+def part_ranks(rows: int, split: SplitSection) -> list[int]:
+    """Ranks, from 0, of the rows whose times are the first ones of the validation part and of the test part."""
+    return [min(int(rows * share), rows - 1) for share in (split.train, split.train + split.validation)]
+
+
+def fold_ranks(rows: float, n_folds: int) -> list[int]:
+    """Ranks, from 0, of the rows whose times are the first ones of each fold's own rows.
 
     The training part is cut into ``n_folds + 1`` stretches with equal numbers of rows, as scikit-learn's
     ``TimeSeriesSplit`` does: fold i is judged by stretch i + 1 and trained on those before.
+
+    Args:
+        rows: of the training part.
+        n_folds: how many folds.
     """
-    train = rows * split.train
-    cuts = [train * (fold + 1) / (n_folds + 1) for fold in range(n_folds)]
-    return [min(int(cut), rows - 1) for cut in [*cuts, train, rows * (split.train + split.validation)]]
+    return [int(rows * (fold + 1) / (n_folds + 1)) for fold in range(n_folds)]
 
 
 def ticks_of(column: pa.ChunkedArray, name: str) -> np.ndarray:

@@ -15,6 +15,7 @@ from sluiceway.data.ray_row_digest import version_row_digest
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.incremental import Base, base_of, going_on
 from sluiceway.lifecycle.keys import code_digest, content_key
 from sluiceway.registry.bundle import Bundle
 from sluiceway.training.checkpoints import forget_checkpoints
@@ -58,6 +59,7 @@ class Candidate:
 
 def candidate_key(context: Context, version: TableVersion) -> str:
     """Everything that the trained model depends on."""
+    base = base_of(context)
     return content_key(
         "candidate",
         code_digest(),
@@ -68,6 +70,7 @@ def candidate_key(context: Context, version: TableVersion) -> str:
         context.model,
         context.training,
         context.evaluation.decision,
+        *([] if base is None else [base.bundle.digest]),
     )
 
 
@@ -77,7 +80,8 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
     """
-    recipe = recipe_of(context, version)
+    base = base_of(context)
+    recipe = recipe_of(context, version, base)
     context.progress.stage("train", f"{version.rows:,} rows of version {version.version}")
     checkpoints = context.folders.state / "checkpoints" / candidate_key(context, version)[:32]
     report = train(
@@ -88,16 +92,21 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
         checkpoints=str(checkpoints),
     )
     rows = str(version_row_digest(version, kept=context.stores.file_digests))
-    bundle = _bundle(context, version, report, row_digest=rows)
+    bundle = _bundle(context, version, report, row_digest=rows, base=base)
     uri = context.bundles.put(bundle)
     forget_checkpoints(checkpoints)
-    document = report_document(context, report) | {"row_digest": rows}
+    document = report_document(context, report) | {"row_digest": rows, "base": None if base is None else base.version}
     plots = _keep_plots(context, report, f"{context.experiment.name}-{bundle.digest[:12]}-plots")
     return Candidate(version, uri, bundle.digest, document | {"plots": plots})
 
 
-def recipe_of(context: Context, version: TableVersion) -> Recipe:
+def recipe_of(context: Context, version: TableVersion, base: Base | None) -> Recipe:
     """Look at the columns of a version, and say what is trained on it.
+
+    Args:
+        context: the configuration.
+        version: that is trained on.
+        base: the model that is gone on from, or None.
 
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
@@ -109,7 +118,8 @@ def recipe_of(context: Context, version: TableVersion) -> Recipe:
     schema = derive(
         table_schema(version.uri, version.version), categories=columns.categories, features=context.data.features
     )
-    return Recipe(context.data, context.model, context.training, context.experiment.seed, schema, classes)
+    recipe = Recipe(context.data, context.model, context.training, context.experiment.seed, schema, classes)
+    return recipe if base is None else going_on(context, recipe, base, version)
 
 
 def _oof_uri(context: Context, version: TableVersion, recipe: Recipe) -> str:
@@ -119,7 +129,9 @@ def _oof_uri(context: Context, version: TableVersion, recipe: Recipe) -> str:
     return str(context.folders.out_of_fold / f"{version.digest[:16]}{several}{weighted}")
 
 
-def _bundle(context: Context, version: TableVersion, report: TrainReport, *, row_digest: str) -> Bundle:
+def _bundle(
+    context: Context, version: TableVersion, report: TrainReport, *, row_digest: str, base: Base | None
+) -> Bundle:
     data = {"uri": version.uri, "version": version.version, "digest": version.digest, "rows": version.rows}
     return Bundle(
         model=report.model,
@@ -131,6 +143,7 @@ def _bundle(context: Context, version: TableVersion, report: TrainReport, *, row
             "seed": context.experiment.seed,
             "data": {**data, "row_digest": row_digest},
             "code": {"commit": context.code.commit, "dirty": context.code.dirty, "digest": code_digest()},
+            **({} if base is None else {"base": {"version": base.version, "digest": base.bundle.digest}}),
             "config": context.model.model_dump(mode="json") | context.training.model_dump(mode="json"),
         },
     )

@@ -10,6 +10,7 @@ from sluiceway.core.errors import BackendError
 from sluiceway.core.references import TableVersion
 from sluiceway.lifecycle.candidate import recipe_of
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.incremental import base_of
 from sluiceway.lifecycle.search_journal import SearchJournal
 from sluiceway.lifecycle.search_runs import SearchInMlflow
 from sluiceway.training.optuna_draws import Draws
@@ -36,7 +37,7 @@ def train_trials(
         return []
     deadline = time.time() + seconds
     context.connect()
-    recipe = recipe_of(context, version)
+    recipe = recipe_of(context, version, base_of(context))
     context.progress.stage("search", _budget(section, known=len(journal.known)))
     prepared = prepare(rows_of(version, recipe), recipe, progress=context.progress)
     job, plan = plan_trials(prepared, recipe, section, deadline=deadline)

@@ -23,6 +23,7 @@ class Recipe:
         schema: of the features, with the categories of the version.
         classes: of the target, in the order of the model's; none for a regressor.
         base: a booster as UBJSON that all folds and the model go on from, or None.
+        later_than: tick of ``data.time``; only later rows are trained on and choose the threshold. None: all.
     """
 
     data: DataSection
@@ -32,6 +33,7 @@ class Recipe:
     schema: FeatureSchema
     classes: tuple[int | str, ...]
     base: bytes | None = field(default=None, repr=False)
+    later_than: int | None = None
 
     @property
     def target(self) -> Target:

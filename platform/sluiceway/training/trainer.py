@@ -46,4 +46,5 @@ def rows_of(version: TableVersion, recipe: Recipe) -> Callable[[], ray.data.Data
         seed=recipe.seed,
         n_folds=training.folds,
         fold_column=training.fold_column,
+        later_than=recipe.later_than,
     )

@@ -1,0 +1,108 @@
+"""A model that goes on from one that is there: which, and on which rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from sluiceway.core.errors import ConfigError, DataError, ModelError
+from sluiceway.core.references import TableVersion
+from sluiceway.data.ray_read import newest_tick
+from sluiceway.data.tables import schema as table_schema
+from sluiceway.data.time_order import gap_ticks
+from sluiceway.features.schema import FeatureSchema
+from sluiceway.lifecycle.context import Context
+from sluiceway.registry.bundle import Bundle
+from sluiceway.registry.mlflow_registry import CHAMPION
+from sluiceway.training.recipe import Recipe
+
+
+@dataclass(frozen=True)
+class Base:
+    """The model that is gone on from.
+
+    Attributes:
+        version: in the registry.
+        bundle: its files.
+    """
+
+    version: str
+    bundle: Bundle
+
+
+def base_of(context: Context) -> Base | None:
+    """The model that the configuration goes on from; None where it begins anew, or nothing serves yet.
+
+    Raises:
+        ConfigError: ``training.incremental`` needs ``data.time``.
+        ModelError: there is no such version.
+    """
+    wanted = context.training.incremental
+    if wanted is None:
+        return None
+    if context.data.time is None:
+        raise ConfigError(
+            "the window of training.incremental cannot be found",
+            problems=("data.time: has to name the column of a row's time",),
+        )
+    name = context.experiment.name
+    if wanted.base == CHAMPION and context.registry.alias(name, CHAMPION) is None:
+        context.progress.advance("nothing serves yet: training begins anew")
+        return None
+    version, bundle = context.registry.bundle(name, wanted.base)
+    return Base(version, bundle)
+
+
+def going_on(context: Context, recipe: Recipe, base: Base, version: TableVersion) -> Recipe:
+    """The recipe with the base's trees, its encoding of the columns, and the rows of the window.
+
+    Args:
+        context: the configuration.
+        recipe: as it would begin anew.
+        base: to go on from.
+        version: that is trained on.
+
+    Raises:
+        ModelError: the base has other features or classes.
+        DataError: there are no rows in the window, or the base's rows cannot be read any more.
+    """
+    schema = FeatureSchema.from_dict(base.bundle.schema)
+    differs = _difference(recipe, schema, base.bundle)
+    if differs:
+        raise ModelError(
+            f"{context.experiment.name}@{base.version} cannot be gone on from: {differs}",
+            hint="leave training.incremental out for once: then training begins anew",
+        )
+    later_than = _start_of_window(context, base, version)
+    newest = newest_tick(version, str(context.data.time))
+    if newest <= later_than:
+        raise DataError(
+            f"no row of version {version.version} of {version.uri} is later than those that "
+            f"{context.experiment.name}@{base.version} has seen",
+            hint="ingest newer rows, or set training.incremental.window to a time such as 30d",
+        )
+    # The categories that the base knows keep their codes; values that came later are missing to its trees.
+    return replace(recipe, schema=schema, base=base.bundle.model, later_than=later_than)
+
+
+def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle) -> str:
+    mine = [(feature.name, feature.kind) for feature in recipe.schema.features]
+    theirs = [(feature.name, feature.kind) for feature in schema.features]
+    if mine != theirs:
+        return f"its features are {', '.join(name for name, _ in theirs)}"
+    if bundle.decision["kind"] != recipe.target.kind:
+        return f"it is of kind {bundle.decision['kind']}, and the rows are of kind {recipe.target.kind}"
+    if recipe.target.kind == "multiclass" and tuple(bundle.decision["classes"]) != recipe.classes:
+        return f"its classes are {', '.join(str(label) for label in bundle.decision['classes'])}"
+    return ""
+
+
+def _start_of_window(context: Context, base: Base, version: TableVersion) -> int:
+    wanted, name = context.training.incremental, str(context.data.time)
+    window = "new" if wanted is None else wanted.window
+    if window != "new":
+        kind = table_schema(version.uri, version.version).field(name).type
+        return newest_tick(version, name) - gap_ticks(window, kind, name)
+    seen = base.bundle.lineage["data"]
+    return newest_tick(
+        TableVersion(seen["uri"], seen["version"], seen["digest"], seen["rows"], str(seen["version"])), name
+    )

@@ -1,0 +1,211 @@
+"""Workers and drivers that die in the middle: what is done stays done, and the model is the undisturbed one."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pyarrow as pa
+import pytest
+import ray
+
+from ray_head import clean_environment
+from sluiceway.config.experiment import DataSection, ModelSection, TrainingSection
+from sluiceway.core.errors import BackendError
+from sluiceway.data import commit
+from sluiceway.features.schema import Feature, FeatureSchema
+from sluiceway.training.ray_errors import cause_of, worker_was_lost
+from sluiceway.training.ray_run import train_dataset
+from sluiceway.training.recipe import Recipe
+
+pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
+
+SCHEMA = FeatureSchema((Feature("a", "numeric"), Feature("b", "numeric")))
+DATA = DataSection(path="made here", features=("a", "b"), target="late")
+MODEL = ModelSection(
+    params={"n_estimators": 300, "max_depth": 5, "learning_rate": 0.05, "subsample": 0.8, "colsample_bytree": 0.5}
+)
+TRAINING = TrainingSection(folds=3, early_stopping_rounds=None, verbose=1, checkpoint_rounds=20)
+
+
+def rows(n=8_000):
+    random = np.random.default_rng(2)
+    a, b = random.normal(size=(2, n))
+    return pa.table(
+        {
+            "a": a,
+            "b": b,
+            "late": (a + b**2 + random.normal(size=n) > 1).astype(np.int8),
+            "__part__": random.choice(3, n, p=[0.7, 0.2, 0.1]).astype(np.uint8),
+            "__fold__": random.integers(0, 3, n).astype(np.uint8),
+            "__key__": random.integers(0, 2**64, n, dtype=np.uint64),
+        }
+    )
+
+
+class Killer:
+    """Kills a worker when a fold has come so far, and remembers what the checkpoints were then."""
+
+    def __init__(self, title, folder, *, fold=3, rounds=70, times=1):
+        self.title, self.folder, self.fold, self.rounds, self.times = title, folder, fold, rounds, times
+        self.lines, self.done, self.killed_at = [], {}, None
+        self.most = 290 if rounds > 1 else 790
+
+    def stage(self, name, detail=""):
+        pass
+
+    def advance(self, text, fraction=None):
+        self.lines.append(text)
+        found = re.match(r"fold (\d)/3 round (\d+)(?! .* done)", text)
+        if self.times and found and int(found[1]) == self.fold and self.rounds <= int(found[2]) < self.most:
+            self.times -= 1
+            self.killed_at = int(found[2])
+            self.done = {path.name: path.stat().st_mtime_ns for path in Path(self.folder).glob("*/fold-[01]")}
+            children = psutil.Process().children(recursive=True)
+            worker = next(child for child in children if self._is_worker(child))
+            worker.send_signal(signal.SIGKILL)
+            self.lines.append("killed")
+
+    def _is_worker(self, process):
+        try:
+            return process.cmdline()[0].startswith(self.title)
+        except (psutil.Error, IndexError):
+            return False
+
+
+def fit(progress, checkpoints="", *, rounds=300, **given):
+    training = TRAINING.model_copy(update=given)
+    model = MODEL.model_copy(update={"params": {**MODEL.params, "n_estimators": rounds}})
+    recipe = Recipe(DATA, model, training, 42, SCHEMA, (0, 1))
+    table = rows()
+    return train_dataset(
+        lambda: ray.data.from_arrow(table), recipe, oof_uri="", progress=progress, checkpoints=str(checkpoints)
+    )
+
+
+class Quiet:
+    def stage(self, name, detail=""):
+        pass
+
+    def advance(self, text, fraction=None):
+        pass
+
+
+@pytest.mark.parametrize(
+    ("workers", "title"), [(1, "ray::_train"), (2, "ray::RayTrainWorker")], ids=["one task", "a group of two"]
+)
+def test_a_worker_killed_in_the_third_fold_costs_few_rounds(tmp_path, workers, title):
+    undisturbed = fit(Quiet(), workers=workers)
+    killer = Killer(title, tmp_path)
+    report = fit(killer, tmp_path, workers=workers)
+    assert killer.killed_at, killer.lines[-3:]
+    assert report.restarts == 1
+    assert report.model == undisturbed.model
+    assert [fold.history for fold in report.folds] == [fold.history for fold in undisturbed.folds]
+    assert [fold.metric for fold in report.folds] == [fold.metric for fold in undisturbed.folds]
+
+    again = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*/fold-[01]")}
+    assert len(again) == 2
+    assert again == killer.done  # nobody trained these folds again
+    after = killer.lines[killer.lines.index("killed") :]
+    assert any("a worker was lost" in line for line in after)
+    went_on = [int(found[1]) for line in after if (found := re.match(r"fold 3/3 round (\d+)", line))]
+    assert min(went_on) > killer.killed_at - 20
+
+
+def test_it_gives_up_after_so_many_workers(tmp_path):
+    killer = Killer("ray::_train", tmp_path, fold=1, rounds=10, times=2)
+    with pytest.raises(BackendError, match="the training task failed") as caught:
+        fit(killer, tmp_path, retries=1, checkpoint_rounds=1000)
+    assert "training.memory_per_worker" in caught.value.hint
+    assert killer.times == 0
+
+
+def test_folds_side_by_side_find_the_same_and_outlive_a_worker(tmp_path):
+    one_by_one = fit(Quiet(), rounds=800, cpus_per_worker=1)
+    killer = Killer("ray::_train", tmp_path, fold=2, rounds=1)
+    report = fit(killer, tmp_path, rounds=800, parallel_folds=2, cpus_per_worker=1)
+    assert "2 folds run side by side" in report.why
+    assert report.restarts == killer.times + 1 == 1
+    assert report.model == one_by_one.model
+    assert [fold.history for fold in report.folds] == [fold.history for fold in one_by_one.folds]
+    np.testing.assert_array_equal(report.validation.scores, one_by_one.validation.scores)
+
+
+def test_out_of_memory_names_the_remedy():
+    @ray.remote(max_retries=0)
+    def hungry():
+        return np.ones(1 << 60, np.uint8)
+
+    with pytest.raises(ray.exceptions.RayTaskError) as caught:
+        ray.get(hungry.remote())
+    told = cause_of(caught.value, "the training task")
+    assert told.message == "the training task ran out of memory"
+    assert "training.memory_per_worker" in told.hint
+    assert not worker_was_lost(caught.value)
+    killed = ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.")
+    assert cause_of(killed, "the training task").message == "the training task ran out of memory"
+    assert not worker_was_lost(killed)
+
+
+CONFIG = """
+experiment: {{name: recovered, seed: 3}}
+data: {{path: {table}, features: [a, b], target: late, key: [id]}}
+model: {{params: {{n_estimators: 900, max_depth: 6, learning_rate: 0.02, subsample: 0.8}}}}
+training: {{folds: 3, early_stopping_rounds: null, checkpoint_rounds: 25}}
+platform: {{state: {state}, ray: {{num_cpus: 1, object_store_mb: 100}}}}
+"""
+
+
+def test_a_killed_driver_goes_on_where_it_was(tmp_path):
+    table = rows().drop_columns(["__part__", "__fold__", "__key__"])
+    commit.append(
+        str(tmp_path / "table"), table.append_column("id", pa.array(range(len(table)))), message="m", source="t"
+    )
+    configs = {}
+    for name in ("killed", "undisturbed"):
+        configs[name] = tmp_path / f"{name}.yaml"
+        configs[name].write_text(CONFIG.format(table=tmp_path / "table", state=tmp_path / name))
+
+    first = _train(configs["killed"], tmp_path / "first.json")
+    kept = tmp_path / "killed" / "checkpoints"
+    deadline = time.monotonic() + 240
+    while not list(kept.glob("*/*/fold-2")):
+        assert first.poll() is None, "it ended before it could be killed"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait(30)
+    done = {path: path.stat().st_mtime_ns for path in kept.glob("*/*/fold-[01]")}
+    assert len(done) == 2
+
+    second = _train(configs["killed"], tmp_path / "second.json")
+    seen = {}
+    while second.poll() is None:
+        for path in kept.glob("*/*/fold-[01]"):
+            seen[path] = path.stat().st_mtime_ns
+        time.sleep(0.02)
+    assert second.returncode == 0, (tmp_path / "second.json").read_text()
+    assert seen == done  # they were there and nobody wrote them again
+    assert not list(kept.glob("*"))  # what is done is cleared away
+    assert _train(configs["undisturbed"], tmp_path / "whole.json").wait(300) == 0
+    documents = [json.loads((tmp_path / name).read_text()) for name in ("second.json", "whole.json")]
+    assert documents[0]["digest"] == documents[1]["digest"]
+
+
+def _train(config, output):
+    program = [sys.executable, "-c", "from sluiceway.cli.main import main; main()"]
+    with output.open("w") as out:
+        return subprocess.Popen(
+            [*program, "train", str(config), "--json"],
+            stdout=out,
+            stderr=subprocess.DEVNULL,
+            env=clean_environment(),
+            start_new_session=True,
+        )
