@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import shutil
 import tempfile
 import time
@@ -156,6 +157,7 @@ def run_trials(
                     reduction_factor=search.reduction,
                 ),
                 callbacks=[listener],
+                stop=_UntilAProblem(listener),
                 max_failures=job.recipe.training.retries,
                 reuse_actors=True,
                 raise_on_failed_trial=False,
@@ -163,9 +165,11 @@ def run_trials(
                 verbose=0,
             )
     except (ray.exceptions.RayError, tune.TuneError) as error:
-        raise listener.problem or cause_of(error, "the search") from error
+        raise cause_of(error, "the search") from error
     finally:
         shutil.rmtree(storage, ignore_errors=True)
+    if listener.problem is not None:
+        raise listener.problem
 
 
 @contextmanager
@@ -241,7 +245,7 @@ class _Listener(tune.Callback):
 
     def __init__(self, heard: Callable[[Trial], None], known: set[int]) -> None:
         self._heard, self._known = heard, known
-        self.problem: SluicewayError | None = None
+        self.problem: Exception | None = None
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -261,13 +265,30 @@ class _Listener(tune.Callback):
         self._tell(replace(given, status="failed", error=told, lost=worker_was_lost(error)), over=True)
 
     def _tell(self, trial: Trial, *, over: bool) -> None:
-        if trial.number in self._known or over == (trial.status == "running"):
+        if self.problem is not None or trial.number in self._known or over == (trial.status == "running"):
             return
         try:
             self._heard(trial)
-        except SluicewayError as problem:  # of which Tune would only pass on the text
+        except Exception as problem:  # noqa: BLE001 (raised when Tune has ended, which takes errors of listeners for the trial's)
             self.problem = problem
-            raise
+
+
+class _UntilAProblem(tune.Stopper):
+    """Ends everything when nobody can listen any more; a copy, which Tune keeps with its state, ends nothing."""
+
+    def __init__(self, listener: _Listener | None = None) -> None:
+        self._listener = listener
+
+    def __reduce__(self) -> tuple[type[_UntilAProblem], tuple[()]]:
+        return _UntilAProblem, ()
+
+    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
+        """No trial is ended by itself."""
+        return False
+
+    def stop_all(self) -> bool:
+        """Whether the search is over."""
+        return self._listener is not None and self._listener.problem is not None
 
 
 def _error_of(trial: Any) -> Exception:
@@ -343,5 +364,6 @@ class _FoldByFold(tune.Trainable):
 
 
 def _first_line(problem: Exception) -> str:
+    """XGBoost tells the time, its source file and a stack, too."""
     told = problem.message if isinstance(problem, SluicewayError) else str(problem)
-    return told.strip().partition("\n")[0]
+    return re.sub(r"^\[[\d:]+\] \S+: ", "", told.strip().partition("\n")[0])
