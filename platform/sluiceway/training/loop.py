@@ -164,7 +164,7 @@ class Loop:
         if spec.early_stopping:
             best = best_round(boosted.history, maximise=spec.maximise)
         model = first_rounds(boosted.booster, self._base_rounds() + best + 1)
-        scores = model.predict(watched)
+        scores = self._shaped(model.predict(watched))
         report = FoldReport(
             number,
             best,
@@ -176,7 +176,7 @@ class Loop:
             built,
         )
         self._emit({"fold": number, "of": spec.folds, "round": report.rounds, "value": report.metric, "done": True})
-        return Fold(report, bytes(model.save_raw("ubj")), scores)
+        return Fold(report, self._saved(model), scores)
 
     def finish(self, folds: Iterable[Fold], validation: Rows) -> LoopResult:
         """Make the final model of the folds, and score the validation rows with it.
@@ -195,13 +195,13 @@ class Loop:
         for number, fold in enumerate(done):
             oof[self._train.validated_in(number)] = fold.scores
         model, rounds = self._final(done)
-        scored = predict_rows(model, validation)
+        scored = self._shaped(predict_rows(model, validation))
         seconds = {
             "build": self.build_seconds + sum(report.build_seconds for report in reports),
             "folds": sum(report.seconds - report.build_seconds for report in reports),
             "final": time.perf_counter() - began,
         }
-        return LoopResult(bytes(model.save_raw("ubj")), rounds, tuple(reports), oof, scored, seconds)
+        return LoopResult(self._saved(model), rounds, tuple(reports), oof, scored, seconds)
 
     def _final(self, folds: list[Fold]) -> tuple[xgboost.Booster, int]:
         spec = self._spec
@@ -237,6 +237,16 @@ class Loop:
             spec.checkpoint_rounds,
             spec.base,
         )
+
+    def _shaped(self, scores: np.ndarray) -> np.ndarray:
+        """Scores of no rows have a class's place, too: other ranks have rows."""
+        return scores.reshape(-1, self._spec.classes) if self._spec.kind == "multiclass" else scores
+
+    def _saved(self, booster: xgboost.Booster) -> bytes:
+        """As UBJSON. A rank without rows has lost the features' names and types in its matrices; they are told again."""
+        booster.feature_names = None if self._spec.names is None else list(self._spec.names)
+        booster.feature_types = list(self._spec.types)
+        return bytes(booster.save_raw("ubj"))
 
     def _base_rounds(self) -> int:
         return 0 if self._spec.base is None else rounds_of(self._spec.base)

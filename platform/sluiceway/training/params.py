@@ -186,12 +186,13 @@ def booster_params(
             problems.append(f"model.params.{name}: {problem}")
         elif value is not None:
             params[RULES[name].train] = value
-    if params["objective"] == "reg:quantileerror" and "quantile_alpha" not in params:
-        problems.append("model.params.quantile_alpha: the objective reg:quantileerror needs it, between 0 and 1")
     try:
         params["eval_metric"] = metric_of(model, training, classes=classes)
     except ConfigError as error:
         problems.extend(error.problems)
+    quantile = params["objective"] == "reg:quantileerror" or params.get("eval_metric") == "quantile"
+    if quantile and "quantile_alpha" not in params:
+        problems.append("model.params.quantile_alpha: objective or metric needs it, above 0 and at most 1")
     if problems:
         raise ConfigError(f"{model.type} cannot be trained with these parameters", problems=tuple(problems))
     return params, int(params.pop("num_boost_round", DEFAULT_ROUNDS))
