@@ -1,0 +1,43 @@
+"""The same model from separate clusters, byte for byte; GPUs that a cluster only says it has."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import own_cluster
+from ray_head import clean_environment
+
+pytestmark = pytest.mark.integration
+
+
+def printed(mode):
+    done = subprocess.run(
+        [sys.executable, own_cluster.__file__, mode],
+        env=clean_environment()
+        | {"PYTHONPATH": str(Path(own_cluster.__file__).parent), "RAY_USAGE_STATS_ENABLED": "0"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-4000:]
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_separate_clusters_give_the_same_bytes():
+    once, again = printed("models"), printed("models")
+    for name in ("task", "disk", "side by side", "group"):
+        assert once[name] == again[name]
+    assert "trained from disk" in once["disk, why"]
+    assert "2 folds run side by side" in once["side by side, why"]
+
+
+def test_gpus_are_reserved_and_have_to_be_real():
+    found = printed("gpus")
+    assert found["left beside a task"] == 1  # of two
+    assert found["left beside a group"] == 0
+    assert found["task"] == found["group"] == "training.device is cuda, and the worker's process sees no GPU"
+    assert found["too many"] == "training.device is cuda and needs 3 GPU; the Ray cluster has 2"
