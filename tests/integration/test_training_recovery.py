@@ -196,7 +196,7 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path):
     assert not list(kept.glob("*"))  # what is done is cleared away
     assert _train(configs["undisturbed"], tmp_path / "whole.json").wait(300) == 0
     documents = [json.loads((tmp_path / name).read_text()) for name in ("second.json", "whole.json")]
-    assert documents[0]["digest"] == documents[1]["digest"]
+    assert documents[0]["training"]["model_digest"] == documents[1]["training"]["model_digest"]
 
 
 def _train(config, output):
