@@ -50,6 +50,24 @@ def train_small(folder: Path, *, seed: int, flipped: bool = False, carriers: tup
     return SmallModel(booster, made, bundle.write(made, folder / made.digest))
 
 
+GRADES = ("early", "late", "on time")
+
+
+def train_grades(folder: Path, *, seed: int, grades: tuple[int | str, ...] = GRADES) -> SmallModel:
+    """A model of several classes of the same features: thirds of the delay, in the order of ``grades``."""
+    matrix, _ = examples(400, seed=seed)
+    labels = np.digitize(matrix[:, 0], np.linspace(-10, 30, len(grades) - 1))
+    data = xgboost.DMatrix(matrix, label=labels, feature_types=["q", "q", "c"], enable_categorical=True)
+    params = {"objective": "multi:softprob", "num_class": len(grades), "max_depth": 3, "seed": seed, "nthread": 1}
+    booster = xgboost.train(params, data, 10)
+    schema = FeatureSchema(
+        (Feature("delay", "numeric"), Feature("distance", "numeric"), Feature("carrier", "category", CARRIERS))
+    )
+    decision = {"kind": "multiclass", "threshold": None, "target": "grade", "classes": list(grades)}
+    made = bundle.Bundle(bytes(booster.save_raw("ubj")), schema.to_dict(), decision, {"seed": seed})
+    return SmallModel(booster, made, bundle.write(made, folder / made.digest))
+
+
 def examples(n: int, *, seed: int, carriers: tuple[str, ...] = CARRIERS) -> tuple[np.ndarray, np.ndarray]:
     """Encoded rows, shape (n, 3) float32, and the truth, shape (n,): late where the delay is over 10."""
     rng = np.random.default_rng(seed)

@@ -46,7 +46,7 @@ def test_rows_are_read():
 def test_feedback_is_read():
     later = b'{"request_id": "b/1", "outcome": 0, "time": "2013-07-01T00:00:00Z"}'
     body = b'{"feedback": [{"request_id": "a", "outcome": true}, ' + later + b"]}"
-    first, second = read_feedback(body, max_rows=5, binary=True)
+    first, second = read_feedback(body, max_rows=5, outcomes={0: 0.0, 1: 1.0})
     assert (first.request_id, first.outcome, first.time) == ("a", 1.0, first.received)
     assert (second.request_id, second.outcome, second.time) == ("b/1", 0.0, 1372636800.0)
 
@@ -70,12 +70,12 @@ def test_feedback_is_read():
     ],
 )
 def test_feedback_with_a_problem_is_422_with_its_path(entry, path):
-    error = refused(read_feedback, b'{"feedback": [' + entry + b"]}", max_rows=5, binary=True)
+    error = refused(read_feedback, b'{"feedback": [' + entry + b"]}", max_rows=5, outcomes={0: 0.0, 1: 1.0})
     assert (error.status, error.problems[0]["path"]) == (422, path)
 
 
 def test_outcomes_of_a_regression_are_any_number():
-    (record,) = read_feedback(b'{"feedback": [{"request_id": "a", "outcome": 12.5}]}', max_rows=5, binary=False)
+    (record,) = read_feedback(b'{"feedback": [{"request_id": "a", "outcome": 12.5}]}', max_rows=5, outcomes=None)
     assert record.outcome == 12.5
 
 

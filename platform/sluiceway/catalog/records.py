@@ -27,7 +27,8 @@ class PredictionRecord:
         arm: ``champion`` or ``challenger``: who answered.
         version: of the model that answered.
         score: what it said.
-        decision: score against the model's threshold, 0 or 1; the score itself for regression.
+        decision: score against the model's threshold, 0 or 1; the score itself for regression; of several classes the
+            number that ``core.classes.class_codes`` gives the one with the largest probability.
         key_hash: hash of the row's features, hex, or "".
         champion_version: who else scored it, for pairs; None where the champion answered.
         champion_score: what that one said, or None.
@@ -54,7 +55,7 @@ class FeedbackRecord:
 
     Attributes:
         request_id: as in the prediction record.
-        outcome: 0 or 1, or the true value for regression.
+        outcome: 0 or 1, or the true value for regression, or the number of the class.
         time: when it became true, UTC epoch seconds.
         received: when the endpoint got it, UTC epoch seconds.
     """

@@ -18,11 +18,11 @@ class FairnessSection(Section):
     protected_attributes: tuple[str, ...] = ()
     """Columns that define the groups; they need not be features."""
     max_disparity: float = Field(default=0.1, gt=0, le=1)
-    """Largest difference of AUC between two groups of one attribute."""
+    """Largest difference of AUC between two groups of one attribute; of accuracy where there are several classes."""
     min_group_rows: int = Field(default=100, ge=1)
     """Smaller groups are listed and not judged."""
     min_group_positives: int = Field(default=30, ge=1)
-    """Groups with fewer positive (or negative) rows are listed and not judged."""
+    """Groups with fewer positive (or negative) rows are listed and not judged; of several classes it is not asked."""
 
 
 class RobustnessSection(Section):
@@ -48,7 +48,7 @@ class DataQualitySection(Section):
     min_class_rows: int = Field(default=100, ge=1)
     """Fewest rows of a class."""
     class_balance: tuple[float, float] | None = None
-    """Opt-in band of the positive share, e.g. [0.2, 0.8]."""
+    """Opt-in band of the positive share, e.g. [0.2, 0.8]; of every class's share where there are several."""
     max_drift: float = Field(default=0.25, gt=0)
     """Largest population stability index of a feature against the champion's training version."""
     max_association_loss: float = Field(default=0.05, gt=0, le=1)
@@ -82,7 +82,7 @@ class EvaluationSection(Section):
     """The gates and their limits."""
 
     metrics: tuple[str, ...] = ("auc_roc", "precision", "recall", "f1_score", "accuracy", "log_loss")
-    """Reported on the test rows."""
+    """Reported on the test rows. Of several classes and of numbers all that there are, with or without this."""
     thresholds: dict[str, float] = Field(default_factory=dict)
     """Limit of each metric: at least for scores, at most for losses and errors."""
     decision: ThresholdChoiceSection = ThresholdChoiceSection()

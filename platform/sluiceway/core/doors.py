@@ -20,7 +20,8 @@ class Scorer(Protocol):
             rows: one column a feature, under the names of the model's schema; further columns are ignored.
 
         Returns:
-            shape (n_rows,), float64: probability of the positive class, or the predicted value for regression.
+            shape (n_rows,), float64: probability of the positive class, or the predicted value for regression; shape
+            (n_rows, classes) of several classes.
         """
 
 

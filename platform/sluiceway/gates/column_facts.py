@@ -12,8 +12,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sluiceway.core.classes import Class, class_places
 from sluiceway.core.errors import SchemaMismatchError
-from sluiceway.gates.statistics.auc import auc
+from sluiceway.gates.statistics.auc import auc, auc_of_bins
 from sluiceway.gates.statistics.distances import histogram, quantile_edges
 
 Array = npt.NDArray[Any]
@@ -37,7 +38,8 @@ class ColumnFacts:
         counts: rows of each bin, missing last, shape (len(edges) + 2,), for numbers.
         categories: rows of each category, for text.
         own_auc: AUC for the target of the average target of the value's bin (20 quantiles, or the category): 0.5 is
-            no association, whatever its shape. For a regression the target is cut at its median. NaN: not defined.
+            no association, whatever its shape. For a regression the target is cut at its median; of several classes
+            it is the mean over the classes of one against the others. NaN: not defined.
         compared: counts over the edges of the reference, when one was given; not stored.
     """
 
@@ -89,7 +91,7 @@ class LabelFacts:
     Attributes:
         n: rows.
         classes: rows of each class, for a classifier; empty for a regression.
-        variance: of the target.
+        variance: of the target; of several classes that of their places, which nothing judges.
     """
 
     n: int
@@ -98,46 +100,69 @@ class LabelFacts:
 
 
 def column_facts(
-    table: pa.Table, features: Sequence[str], target: str, *, reference: Sequence[ColumnFacts] | None = None
+    table: pa.Table,
+    features: Sequence[str],
+    target: str,
+    *,
+    reference: Sequence[ColumnFacts] | None = None,
+    classes: Sequence[Class] = (),
 ) -> tuple[ColumnFacts, ...]:
     """Facts of every feature.
 
     Args:
         table: training rows with the features and the target.
         features: columns; one that the table lacks is left out, and the gate says so.
-        target: column of numbers.
+        target: column of numbers, or of classes.
         reference: facts of the version to compare with, for the counts over its edges.
+        classes: of the target, where there are more than two.
 
     Raises:
         SchemaMismatchError: the target is not in the table.
+        DataError: a label is none of the classes.
     """
-    if target not in table.column_names:
-        raise SchemaMismatchError(f"the training rows have no column {target!r}", hint="see data.target")
-    labels = _numbers(table[target])
-    distinct = np.unique(labels[:1000])
-    # A regression's association is asked of its upper half.
-    labels = labels if set(distinct.tolist()) <= {0.0, 1.0} else (labels > np.nanmedian(labels)).astype(np.float64)
+    labels = _labels(table, target, classes)
+    if not classes and not set(np.unique(labels[:1000]).tolist()) <= {0.0, 1.0}:
+        # A regression's association is asked of its upper half.
+        labels = (labels > np.nanmedian(labels)).astype(np.float64)
     known = {facts.name: facts for facts in reference or ()}
-    return tuple(_facts(name, table[name], labels, known.get(name)) for name in features if name in table.column_names)
+    present = [name for name in features if name in table.column_names]
+    return tuple(_facts(name, table[name], labels, len(classes), known.get(name)) for name in present)
 
 
-def label_facts(table: pa.Table, target: str, *, classifier: bool = True) -> LabelFacts:
+def label_facts(table: pa.Table, target: str, *, classifier: bool = True, classes: Sequence[Class] = ()) -> LabelFacts:
     """Facts of the target.
 
+    Args:
+        table: training rows.
+        target: column of numbers, or of classes.
+        classifier: count the rows of each class.
+        classes: of the target, where there are more than two: one without a row is counted, too.
+
     Raises:
         SchemaMismatchError: the target is not in the table.
+        DataError: a label is none of the classes.
     """
+    labels = _labels(table, target, classes)
+    variance = float(labels.var()) if len(labels) else math.nan
+    if classes:
+        rows = np.bincount(labels.astype(np.int64), minlength=len(classes))
+        return LabelFacts(len(labels), tuple(zip(map(str, classes), rows.tolist(), strict=True)), variance)
+    values, counts = np.unique(labels, return_counts=True) if classifier else (np.empty(0), np.empty(0, np.int64))
+    found = tuple((f"{v:g}", int(c)) for v, c in zip(values, counts, strict=True))
+    return LabelFacts(len(labels), found, variance)
+
+
+def _labels(table: pa.Table, target: str, classes: Sequence[Class]) -> Array:
     if target not in table.column_names:
         raise SchemaMismatchError(f"the training rows have no column {target!r}", hint="see data.target")
-    labels = _numbers(table[target])
-    values, counts = np.unique(labels, return_counts=True) if classifier else (np.empty(0), np.empty(0, np.int64))
-    classes = tuple((f"{v:g}", int(c)) for v, c in zip(values, counts, strict=True))
-    return LabelFacts(len(labels), classes, float(labels.var()) if len(labels) else math.nan)
+    return class_places(table[target], classes, target=target) if classes else _numbers(table[target])
 
 
-def _facts(name: str, column: pa.ChunkedArray, labels: Array, reference: ColumnFacts | None) -> ColumnFacts:
+def _facts(
+    name: str, column: pa.ChunkedArray, labels: Array, classes: int, reference: ColumnFacts | None
+) -> ColumnFacts:
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
-        return _category(name, column, labels)
+        return _category(name, column, labels, classes)
     values = _numbers(column)
     present = values[~np.isnan(values)]
     edges = quantile_edges(values, DRIFT_BINS)
@@ -151,12 +176,12 @@ def _facts(name: str, column: pa.ChunkedArray, labels: Array, reference: ColumnF
         float(present.var()) if len(present) else None,
         edges=tuple(edges.tolist()),
         counts=tuple(int(c) for c in histogram(values, edges)),
-        own_auc=_association(bins, labels),
+        own_auc=_association(bins, labels, classes),
         compared=tuple(int(c) for c in compared),
     )
 
 
-def _category(name: str, column: pa.ChunkedArray, labels: Array) -> ColumnFacts:
+def _category(name: str, column: pa.ChunkedArray, labels: Array, classes: int) -> ColumnFacts:
     nulls = column.null_count
     plain = pc.fill_null(column.cast(pa.string()), MISSING).combine_chunks()
     encoded = pc.dictionary_encode(plain)
@@ -166,17 +191,30 @@ def _category(name: str, column: pa.ChunkedArray, labels: Array) -> ColumnFacts:
     shares = np.array([c for c, k in zip(counts, names, strict=True) if k != MISSING], dtype=np.float64)
     variance = float(1 - ((shares / shares.sum()) ** 2).sum()) if shares.sum() else None
     listed = tuple(sorted((k, int(c)) for k, c in zip(names, counts, strict=True)))
-    return ColumnFacts(
-        name, "category", len(codes), nulls, variance, categories=listed, own_auc=_association(codes, labels)
-    )
+    own = _association(codes, labels, classes)
+    return ColumnFacts(name, "category", len(codes), nulls, variance, categories=listed, own_auc=own)
 
 
-def _association(bins: Array, labels: Array) -> float:
+def _association(bins: Array, labels: Array, classes: int) -> float:
     if len(labels) == 0:
         return math.nan
+    if classes:
+        return _association_of_classes(bins, labels, classes)
     rows, positives = np.bincount(bins), np.bincount(bins, weights=labels)
     average = float(labels.mean())
     return auc(labels, ((positives + SMOOTHING * average) / (rows + SMOOTHING))[bins])
+
+
+def _association_of_classes(bins: Array, places: Array, classes: int) -> float:
+    """From the rows of each bin and class: what is asked for each class, without going through the rows again."""
+    cells = np.bincount(bins.astype(np.int64) * classes + places, minlength=(int(bins.max()) + 1) * classes)
+    table = cells.reshape(-1, classes)
+    rows, shares = table.sum(axis=1), table.sum(axis=0) / len(places)
+    of_each = [
+        auc_of_bins(own, rows - own, (own + SMOOTHING * share) / (rows + SMOOTHING))
+        for own, share in zip(table.T, shares, strict=True)
+    ]
+    return float(np.mean(of_each))
 
 
 def _bins(values: Array, edges: Array) -> Array:

@@ -87,11 +87,24 @@ def _classes(labels: LabelFacts, section: DataQualitySection) -> list[Verdict]:
     verdicts = [judge(GATE, measurement, Threshold(section.min_class_rows, Direction.AT_LEAST))]
     if section.class_balance is not None:
         low, high = section.class_balance
+        rarest, commonest = _balance(labels)
+        verdicts.append(judge(GATE, rarest, Threshold(low, Direction.AT_LEAST)))
+        verdicts.append(judge(GATE, commonest, Threshold(high, Direction.AT_MOST)))
+    return verdicts
+
+
+def _balance(labels: LabelFacts) -> tuple[Measurement, Measurement]:
+    """What has to be at least the lower end of the band, and what at most its upper end."""
+    if len(labels.classes) <= 2:
         share = dict(labels.classes).get("1", 0) / labels.n
         balance = Measurement("share of positive rows", share, labels.n)
-        verdicts.append(judge(GATE, balance, Threshold(low, Direction.AT_LEAST)))
-        verdicts.append(judge(GATE, balance, Threshold(high, Direction.AT_MOST)))
-    return verdicts
+        return balance, balance
+    ordered = sorted(labels.classes, key=lambda c: c[1])
+    rarest, commonest = (
+        Measurement(f"share of the {told} class", rows / labels.n, labels.n, detail=f"class {name}")
+        for told, (name, rows) in (("smallest", ordered[0]), ("largest", ordered[-1]))
+    )
+    return rarest, commonest
 
 
 def _drift(both: Sequence[tuple[ColumnFacts, ColumnFacts]], section: DataQualitySection) -> Verdict:

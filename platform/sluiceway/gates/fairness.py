@@ -17,9 +17,11 @@ from sluiceway.config.evaluation import FairnessSection
 from sluiceway.core.verdict import Direction, GateResult, Measurement, Status, Threshold, Verdict
 from sluiceway.gates.metrics import Task
 from sluiceway.gates.statistics.auc import auc_interval, auc_variance
+from sluiceway.gates.statistics.intervals import wilson
 
 Array = npt.NDArray[Any]
 GATE = "fairness"
+COMPARED: dict[Task, str] = {"binary": "AUC", "multiclass": "accuracy", "regression": "relative error"}
 LISTED = 8  # small groups named in a verdict; the report has all
 
 
@@ -31,8 +33,9 @@ class GroupScore:
         attribute: the protected column.
         group: its value.
         n: rows.
-        positives: rows with label 1 (0 for regression).
-        value: AUC, or the mean absolute error over that of all rows; NaN where it cannot be taken.
+        positives: rows with label 1 (0 for regression and for several classes).
+        value: AUC; of several classes the accuracy; of a regression the mean absolute error over that of all rows;
+            NaN where it cannot be taken.
         low: lower bound, 95 %.
         high: upper bound.
         variance: sampling variance of the value.
@@ -58,18 +61,19 @@ def fairness(
     section: FairnessSection,
     task: Task = "binary",
 ) -> GateResult:
-    """Per protected attribute, the largest difference of AUC between two groups.
+    """Per protected attribute, the largest difference of AUC (or what ``task`` says) between two groups.
 
     At or below the limit is a PASS. Above it the difference has to be more than chance to be a FAIL: the lower bound
     of the interval of the two extreme groups (Bonferroni over all pairs of groups) is above the limit; otherwise
     INCONCLUSIVE. Both block.
 
     Args:
-        labels: shape (n,), 0 or 1; real numbers for regression.
-        scores: shape (n,).
+        labels: shape (n,), 0 or 1; places of the classes; real numbers for regression.
+        scores: shape (n,); shape (n, k) of several classes.
         groups: values of each protected attribute, n each; null is a group of its own.
         section: attributes, limit, smallest groups.
-        task: for regression, the mean absolute error of a group relative to that of all rows takes AUC's place.
+        task: AUC's place is taken by the accuracy for several classes, and for regression by the mean absolute error
+            of a group relative to that of all rows.
     """
     names = section.protected_attributes
     n = len(labels)
@@ -80,7 +84,7 @@ def fairness(
     verdicts = [
         _judge(name, group_scores(name, labels, scores, groups[name], section=section, task=task), section, task)
         if name in groups
-        else _missing(name, section, n)
+        else _missing(name, section, n, task)
         for name in names
     ]
     return GateResult(GATE, tuple(verdicts))
@@ -103,32 +107,47 @@ def group_scores(
         column = column.dictionary_decode()
     encoded = pc.dictionary_encode(pc.fill_null(pc.cast(column, pa.string()), "(missing)"))
     codes = encoded.indices.to_numpy(zero_copy_only=False)
-    overall = float(np.abs(scores - labels).mean()) if len(labels) else math.nan
     found = []
-    for code, name in enumerate(encoded.dictionary.to_pylist()):
-        rows = codes == code
-        found.append(
-            _score(attribute, name, labels[rows], scores[rows], section, None if task == "binary" else overall)
-        )
+    if task == "binary":
+        for code, name in enumerate(encoded.dictionary.to_pylist()):
+            found.append(_ranked(attribute, name, labels[codes == code], scores[codes == code], section))
+    else:
+        values = _right(labels, scores) if task == "multiclass" else _relative_errors(labels, scores)
+        for code, name in enumerate(encoded.dictionary.to_pylist()):
+            found.append(_averaged(attribute, name, values[codes == code], section, shares=task == "multiclass"))
     return tuple(sorted(found, key=lambda g: (-g.n, g.group)))
 
 
-def _score(
-    attribute: str, name: str, labels: Array, scores: Array, section: FairnessSection, overall: float | None
-) -> GroupScore:
-    n = len(labels)
-    if overall is None:
-        positives = int((labels == 1).sum())
-        value, variance = auc_variance(labels, scores)
-        _, low, high = auc_interval(labels, scores)
-        enough = n >= section.min_group_rows and min(positives, n - positives) >= section.min_group_positives
-    else:
-        positives, enough = 0, n >= section.min_group_rows
-        errors = np.abs(scores - labels) / overall if overall else np.zeros(n)
-        value, variance = float(errors.mean()), float(errors.var() / n)
-        half = float(norm.ppf(0.975)) * math.sqrt(variance)
-        low, high = value - half, value + half
+def _ranked(attribute: str, name: str, labels: Array, scores: Array, section: FairnessSection) -> GroupScore:
+    n, positives = len(labels), int((labels == 1).sum())
+    value, variance = auc_variance(labels, scores)
+    _, low, high = auc_interval(labels, scores)
+    enough = n >= section.min_group_rows and min(positives, n - positives) >= section.min_group_positives
     return GroupScore(attribute, name, n, positives, value, low, high, variance, enough and not math.isnan(value))
+
+
+def _averaged(attribute: str, name: str, values: Array, section: FairnessSection, *, shares: bool) -> GroupScore:
+    n = len(values)
+    value, variance = float(values.mean()), float(values.var() / n)
+    if shares:
+        # Agresti and Coull's two more of each: a group that is always right is not known to be so for certain.
+        share = (float(values.sum()) + 2) / (n + 4)
+        variance = share * (1 - share) / (n + 4)
+    half = float(norm.ppf(0.975)) * math.sqrt(variance)
+    low, high = (wilson(int(values.sum()), n)) if shares else (value - half, value + half)
+    enough = n >= section.min_group_rows and not math.isnan(value)
+    return GroupScore(attribute, name, n, 0, value, low, high, variance, enough)
+
+
+def _right(labels: Array, scores: Array) -> Array:
+    result: Array = (scores.argmax(axis=1) == labels).astype(np.float64)
+    return result
+
+
+def _relative_errors(labels: Array, scores: Array) -> Array:
+    errors = np.abs(scores - labels)
+    overall = float(errors.mean()) if len(errors) else 0.0
+    return errors / overall if overall else np.zeros(len(errors))
 
 
 def _judge(attribute: str, found: tuple[GroupScore, ...], section: FairnessSection, task: Task) -> Verdict:
@@ -136,12 +155,12 @@ def _judge(attribute: str, found: tuple[GroupScore, ...], section: FairnessSecti
     small = [f"{g.group} ({g.n} rows)" for g in found if not g.judged]
     more = f" and {len(small) - LISTED} more" if len(small) > LISTED else ""
     too_small = f"too small to judge: {', '.join(small[:LISTED])}{more}" if small else ""
-    kind = "AUC" if task == "binary" else "relative error"
-    name = f"{kind} gap by {attribute}"
+    name = f"{COMPARED[task]} gap by {attribute}"
     limit = Threshold(section.max_disparity, Direction.AT_MOST)
     n = sum(g.n for g in judged)
     if len(judged) < 2:
-        why = f"fewer than two groups of {section.min_group_rows} rows and {section.min_group_positives} of each class"
+        each = f" and {section.min_group_positives} of each class" if task == "binary" else ""
+        why = f"fewer than two groups of {section.min_group_rows} rows{each}"
         return Verdict(GATE, Status.INCONCLUSIVE, Measurement(name, None, n, detail=too_small), limit, why)
     best, worst = max(judged, key=lambda g: g.value), min(judged, key=lambda g: g.value)
     gap = best.value - worst.value
@@ -159,7 +178,7 @@ def _judge(attribute: str, found: tuple[GroupScore, ...], section: FairnessSecti
     return Verdict(GATE, Status.INCONCLUSIVE, measurement, limit, "above the limit, but it may be chance")
 
 
-def _missing(attribute: str, section: FairnessSection, n: int) -> Verdict:
-    measurement = Measurement(f"AUC gap by {attribute}", None, n)
+def _missing(attribute: str, section: FairnessSection, n: int, task: Task) -> Verdict:
+    measurement = Measurement(f"{COMPARED[task]} gap by {attribute}", None, n)
     reason = f"the protected attribute {attribute!r} is not a column of the test rows"
     return Verdict(GATE, Status.FAIL, measurement, Threshold(section.max_disparity, Direction.AT_MOST), reason)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -14,12 +14,23 @@ from scipy.stats import norm
 
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.verdict import Direction, Measurement
-from sluiceway.gates.statistics.auc import auc, auc_interval
+from sluiceway.gates.class_metrics import (
+    class_accuracy,
+    class_confusion,
+    class_f1,
+    class_log_loss_rows,
+    class_precision,
+    class_recall,
+    macro,
+    weighted,
+)
+from sluiceway.gates.statistics.auc import auc, auc_interval, macro_auc, macro_auc_interval
 from sluiceway.gates.statistics.intervals import bootstrap, bootstrap_counts
 
 Array = npt.NDArray[Any]
-Task = Literal["binary", "regression"]
+Task = Literal["binary", "multiclass", "regression"]
 LARGEST_LOG_LOSS = 1e-15  # probabilities are clipped to [this, 1 - this], or one wrong certainty makes it infinite
+DRAWN_CELLS = 4_000_000  # of all resampled confusion matrices together; bounds memory where there are many classes
 
 
 @dataclass(frozen=True)
@@ -31,7 +42,7 @@ class Metric:
         direction: AT_LEAST for scores, AT_MOST for losses and errors.
         task: kind of model that it is for.
         decided: from the confusion counts (true negative, false positive, false negative, true positive), shape
-            (..., 4), for metrics of decisions.
+            (..., 4), for metrics of decisions; of k classes shape (..., k * k), see ``class_metrics.class_confusion``.
         ranked: from (labels, scores), for everything else.
         row_loss: loss of each row, where the metric is their mean, or the root of it.
         root: take the square root of the mean.
@@ -48,38 +59,48 @@ class Metric:
 
 def known_metrics(task: Task | None = None) -> tuple[str, ...]:
     """Names of all metrics, or of those for one kind of model."""
-    return tuple(name for name, metric in _METRICS.items() if task in (None, metric.task))
+    return tuple(dict.fromkeys(metric.name for metric in _METRICS if task in (None, metric.task)))
 
 
-def metric(name: str) -> Metric:
-    """The metric of that name.
+def metric(name: str, task: Task | None = None) -> Metric:
+    """The metric of that name, for a kind of model; where several kinds have it, the first of them unless one is given.
 
     Raises:
         ConfigError: no such metric; the message has the nearest name.
     """
-    if name in _METRICS:
-        return _METRICS[name]
-    close = difflib.get_close_matches(name, _METRICS, n=1, cutoff=0.4)
-    raise ConfigError(
-        f"there is no metric {name!r}",
-        hint=f"did you mean {close[0]!r}?" if close else f"known: {', '.join(_METRICS)}",
-    )
+    for known in _METRICS:
+        if known.name == name and task in (None, known.task):
+            return known
+    raise _unknown(name, () if task is None else (task,))
 
 
-def check_names(names: Iterable[str]) -> None:
+def check_names(names: Iterable[str], tasks: Sequence[Task] = ()) -> None:
     """Refuse unknown metrics before any work is done.
 
+    Args:
+        names: from the configuration.
+        tasks: kinds that the model may be of; a metric of any of them will do. None given: of any kind at all.
+
     Raises:
-        ConfigError: all unknown names at once.
+        ConfigError: all unknown names at once, with what may be used.
     """
-    problems = []
-    for name in names:
-        try:
-            metric(name)
-        except ConfigError as error:
-            problems.append(f"evaluation: {error.message}; {error.hint}")
-    if problems:
-        raise ConfigError("the evaluation names metrics that do not exist", problems=tuple(problems))
+    usable = {name for task in tasks or (None,) for name in known_metrics(task)}
+    wrong = [_unknown(name, tasks) for name in dict.fromkeys(names) if name not in usable]
+    if wrong:
+        raise ConfigError(
+            "the evaluation names metrics that do not exist",
+            problems=tuple(f"evaluation: {error.message}; {error.hint}" for error in wrong),
+        )
+
+
+def _unknown(name: str, tasks: Sequence[Task]) -> ConfigError:
+    usable = dict.fromkeys(known for task in tasks or (None,) for known in known_metrics(task))
+    elsewhere = bool(tasks) and name in known_metrics()
+    of = f" for a {' or '.join(tasks)} model" if elsewhere else ""
+    close = difflib.get_close_matches(name, usable, n=1, cutoff=0.4)
+    meant = f"did you mean {close[0]!r}?" if close else ""
+    listed = "" if close and not elsewhere else f"it may be: {', '.join(usable)}"
+    return ConfigError(f"there is no metric {name!r}{of}", hint=" ".join(part for part in (meant, listed) if part))
 
 
 def evaluate(name: str, labels: Array, scores: Array, *, threshold: float | None = 0.5) -> float:
@@ -87,9 +108,9 @@ def evaluate(name: str, labels: Array, scores: Array, *, threshold: float | None
 
     Args:
         name: see :func:`known_metrics`.
-        labels: shape (n,), 0 or 1; real numbers for regression.
-        scores: shape (n,), probability of the positive class, or the prediction.
-        threshold: a score at or above it is a positive decision.
+        labels: shape (n,), 0 or 1; places of the classes; real numbers for regression.
+        scores: shape (n,), probability of the positive class, or the prediction; shape (n, k) of several classes.
+        threshold: a score at or above it is a positive decision; of several classes the largest score decides.
 
     Returns:
         The value; NaN where it is not defined (no rows, a class missing, no threshold for a metric of decisions).
@@ -97,12 +118,13 @@ def evaluate(name: str, labels: Array, scores: Array, *, threshold: float | None
     Raises:
         ConfigError: no such metric.
     """
-    chosen = metric(name)
     labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    chosen = _chosen(name, scores)
     if len(labels) == 0 or np.isnan(scores).any():
         return math.nan
     if chosen.decided is not None:
-        return math.nan if threshold is None else float(chosen.decided(confusion(labels, scores, threshold)))
+        counts = _counts(labels, scores, threshold)
+        return math.nan if counts is None else float(chosen.decided(counts))
     if chosen.row_loss is not None:
         mean = float(chosen.row_loss(labels, scores).mean())
         return math.sqrt(mean) if chosen.root else mean
@@ -115,17 +137,17 @@ def measure(
 ) -> Measurement:
     """Value of one metric with its two-sided interval.
 
-    DeLong for the AUC, a multinomial bootstrap for metrics of decisions, the normal interval for means of row losses,
-    a bootstrap of rows for the rest.
+    DeLong for the AUC (of several classes for their mean), a multinomial bootstrap for metrics of decisions, the normal
+    interval for means of row losses, a bootstrap of rows for the rest.
 
     Raises:
         ConfigError: no such metric.
     """
-    chosen = metric(name)
     labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    chosen = _chosen(name, scores)
     value = evaluate(name, labels, scores, threshold=threshold)
     if math.isnan(value):
-        return Measurement(name, None, len(labels))
+        return Measurement(name, None, len(labels), detail=_absent(labels, scores))
     low, high = _interval(chosen, labels, scores, threshold, alpha, seed)
     return Measurement(name, value, len(labels), None if math.isnan(low) else low, None if math.isnan(high) else high)
 
@@ -136,14 +158,34 @@ def confusion(labels: Array, scores: Array, threshold: float) -> Array:
     return np.bincount(cell, minlength=4)
 
 
+def _chosen(name: str, scores: Array) -> Metric:
+    return metric(name, "multiclass") if scores.ndim == 2 else metric(name)
+
+
+def _counts(labels: Array, scores: Array, threshold: float | None) -> Array | None:
+    if scores.ndim == 2:
+        return class_confusion(labels, scores)
+    return None if threshold is None else confusion(labels, scores, threshold)
+
+
+def _absent(labels: Array, scores: Array) -> str:
+    """Why a number of several classes has no value, where it is for want of rows."""
+    if scores.ndim != 2 or len(labels) == 0:
+        return ""
+    absent = scores.shape[1] - len(np.unique(labels))
+    return f"{absent} of {scores.shape[1]} classes have no row" if absent else ""
+
+
 def _interval(
     chosen: Metric, labels: Array, scores: Array, threshold: float | None, alpha: float, seed: int
 ) -> tuple[float, float]:
     if chosen.name == "auc_roc":
-        return auc_interval(labels, scores, alpha=alpha)[1:]
-    if chosen.decided is not None and threshold is not None:
-        counts = [int(c) for c in confusion(labels, scores, threshold)]
-        return bootstrap_counts(chosen.decided, counts, alpha=alpha, seed=seed)
+        of = macro_auc_interval if scores.ndim == 2 else auc_interval
+        return of(labels, scores, alpha=alpha)[1:]
+    counts = _counts(labels, scores, threshold)
+    if chosen.decided is not None and counts is not None:
+        draws = max(200, min(2000, DRAWN_CELLS // len(counts)))
+        return bootstrap_counts(chosen.decided, counts.tolist(), alpha=alpha, seed=seed, resamples=draws)
     if chosen.row_loss is not None:
         losses = chosen.row_loss(labels, scores)
         half = float(norm.ppf(1 - alpha / 2)) * float(losses.std()) / math.sqrt(len(losses))
@@ -223,20 +265,30 @@ def _absolute_rows(labels: Array, scores: Array) -> Array:
     return result
 
 
-_METRICS: dict[str, Metric] = {
-    m.name: m
-    for m in (
-        Metric("auc_roc", Direction.AT_LEAST, ranked=auc),
-        Metric("average_precision", Direction.AT_LEAST, ranked=_average_precision),
-        Metric("ks", Direction.AT_LEAST, ranked=_ks),
-        Metric("precision", Direction.AT_LEAST, decided=_precision),
-        Metric("recall", Direction.AT_LEAST, decided=_recall),
-        Metric("f1_score", Direction.AT_LEAST, decided=_f1),
-        Metric("accuracy", Direction.AT_LEAST, decided=_accuracy),
-        Metric("log_loss", Direction.AT_MOST, row_loss=_log_loss_rows),
-        Metric("brier", Direction.AT_MOST, row_loss=_squared_rows),
-        Metric("mae", Direction.AT_MOST, "regression", row_loss=_absolute_rows),
-        Metric("rmse", Direction.AT_MOST, "regression", row_loss=_squared_rows, root=True),
-        Metric("r2", Direction.AT_LEAST, "regression", ranked=_r2),
-    )
-}
+def _class_log_loss_rows(labels: Array, scores: Array) -> Array:
+    return class_log_loss_rows(labels, scores, smallest=LARGEST_LOG_LOSS)
+
+
+_METRICS = (
+    Metric("auc_roc", Direction.AT_LEAST, ranked=auc),
+    Metric("average_precision", Direction.AT_LEAST, ranked=_average_precision),
+    Metric("ks", Direction.AT_LEAST, ranked=_ks),
+    Metric("precision", Direction.AT_LEAST, decided=_precision),
+    Metric("recall", Direction.AT_LEAST, decided=_recall),
+    Metric("f1_score", Direction.AT_LEAST, decided=_f1),
+    Metric("accuracy", Direction.AT_LEAST, decided=_accuracy),
+    Metric("log_loss", Direction.AT_MOST, row_loss=_log_loss_rows),
+    Metric("brier", Direction.AT_MOST, row_loss=_squared_rows),
+    Metric("mae", Direction.AT_MOST, "regression", row_loss=_absolute_rows),
+    Metric("rmse", Direction.AT_MOST, "regression", row_loss=_squared_rows, root=True),
+    Metric("r2", Direction.AT_LEAST, "regression", ranked=_r2),
+    Metric("auc_roc", Direction.AT_LEAST, "multiclass", ranked=macro_auc),
+    Metric("accuracy", Direction.AT_LEAST, "multiclass", decided=class_accuracy),
+    Metric("precision_macro", Direction.AT_LEAST, "multiclass", decided=macro(class_precision)),
+    Metric("precision_weighted", Direction.AT_LEAST, "multiclass", decided=weighted(class_precision)),
+    Metric("recall_macro", Direction.AT_LEAST, "multiclass", decided=macro(class_recall)),
+    Metric("recall_weighted", Direction.AT_LEAST, "multiclass", decided=weighted(class_recall)),
+    Metric("f1_macro", Direction.AT_LEAST, "multiclass", decided=macro(class_f1)),
+    Metric("f1_weighted", Direction.AT_LEAST, "multiclass", decided=weighted(class_f1)),
+    Metric("log_loss", Direction.AT_MOST, "multiclass", row_loss=_class_log_loss_rows),
+)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sluiceway.config.evaluation import EvaluationSection
-from sluiceway.core.verdict import Direction, GateResult, Status, Threshold, Verdict, judge
+from sluiceway.core.verdict import Direction, GateResult, Measurement, Status, Threshold, Verdict, judge
 from sluiceway.gates.metrics import Task, check_names, known_metrics, measure, metric
 
 Array = npt.NDArray[Any]
@@ -21,11 +21,12 @@ def performance(
 ) -> GateResult:
     """Hold each configured threshold against the test rows, by the point value; intervals are shown.
 
-    Without thresholds the model has to be better than chance: the lower bound of the AUC above 0.5 (of R2 above 0).
+    Without thresholds the model has to be better than chance: the lower bound of the AUC above 0.5 (of R2 above 0);
+    of several classes the mean AUC of one class against the others.
 
     Args:
-        labels: shape (n,), 0 or 1; real numbers for regression.
-        scores: shape (n,), probabilities of the positive class, or predictions.
+        labels: shape (n,), 0 or 1; places of the classes; real numbers for regression.
+        scores: shape (n,), probabilities of the positive class, or predictions; shape (n, k) of several classes.
         threshold: a score at or above it is a positive decision; None where the model decides nothing.
         evaluation: thresholds and the metrics to report.
         task: kind of the model. Metrics of the other kind are not reported; a threshold on one FAILs.
@@ -35,18 +36,18 @@ def performance(
     """
     check_names([*evaluation.metrics, *evaluation.thresholds])
     labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
+    applicable = known_metrics(task)
     verdicts = [
-        judge(GATE, measure(name, labels, scores, threshold=threshold), Threshold(limit, metric(name).direction))
-        if metric(name).task == task
+        judge(GATE, measure(name, labels, scores, threshold=threshold), Threshold(limit, metric(name, task).direction))
+        if name in applicable
         else _wrong_kind(name, limit, task, len(labels))
         for name, limit in evaluation.thresholds.items()
     ]
-    chance = "auc_roc" if task == "binary" else "r2"
+    chance = "r2" if task == "regression" else "auc_roc"
     if not verdicts:
         verdicts.append(_better_than_chance(chance, labels, scores))
     judged = {v.measurement.name for v in verdicts}
-    applicable = known_metrics(task)
-    for name in dict.fromkeys([*evaluation.metrics, *(applicable if task == "regression" else ())]):
+    for name in dict.fromkeys([*evaluation.metrics, *(() if task == "binary" else applicable)]):
         if name in applicable and name not in judged:
             verdicts.append(reported(GATE, measure(name, labels, scores, threshold=threshold)))
     return GateResult(GATE, tuple(verdicts))
@@ -66,6 +67,5 @@ def _better_than_chance(name: str, labels: Array, scores: Array) -> Verdict:
 
 
 def _wrong_kind(name: str, limit: float, task: Task, n: int) -> Verdict:
-    from_rows = measure(name, np.empty(0), np.empty(0))
-    verdict = judge(GATE, dataclasses.replace(from_rows, n=max(n, 1)), Threshold(limit, metric(name).direction))
+    verdict = judge(GATE, Measurement(name, None, max(n, 1)), Threshold(limit, metric(name).direction))
     return dataclasses.replace(verdict, reason=f"{name} cannot be computed for a {task} model")

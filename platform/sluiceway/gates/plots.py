@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 
 from sluiceway.gates.fairness import GroupScore
-from sluiceway.gates.report_data import CalibrationBin
+from sluiceway.gates.report_data import CalibrationBin, ClassScore
 
 SIDE, PAD = 300, 40
 LARGEST_FOREST = 40  # groups drawn per attribute, the largest ones
@@ -46,6 +46,28 @@ def calibration(bins: Sequence[CalibrationBin]) -> str:
         tip = f"predicted {item.predicted:.3f}, observed {item.observed:.3f}, n={item.n:,}"
         parts.append(f'<circle class="dot" cx="{x}" cy="{frame.y(item.observed)}" r="4"><title>{tip}</title></circle>')
     return _square("".join(parts), "Calibration", "predicted probability", "observed share")
+
+
+def confusion(square: Sequence[Sequence[int]], classes: Sequence[ClassScore]) -> str:
+    """One square a pair of classes, the darker the larger the share of the row's class; rows are the true classes."""
+    left, top, side = 130, 40, 26
+    parts = []
+    for i, (row, found) in enumerate(zip(square, classes, strict=True)):
+        y = top + i * side
+        parts.append(
+            f'<text x="{left - 8}" y="{y + 17}" text-anchor="end">{escape(_short(found.name))}</text>'
+            f'<text class="tick" x="{left + i * side + side / 2}" y="{top - 8}" text-anchor="start" '
+            f'transform="rotate(-40 {left + i * side + side / 2} {top - 8})">{escape(_short(found.name, 8))}</text>'
+        )
+        for j, rows in enumerate(row):
+            share = rows / found.n if found.n else 0.0
+            tip = f"{found.name} decided as {classes[j].name}: {rows:,} rows, {share:.1%}"
+            parts.append(
+                f'<rect x="{left + j * side}" y="{y}" width="{side - 1}" height="{side - 1}" fill="#0969da" '
+                f'fill-opacity="{max(share, 0.03):.3f}"><title>{escape(tip)}</title></rect>'
+            )
+    size = len(classes) * side
+    return _svg("".join(parts), left + size + 50, top + size + 10, "Rows of each class by the class that was decided")
 
 
 def forest(groups: Sequence[GroupScore]) -> str:
@@ -116,5 +138,5 @@ def _svg(body: str, width: int, height: int, title: str) -> str:
     )
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= 16 else text[:15] + "\N{HORIZONTAL ELLIPSIS}"
+def _short(text: str, most: int = 16) -> str:
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"

@@ -13,6 +13,7 @@ import pyarrow as pa
 import ray
 
 from sluiceway.config.evaluation import EvaluationSection
+from sluiceway.core.classes import Class, class_places
 from sluiceway.core.doors import Scorer
 from sluiceway.core.errors import DataError
 from sluiceway.core.verdict import GateResult, Measurement, Status, Verdict
@@ -21,7 +22,7 @@ from sluiceway.gates.data_quality import data_quality
 from sluiceway.gates.fairness import fairness, group_scores
 from sluiceway.gates.metrics import Task
 from sluiceway.gates.performance import performance
-from sluiceway.gates.report_data import ReportData, curves
+from sluiceway.gates.report_data import ReportData, class_data, curves
 from sluiceway.gates.robustness import robustness
 
 Array = npt.NDArray[Any]
@@ -72,9 +73,10 @@ class GateInputs:
         scorer: the model; has to pickle.
         features: columns that the model sees.
         target: column that it predicts.
-        threshold: a score at or above it is a positive decision; None for regression.
+        threshold: a score at or above it is a positive decision; None for regression and for several classes.
         evaluation: limits.
         task: kind of the model.
+        classes: values of the target in the order of the scores, where there are more than two.
         seed: of samples and disturbances.
         reference: facts of the champion's training version, or None before there is one.
         memory_bytes: that Ray reserves for each gate, or None.
@@ -88,6 +90,7 @@ class GateInputs:
     threshold: float | None
     evaluation: EvaluationSection
     task: Task = "binary"
+    classes: tuple[Class, ...] = ()
     seed: int = 0
     reference: tuple[ColumnFacts, ...] | None = None
     memory_bytes: int | None = None
@@ -130,7 +133,7 @@ def judge_model(inputs: GateInputs, *, on_done: OnDone | None = None) -> Judgeme
 
 def _submit_scoring(inputs: GateInputs, scorer: Any) -> Any:
     options = {"num_cpus": 1, "max_retries": 1, **({"memory": inputs.memory_bytes} if inputs.memory_bytes else {})}
-    return ray.remote(_score).options(**options).remote(scorer, inputs.test, inputs.features)
+    return ray.remote(_score).options(**options).remote(scorer, inputs.test, inputs.features, len(inputs.classes))
 
 
 def _requests(inputs: GateInputs, scorer: Any, scores: Any) -> tuple[GateRequest, ...]:
@@ -222,15 +225,19 @@ def _call(function: Callable[..., GateOutput | GateResult], *arguments: Any) -> 
     return replace(output, result=replace(output.result, seconds=time.monotonic() - begun))
 
 
-def _score(scorer: Scorer, rows: pa.Table, features: Sequence[str]) -> Array:
+def _score(scorer: Scorer, rows: pa.Table, features: Sequence[str], classes: int) -> Array:
     scores = np.asarray(scorer.score(rows.select(list(features))), dtype=np.float64)
-    if scores.shape != (rows.num_rows,):
-        raise DataError(f"the model gave scores of shape {scores.shape} for {rows.num_rows} rows")
+    if scores.shape != ((rows.num_rows, classes) if classes else (rows.num_rows,)):
+        of = f" and {classes} classes" if classes else ""
+        raise DataError(f"the model gave scores of shape {scores.shape} for {rows.num_rows} rows{of}")
     return scores
 
 
-def _labels(rows: pa.Table, target: str) -> Array:
+def _labels(rows: pa.Table, inputs: GateInputs) -> Array:
+    target = inputs.target
     column = rows[target]
+    if inputs.task == "multiclass":
+        return class_places(column, inputs.classes, target=target)
     if column.null_count:
         raise DataError(f"{column.null_count} test rows have no {target!r}", hint="drop rows without a target")
     typed = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
@@ -239,13 +246,15 @@ def _labels(rows: pa.Table, target: str) -> Array:
 
 
 def _performance(inputs: GateInputs, rows: pa.Table, scores: Array) -> GateOutput:
-    labels = _labels(rows, inputs.target)
+    labels = _labels(rows, inputs)
     result = performance(labels, scores, threshold=inputs.threshold, evaluation=inputs.evaluation, task=inputs.task)
+    if inputs.task == "multiclass":
+        return GateOutput(result, class_data(labels, scores, inputs.classes))
     return GateOutput(result, curves(labels, scores) if inputs.task == "binary" else ReportData())
 
 
 def _fairness(inputs: GateInputs, rows: pa.Table, scores: Array) -> GateOutput:
-    labels = _labels(rows, inputs.target)
+    labels = _labels(rows, inputs)
     section = inputs.evaluation.fairness
     groups = {name: rows[name] for name in section.protected_attributes if name in rows.column_names}
     result = fairness(labels, scores, groups, section=section, task=inputs.task)
@@ -261,7 +270,7 @@ def _robustness(inputs: GateInputs, rows: pa.Table, scorer: Scorer) -> GateOutpu
     return GateOutput(
         robustness(
             rows,
-            _labels(rows, inputs.target),
+            _labels(rows, inputs),
             scorer,
             features=inputs.features,
             section=inputs.evaluation.robustness,
@@ -272,8 +281,8 @@ def _robustness(inputs: GateInputs, rows: pa.Table, scorer: Scorer) -> GateOutpu
 
 
 def _data_quality(inputs: GateInputs, rows: pa.Table) -> GateOutput:
-    facts = column_facts(rows, inputs.features, inputs.target, reference=inputs.reference)
-    labels = label_facts(rows, inputs.target, classifier=inputs.task == "binary")
+    facts = column_facts(rows, inputs.features, inputs.target, reference=inputs.reference, classes=inputs.classes)
+    labels = label_facts(rows, inputs.target, classifier=inputs.task == "binary", classes=inputs.classes)
     section = inputs.evaluation.data_quality
     result = data_quality(facts, labels, section=section, features=inputs.features, reference=inputs.reference)
     return GateOutput(result, facts=facts)

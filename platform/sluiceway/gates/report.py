@@ -14,7 +14,7 @@ from markupsafe import Markup
 from sluiceway.core.verdict import GateResult, Status, Verdict
 from sluiceway.gates import plots
 from sluiceway.gates.fairness import GroupScore
-from sluiceway.gates.report_data import ReportData
+from sluiceway.gates.report_data import ClassScore, ReportData
 
 
 def render(
@@ -45,6 +45,7 @@ def render(
         gates=[_gate(result) for result in results],
         facts=_flat(facts),
         lineage=_flat(lineage),
+        classes=[_class_row(found) for found in (data or ReportData()).classes],
         plots=_drawn(data or ReportData()),
     )
 
@@ -78,6 +79,17 @@ def _gate(result: GateResult) -> dict[str, Any]:
     }
 
 
+def _class_row(found: ClassScore) -> dict[str, str]:
+    numbers = {name: getattr(found, name) for name in ("precision", "recall", "f1", "auc")}
+    return {
+        "name": found.name,
+        "n": f"{found.n:,}",
+        "decided": f"{found.decided:,}",
+        **{name: "no value" if math.isnan(value) else f"{value:.4g}" for name, value in numbers.items()},
+        "taken_for": found.taken_for,
+    }
+
+
 def _severity(verdict: Verdict) -> int:
     return [Status.FAIL, Status.ERROR, Status.INCONCLUSIVE, Status.PASS].index(verdict.status)
 
@@ -102,7 +114,10 @@ def _drawn(data: ReportData) -> list[tuple[str, Markup]]:
     if data.roc:
         drawn.append(("ROC curve", plots.roc(data.roc)))
     if data.calibration:
-        drawn.append(("Calibration, with 95 % intervals", plots.calibration(data.calibration)))
+        of = " of the decided class" if data.classes else ""
+        drawn.append((f"Calibration{of}, with 95 % intervals", plots.calibration(data.calibration)))
+    if data.confusion:
+        drawn.append(("Confusion, shares of each class", plots.confusion(data.confusion, data.classes)))
     attributes: dict[str, list[GroupScore]] = {}
     for group in data.groups:
         attributes.setdefault(group.attribute, []).append(group)

@@ -35,13 +35,16 @@ def robustness(
 ) -> GateResult:
     """Score the test rows again, disturbed, and compare AUC (RMSE for regression) with the undisturbed rows.
 
+    Of several classes the AUC is the mean of one class against the others.
+
     Judged: noise on all numeric features at once at each size, on each alone at the largest, and missing values. Whole
     numbers stay whole under noise.
-    Reported only: a category never seen before, and a unit error (values a thousand times too large).
+    Reported only: the share of decisions between several classes that change, a category never seen before, and a unit
+    error (values a thousand times too large).
 
     Args:
         rows: test rows with a column for each feature; numbers, booleans, text or dictionary-encoded text.
-        labels: shape (n,).
+        labels: shape (n,); of several classes their places.
         scorer: the model.
         features: columns that the model sees.
         section: sizes and the limit.
@@ -66,9 +69,12 @@ class _Trial:
     section: RobustnessSection
     random: np.random.Generator
     base: float = field(init=False)
+    decided: Array = field(init=False)  # place of the class of each row, where there are several; else empty
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "base", self._value(self.rows))
+        scores = self._scores(self.rows)
+        object.__setattr__(self, "base", self._value(scores))
+        object.__setattr__(self, "decided", scores.argmax(axis=1) if scores.ndim == 2 else np.empty(0))
 
     def numeric(self) -> list[str]:
         return [
@@ -90,12 +96,18 @@ class _Trial:
 
     def loss(self, changed: dict[str, Any]) -> float:
         """Relative loss of the metric when some columns are replaced; below 0 where it got better."""
+        return self.loss_of(self.rescored(changed))
+
+    def rescored(self, changed: dict[str, Any]) -> Array:
+        """Scores when some columns are replaced."""
         rows = self.rows
         for name, column in changed.items():
             rows = rows.set_column(rows.schema.get_field_index(name), name, column)
-        base = self.base
-        value = self._value(rows)
-        if self.task == "binary":
+        return self._scores(rows)
+
+    def loss_of(self, scores: Array) -> float:
+        base, value = self.base, self._value(scores)
+        if self.task != "regression":
             return (base - value) / base if base else math.nan
         return (value - base) / base if base else (0.0 if value == base else math.inf)
 
@@ -108,10 +120,21 @@ class _Trial:
         text = detail.format(worst=worst)
         return judge(GATE, Measurement(name, value, len(self.labels), detail=text), limit)
 
-    def _value(self, rows: pa.Table) -> float:
+    def changed(self, scores: Array, under: str) -> list[Verdict]:
+        """How many decisions between several classes are no longer what they were; reported, not judged."""
+        if scores.ndim != 2 or len(scores) == 0:
+            return []
+        share = float((scores.argmax(axis=1) != self.decided).mean())
+        measurement = Measurement(f"decisions that change {under}", share, len(scores))
+        return [Verdict(GATE, Status.PASS, measurement, reason="reported, not judged")]
+
+    def _scores(self, rows: pa.Table) -> Array:
+        return np.asarray(self.scorer.score(rows)) if len(self.labels) else np.empty(0)
+
+    def _value(self, scores: Array) -> float:
         if len(self.labels) == 0:
             return math.nan
-        return evaluate("auc_roc" if self.task == "binary" else "rmse", self.labels, self.scorer.score(rows))
+        return evaluate("rmse" if self.task == "regression" else "auc_roc", self.labels, scores)
 
 
 def _noise(trial: _Trial) -> list[Verdict]:
@@ -132,8 +155,9 @@ def _noise(trial: _Trial) -> list[Verdict]:
 
     verdicts = []
     for size in trial.section.noise_stds:
-        lost = trial.loss({name: noisy(name, size) for name in names})
-        verdicts.append(trial.verdict(f"loss under noise of {size:g} std", {"all": lost}, "all numeric features"))
+        scores, under = trial.rescored({name: noisy(name, size) for name in names}), f"under noise of {size:g} std"
+        verdicts.append(trial.verdict(f"loss {under}", {"all": trial.loss_of(scores)}, "all numeric features"))
+        verdicts += trial.changed(scores, under)
     largest = max(trial.section.noise_stds)
     alone = {name: trial.loss({name: noisy(name, largest)}) for name in names}
     verdicts.append(trial.verdict(f"loss under noise of {largest:g} std in one", alone, "worst: {worst}"))
@@ -149,11 +173,13 @@ def _missing(trial: _Trial) -> list[Verdict]:
         gone = trial.random.random(len(trial.labels)) < share
         column = trial.rows[name].combine_chunks()
         holed[name] = pc.if_else(pa.array(gone), pa.scalar(None, column.type), column)
-    together = trial.loss(holed)
+    scores = trial.rescored(holed)
     alone = {name: trial.loss({name: column}) for name, column in holed.items()}
     worst = max(alone, key=lambda k: alone[k])
-    name = f"loss with {share:.1%} of the values missing"
-    return [trial.verdict(name, {"all": together}, f"all features; alone the worst is {worst}")]
+    under = f"with {share:.1%} of the values missing"
+    detail = f"all features; alone the worst is {worst}"
+    judged = trial.verdict(f"loss {under}", {"all": trial.loss_of(scores)}, detail)
+    return [judged, *trial.changed(scores, under)]
 
 
 def _unseen(trial: _Trial) -> list[Verdict]:

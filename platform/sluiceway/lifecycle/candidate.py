@@ -17,10 +17,12 @@ from sluiceway.features.schema import derive
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.incremental import Base, base_of, going_on
 from sluiceway.lifecycle.keys import code_digest, content_key
+from sluiceway.lifecycle.preflight import check_evaluation
 from sluiceway.registry.bundle import Bundle
 from sluiceway.training.checkpoints import forget_checkpoints
 from sluiceway.training.environment import describe_environment
 from sluiceway.training.histories import thinned
+from sluiceway.training.params import kind_of
 from sluiceway.training.ray_resources import look_at_cluster
 from sluiceway.training.recipe import Recipe
 from sluiceway.training.report import TrainReport
@@ -110,11 +112,13 @@ def recipe_of(context: Context, version: TableVersion, base: Base | None) -> Rec
 
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
+        ConfigError: the evaluation names metrics that a model of such a target does not have.
     """
     context.progress.stage("profile", f"{version.uri}@{version.ref}")
     columns = profile(version, (*context.data.features, context.data.target))
     number = context.model.type == "XGBRegressor"
     classes = check_trainable(columns, context.data, kind="number" if number else "classes")
+    check_evaluation(context.evaluation, kind_of(context.model, len(classes)))
     schema = derive(
         table_schema(version.uri, version.version), categories=columns.categories, features=context.data.features
     )

@@ -19,6 +19,7 @@ from sluiceway.gates.ray_tasks import GateInputs, Judgement, judge_model
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.keys import code_digest, content_key
+from sluiceway.lifecycle.preflight import check_evaluation
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.mlflow_registry import CHAMPION
 from sluiceway.serving.scorer import BundleScorer
@@ -88,8 +89,10 @@ def evaluate_registered(context: Context, model: ModelReference, version: TableV
 
     Raises:
         ModelError: there is no such version.
+        ConfigError: the evaluation names metrics that its kind does not have.
     """
     _, bundle = context.registry.bundle(model.name, model.version)
+    check_evaluation(context.evaluation, bundle.decision["kind"])
     return _judge(context, version, bundle, training={}, champion=present_champion(context))
 
 
@@ -126,6 +129,7 @@ def _inputs(
         threshold=bundle.decision["threshold"],
         evaluation=context.evaluation,
         task=bundle.decision["kind"],
+        classes=tuple(bundle.decision["classes"]) if bundle.decision["kind"] == "multiclass" else (),
         seed=seed,
         reference=reference,
     )

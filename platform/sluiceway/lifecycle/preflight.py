@@ -9,7 +9,7 @@ from sluiceway.config.experiment import ModelSection, TrainingSection
 from sluiceway.config.parts import Parts
 from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import ConfigError
-from sluiceway.gates.metrics import check_names
+from sluiceway.gates.metrics import Task, check_names
 from sluiceway.lifecycle.context import Context
 from sluiceway.serving.instance import serve_address
 from sluiceway.serving.ports import check_port
@@ -34,8 +34,29 @@ def section_problems(parts: Parts) -> tuple[str, ...]:
         if isinstance(search, SearchSection):
             found += space_problems(search, model, training)
     if isinstance(evaluation, EvaluationSection):
-        found += _collect(lambda: check_names(dict.fromkeys([*evaluation.metrics, *evaluation.thresholds])))
+        kinds = _kinds(model) if isinstance(model, ModelSection) else ()
+        found += _collect(lambda: check_evaluation(evaluation, *kinds))
     return tuple(f"{parts.origin(problem.partition(':')[0])}: {problem}" for problem in found)
+
+
+def check_evaluation(evaluation: EvaluationSection, *kinds: Task) -> None:
+    """Refuse metrics and thresholds that no kind of model has which this may be.
+
+    The metrics that are reported where nobody has named any are those of a binary model: they are not asked for.
+
+    Args:
+        evaluation: names them.
+        kinds: what the model may be: one kind when the rows are known. None given: any.
+
+    Raises:
+        ConfigError: all names that cannot be used, with those that can.
+    """
+    named = evaluation.metrics if "metrics" in evaluation.model_fields_set else ()
+    check_names([*named, *evaluation.thresholds], kinds)
+
+
+def _kinds(model: ModelSection) -> tuple[Task, ...]:
+    return ("regression",) if model.type == "XGBRegressor" else ("binary", "multiclass")
 
 
 def open_services(context: Context) -> None:

@@ -31,12 +31,12 @@ class ReplayRows:
         else:
             self._version = context.version(replay.version, table=replay.path)
 
-    def __iter__(self) -> Iterator[tuple[dict[str, Any], float]]:
+    def __iter__(self) -> Iterator[tuple[dict[str, Any], float | str]]:
         data = self._context.data
         found = False
         for batch in self._dataset().iter_batches(batch_size=BATCH_ROWS, batch_format="pyarrow"):
             chosen = _filter(batch, self._where)
-            outcomes = chosen[data.target].cast(pa.float64()).to_pylist()
+            outcomes = _outcomes(chosen[data.target])
             for row, outcome in zip(chosen.select(list(data.features)).to_pylist(), outcomes, strict=True):
                 found = True
                 yield row, outcome
@@ -58,6 +58,14 @@ class ReplayRows:
                 extra_columns=extra,
             )
         return read_version(self._version, columns=[*dict.fromkeys((*data.features, data.target, *self._where))])
+
+
+def _outcomes(column: pa.ChunkedArray) -> list[Any]:
+    """As clients send them: text for classes that are text, else numbers."""
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    text = pa.types.is_string(column.type) or pa.types.is_large_string(column.type)
+    return list((column if text else column.cast(pa.float64())).to_pylist())
 
 
 def _filter(batch: pa.Table, where: Mapping[str, int | str]) -> pa.Table:

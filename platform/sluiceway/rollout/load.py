@@ -20,7 +20,8 @@ import numpy as np
 
 from sluiceway.core.errors import InputError
 
-Row = tuple[Mapping[str, Any], float]
+Outcome = float | str
+Row = tuple[Mapping[str, Any], Outcome]
 
 FEEDBACK_BATCH = 50
 FEEDBACK_SECONDS = 0.1
@@ -114,7 +115,7 @@ class LoadGenerator:
         self._stop = stop or threading.Event()
         self._requests = _numbered(rows, max_requests)
         self._taking = threading.Lock()
-        self._outcomes: queue.SimpleQueue[tuple[str, float] | None] = queue.SimpleQueue()
+        self._outcomes: queue.SimpleQueue[tuple[str, Outcome] | None] = queue.SimpleQueue()
         self._tally = _Tally()
         self._begun = self._ended = 0.0
         self._clients = [threading.Thread(target=self._client, name=f"load-{i}") for i in range(connections)]
@@ -221,7 +222,7 @@ class LoadGenerator:
                         self._tally.failures.append(f"feedback {status}: {json.dumps(body)[:300]}")
         connection.close()
 
-    def _batch(self) -> tuple[list[tuple[str, float]], bool]:
+    def _batch(self) -> tuple[list[tuple[str, Outcome]], bool]:
         """Up to FEEDBACK_BATCH outcomes within FEEDBACK_SECONDS of the first; False when no more will come."""
         first = self._outcomes.get()
         if first is None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from ray import serve
 
+from sluiceway.core.classes import Class
 from sluiceway.core.errors import ArmError, RequestError
 from sluiceway.features.encode import encode_rows
 from sluiceway.serving.batching import TurnBatcher
@@ -110,9 +111,10 @@ class Answerer:
         return body
 
     def _body(self, arm: LoadedArm, scores: np.ndarray, decisions: np.ndarray, *, request_id: str) -> dict[str, Any]:
-        pairs = zip(scores.tolist(), decisions.tolist(), strict=True)
+        classes = arm.scorer.classes
         return {
-            "predictions": [{"score": score, "decision": decision} for score, decision in pairs],
+            "predictions": _of_classes(scores, classes) if classes else _of_numbers(scores, decisions),
+            **({"classes": list(classes)} if classes else {}),
             "model": self._endpoint,
             "version": arm.arm.version,
             "arm": arm.name,
@@ -150,7 +152,7 @@ class Answerer:
         except TimeoutError as error:
             response.cancel()
             raise ArmError(f"no answer within {self._timeout:g} s") from error
-        return np.frombuffer(answer, dtype=np.float64)
+        return arm.scorer.shaped(np.frombuffer(answer, dtype=np.float64))
 
     @staticmethod
     def _encoded_for(arm: LoadedArm, matrix: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> bytes:
@@ -161,6 +163,16 @@ class Answerer:
         except RequestError as error:
             raise ArmError("the challenger has other features than the champion") from error
         return encoded.tobytes()
+
+
+def _of_numbers(scores: np.ndarray, decisions: np.ndarray) -> list[dict[str, Any]]:
+    pairs = zip(scores.tolist(), decisions.tolist(), strict=True)
+    return [{"score": score, "decision": decision} for score, decision in pairs]
+
+
+def _of_classes(scores: np.ndarray, classes: Sequence[Class]) -> list[dict[str, Any]]:
+    rows = zip(scores.tolist(), scores.argmax(axis=1).tolist(), strict=True)
+    return [{"score": row[place], "decision": classes[place], "probabilities": row} for row, place in rows]
 
 
 async def _result(response: Any) -> Any:

@@ -28,7 +28,7 @@ class TurnBatcher:
             matrix: shape (n_rows, n_features), float32.
 
         Returns:
-            A future of shape (n_rows,), float64.
+            A future of shape (n_rows,) or (n_rows, classes), float64.
         """
         loop = asyncio.get_running_loop()
         if not self._waiting:

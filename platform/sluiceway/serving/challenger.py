@@ -35,7 +35,7 @@ class Challenger:
             matrix: float32, C order, of shape (n_rows, n_features).
 
         Returns:
-            float64 of shape (n_rows,).
+            float64, C order, of shape (n_rows,) or (n_rows, classes).
         """
         self._requests += 1
         if self._raise_every and self._requests % self._raise_every == 0:

@@ -40,7 +40,7 @@ class Answer:
         time: UTC epoch seconds.
         generation: of the route that it was answered by.
         arm: who answered.
-        scores: shape (n_rows,), float64.
+        scores: shape (n_rows,) or (n_rows, classes), float64.
         decisions: shape (n_rows,), float64.
         matrix: shape (n_rows, n_features), float32: encoded for the champion.
         paired: the champion, where it has to score the rows too; else None.
@@ -238,8 +238,9 @@ def prediction_records(answers: Sequence[Answer], *, endpoint: str) -> list[Pred
     for position, answer in enumerate(answers):
         paired = champion_scores.get(position)
         decisions = answer.paired.scorer.decide(paired) if answer.paired and paired is not None else None
+        kept = answer.paired.scorer.kept(paired) if answer.paired and paired is not None else None
         many = len(answer.scores) > 1
-        for row, score in enumerate(answer.scores):
+        for row, score in enumerate(answer.arm.scorer.kept(answer.scores)):
             records.append(
                 PredictionRecord(
                     request_id=f"{answer.request_id}/{row}" if many else answer.request_id,
@@ -252,7 +253,7 @@ def prediction_records(answers: Sequence[Answer], *, endpoint: str) -> list[Pred
                     decision=float(answer.decisions[row]),
                     key_hash=xxhash.xxh64_hexdigest(answer.matrix[row].tobytes()),
                     champion_version=answer.paired.arm.version if answer.paired else None,
-                    champion_score=None if paired is None else float(paired[row]),
+                    champion_score=None if kept is None else float(kept[row]),
                     champion_decision=None if decisions is None else float(decisions[row]),
                 )
             )

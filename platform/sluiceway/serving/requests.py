@@ -13,6 +13,7 @@ from typing import Any
 from starlette.requests import Request
 
 from sluiceway.catalog.records import FeedbackRecord
+from sluiceway.core.classes import Class
 from sluiceway.core.errors import RequestError
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,200}")
@@ -59,13 +60,14 @@ def read_rows(body: bytes, *, max_rows: int) -> list[Mapping[str, Any]]:
     return rows  # type: ignore[no-any-return]
 
 
-def read_feedback(body: bytes, *, max_rows: int, binary: bool) -> list[FeedbackRecord]:
+def read_feedback(body: bytes, *, max_rows: int, outcomes: Mapping[Class, float] | None) -> list[FeedbackRecord]:
     """The outcomes of ``{"feedback": [{"request_id", "outcome", "time"?}, ...]}``.
 
     Args:
         body: the request's body.
         max_rows: more entries are refused.
-        binary: outcomes have to be 0 or 1 (true and false are taken for them).
+        outcomes: what an outcome can be, and the number that is kept for it (true and false are taken for 1 and 0);
+            None: any number.
 
     Raises:
         RequestError: 400 no JSON; 422 with the path of each problem; 413 too many entries.
@@ -77,7 +79,7 @@ def read_feedback(body: bytes, *, max_rows: int, binary: bool) -> list[FeedbackR
     problems: list[dict[str, str]] = []
     for i, entry in enumerate(entries):
         try:
-            records.append(_feedback(entry, received=received, binary=binary))
+            records.append(_feedback(entry, received=received, outcomes=outcomes))
         except _EntryError as error:
             problems.append({"path": f"$.feedback[{i}]{error.key}", "problem": error.problem})
     _refuse(problems)
@@ -102,7 +104,7 @@ class _EntryError(Exception):
         self.key, self.problem = key, problem
 
 
-def _feedback(entry: Any, *, received: float, binary: bool) -> FeedbackRecord:
+def _feedback(entry: Any, *, received: float, outcomes: Mapping[Class, float] | None) -> FeedbackRecord:
     if not isinstance(entry, dict):
         raise _EntryError("", f"has to be an object, not {_kind(entry)}")
     for key in entry:
@@ -111,11 +113,22 @@ def _feedback(entry: Any, *, received: float, binary: bool) -> FeedbackRecord:
     request_id, outcome = entry.get("request_id"), entry.get("outcome")
     if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
         raise _EntryError(".request_id", "has to be the request_id of an answer")
-    if not isinstance(outcome, int | float) or not _is_finite(outcome):
-        raise _EntryError(".outcome", f"has to be a number, not {_kind(outcome)}")
-    if binary and outcome not in (0, 1):
-        raise _EntryError(".outcome", f"has to be 0 or 1, not {outcome}")
-    return FeedbackRecord(request_id, float(outcome), _time(entry.get("time"), received), received)
+    return FeedbackRecord(request_id, _outcome(outcome, outcomes), _time(entry.get("time"), received), received)
+
+
+def _outcome(given: Any, outcomes: Mapping[Class, float] | None) -> float:
+    text = outcomes is not None and any(isinstance(value, str) for value in outcomes)
+    if not (text and isinstance(given, str)) and not (isinstance(given, int | float) and _is_finite(given)):
+        raise _EntryError(".outcome", f"has to be {'a class' if text else 'a number'}, not {_kind(given)}")
+    if outcomes is None:
+        return float(given)
+    code = outcomes.get(given)  # type: ignore[arg-type]  # 1.0 and true find 1
+    if code is None:
+        shown = [str(value) for value in outcomes]
+        more = [f"{len(shown) - LISTED_PROBLEMS} more"] if len(shown) > LISTED_PROBLEMS else []
+        *some, last = [*shown[:LISTED_PROBLEMS], *more]
+        raise _EntryError(".outcome", f"has to be {', '.join(some)} or {last}, not {str(given)[:100]}")
+    return float(code)
 
 
 def _time(value: Any, received: float) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sluiceway.core.classes import Class
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.registry import bundle
 from sluiceway.serving.scorer import BundleScorer
@@ -57,6 +58,13 @@ class Route:
     def arms(self) -> tuple[LoadedArm, ...]:
         """The champion and the challengers."""
         return (self.champion, *self.challengers)
+
+    @property
+    def outcomes(self) -> Mapping[Class, float] | None:
+        """What an outcome can be, for any of the arms, and the number that is kept for it; None: any number."""
+        if self.champion.scorer.outcomes is None:
+            return None
+        return {value: code for arm in self.arms for value, code in (arm.scorer.outcomes or {}).items()}
 
     def draw(self, number: float) -> LoadedArm:
         """The arm that a uniform number in [0, 1) falls on."""

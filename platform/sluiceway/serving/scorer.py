@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import xgboost
 
+from sluiceway.core.classes import Class, class_codes
 from sluiceway.core.errors import ModelError
 from sluiceway.features.encode import encode_table
 from sluiceway.features.schema import FeatureSchema
@@ -15,6 +17,7 @@ from sluiceway.registry.bundle import Bundle
 
 # A thread team costs more to wake than this many rows cost to score on one thread.
 ROWS_ON_ONE_THREAD = 2_000
+TWO_MODELS = "register the model again; its bundle was put together from two models"
 
 
 class BundleScorer:
@@ -24,8 +27,12 @@ class BundleScorer:
         bundle: model, schema and decision.
         threads: for more than ``ROWS_ON_ONE_THREAD`` rows; 0 takes the machine's CPUs.
 
+    Attributes:
+        classes: values of the target in the order of the scores, where there are more than two; else empty.
+        outcomes: the number that records keep for each outcome that can be; None for a regression, where any can.
+
     Raises:
-        ModelError: the bytes are no booster, or it has not the schema's features.
+        ModelError: the bytes are no booster, or it has not the schema's features or the decision's classes.
     """
 
     def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
@@ -34,13 +41,20 @@ class BundleScorer:
         self.threads = threads
         threshold = bundle.decision.get("threshold")
         self.threshold = None if threshold is None else float(threshold)
+        kind = bundle.decision.get("kind")
+        self.classes: tuple[Class, ...] = tuple(bundle.decision["classes"]) if kind == "multiclass" else ()
+        self.outcomes: Mapping[Class, float] | None = None
+        if kind != "regression":
+            self.outcomes = class_codes(self.classes or (0, 1))
+            self._codes = np.array(list(self.outcomes.values()))
         self._few = _booster(bundle, nthread=1)
         self._many = self._few if threads == 1 else _booster(bundle, nthread=threads)
         if self._few.num_features() != len(self.schema.names):
             raise ModelError(
                 f"the booster has {self._few.num_features()} features, the bundle's schema {len(self.schema.names)}",
-                hint="register the model again; its bundle was put together from two models",
+                hint=TWO_MODELS,
             )
+        self._check_classes()
 
     def score(self, rows: pa.Table) -> np.ndarray:
         """Score a table.
@@ -49,7 +63,8 @@ class BundleScorer:
             rows: one column a feature, by name; further columns are ignored.
 
         Returns:
-            shape (n_rows,), float64: probability of the positive class, or the predicted value for regression.
+            shape (n_rows,), float64: probability of the positive class, or the predicted value for regression; of
+            several classes shape (n_rows, classes), the probability of each.
         """
         matrix, _ = encode_table(rows, self.schema)
         return self.score_matrix(matrix)
@@ -61,10 +76,11 @@ class BundleScorer:
             matrix: shape (n_rows, n_features), float32, C order, NaN is missing, as ``features.encode`` makes it.
 
         Returns:
-            shape (n_rows,), float64; equals ``Booster.predict`` on the same rows, base score included.
+            shape (n_rows,) or (n_rows, classes), float64; equals ``Booster.predict`` on the same rows, base score
+            included.
         """
         if not len(matrix):
-            return np.empty(0, dtype=np.float64)
+            return self.shaped(np.empty(0, dtype=np.float64))
         booster = self._few if len(matrix) <= ROWS_ON_ONE_THREAD else self._many
         scores = booster.inplace_predict(matrix, missing=np.nan, validate_features=False)
         return np.asarray(scores, dtype=np.float64)
@@ -73,15 +89,44 @@ class BundleScorer:
         """Decisions of scores.
 
         Args:
-            scores: shape (n_rows,).
+            scores: shape (n_rows,) or (n_rows, classes).
 
         Returns:
-            shape (n_rows,), float64: 1 where the score reaches the bundle's threshold, else 0; without a threshold
-            (regression) the scores themselves.
+            shape (n_rows,), float64: 1 where the score reaches the bundle's threshold, else 0; of several classes the
+            ``class_codes`` number of the one with the largest score; of a regression the scores themselves.
         """
+        if self.classes:
+            codes: np.ndarray = self._codes[np.asarray(scores).argmax(axis=1)]
+            return codes
         if self.threshold is None:
             return np.asarray(scores, dtype=np.float64)
         return (np.asarray(scores) >= self.threshold).astype(np.float64)
+
+    def kept(self, scores: np.ndarray) -> np.ndarray:
+        """The one number a row that a prediction record keeps.
+
+        Args:
+            scores: shape (n_rows,) or (n_rows, classes).
+
+        Returns:
+            shape (n_rows,), float64: the score; of several classes the probability of the decided one.
+        """
+        return np.asarray(scores).max(axis=1) if self.classes else np.asarray(scores)
+
+    def shaped(self, scores: np.ndarray) -> np.ndarray:
+        """Scores that have travelled as one row of numbers, in their shape again.
+
+        Raises:
+            ValueError: they are not as many as the classes of so many rows.
+        """
+        return scores.reshape(-1, len(self.classes)) if self.classes else scores
+
+    def _check_classes(self) -> None:
+        """Score one row, and look whether it is as the decision says."""
+        given = self.score_matrix(np.full((1, len(self.schema.names)), np.nan, dtype=np.float32)).shape
+        if given != ((1, len(self.classes)) if self.classes else (1,)):
+            told = f"{len(self.classes)} classes" if self.classes else "a single score"
+            raise ModelError(f"the booster gives scores of shape {given}, the bundle names {told}", hint=TWO_MODELS)
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _rebuild, (self.bundle, self.threads)

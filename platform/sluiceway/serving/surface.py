@@ -107,8 +107,7 @@ class Surface:
         """Take outcomes; answers when they are durable."""
         limits = self._replica.limits
         body = await read_body(request, max_bytes=limits.max_body_bytes)
-        binary = self._route().champion.scorer.bundle.decision["kind"] == "binary"
-        records = read_feedback(body, max_rows=limits.max_rows, binary=binary)
+        records = read_feedback(body, max_rows=limits.max_rows, outcomes=self._route().outcomes)
         await self._replica.ledger.feedback(records)
         return _json({"accepted": len(records), "request_id": request_id}, 200)
 

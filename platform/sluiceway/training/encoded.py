@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from sluiceway.core.classes import class_places
 from sluiceway.core.errors import DataError
 from sluiceway.features.encode import encode_table
 from sluiceway.features.schema import FeatureSchema
@@ -78,7 +79,7 @@ def labels_of(column: pa.ChunkedArray, target: Target) -> np.ndarray:
         DataError: a label is missing, infinite, or none of the classes.
     """
     if target.kind == "multiclass":
-        return _class_places(column, target)
+        return class_places(column, target.classes, target=target.column).astype(np.float32)
     name = target.column
     labels = _numbers(column, f"the target {name!r}", name)
     if column.null_count or not np.isfinite(labels).all():
@@ -94,25 +95,6 @@ def labels_of(column: pa.ChunkedArray, target: Target) -> np.ndarray:
             column=name,
         )
     return labels
-
-
-def _class_places(column: pa.ChunkedArray, target: Target) -> np.ndarray:
-    text = isinstance(target.classes[0], str)
-    kind = pa.large_string() if text else pa.int64()
-    if pa.types.is_dictionary(column.type):
-        column = column.cast(column.type.value_type)
-    try:
-        found = pc.index_in(column.cast(kind), value_set=pa.array(target.classes, kind))
-    except pa.ArrowInvalid as error:
-        raise DataError(f"the target {target.column!r} holds no classes: {error}", column=target.column) from error
-    if found.null_count:
-        raise DataError(
-            f"the target {target.column!r} is missing, or none of its {len(target.classes)} classes, "
-            f"in {found.null_count:,} rows",
-            hint="leave rows without an outcome out of the table",
-            column=target.column,
-        )
-    return np.asarray(found.to_numpy(), dtype=np.float32)
 
 
 def _weights(column: pa.ChunkedArray, name: str) -> np.ndarray:

@@ -36,6 +36,26 @@ def auc(labels: Array, scores: Array) -> float:
     return float((ranks - n_positive * (n_positive + 1) / 2) / (n_positive * n_negative))
 
 
+def auc_of_bins(positives: Array, negatives: Array, scores: Array) -> float:
+    """The AUC of rows that are known only by their bin: :func:`auc` with the bin's score for each of its rows.
+
+    Args:
+        positives: shape (bins,), rows with label 1.
+        negatives: shape (bins,), the other rows.
+        scores: shape (bins,).
+
+    Returns:
+        0 to 1, or NaN when a class is missing.
+    """
+    total = float(positives.sum()) * float(negatives.sum())
+    if total == 0:
+        return math.nan
+    level = np.unique(scores, return_inverse=True)[1]
+    above = np.bincount(level, weights=positives)
+    below = np.bincount(level, weights=negatives)
+    return float((above * (np.cumsum(below) - below / 2)).sum() / total)
+
+
 def auc_variance(labels: Array, scores: Array) -> tuple[float, float]:
     """AUC and DeLong's variance of it.
 
@@ -70,8 +90,58 @@ def auc_interval(labels: Array, scores: Array, *, alpha: float = 0.05) -> tuple[
     value, variance = auc_variance(labels, scores)
     if math.isnan(value) or math.isnan(variance):
         return value, math.nan, math.nan
+    smaller = int(min((np.asarray(labels) == 1).sum(), (np.asarray(labels) != 1).sum()))
+    return _on_logit_scale(value, variance, smaller, alpha)
+
+
+def macro_auc(labels: Array, scores: Array) -> float:
+    """Mean over the classes of the AUC of one class against all others, each class counting the same.
+
+    Args:
+        labels: shape (n,), places of the classes, 0 to k - 1.
+        scores: shape (n, k).
+
+    Returns:
+        0 to 1, or NaN when a class has no row.
+    """
+    return float(np.mean([auc(labels == place, scores[:, place]) for place in range(scores.shape[1])]))
+
+
+def macro_auc_interval(labels: Array, scores: Array, *, alpha: float = 0.05) -> tuple[float, float, float]:
+    """:func:`macro_auc` with a two-sided 1 - alpha interval on the logit scale.
+
+    A row has a part in the AUC of every class: its parts (DeLong's structural components) are added up before they
+    are squared, so that what the classes' AUCs have in common is counted.
+
+    Returns:
+        (value, low, high); the bounds are NaN where a class has fewer than two rows.
+    """
+    k = scores.shape[1]
+    rows = np.bincount(labels.astype(np.int64), minlength=k)
+    value = macro_auc(labels, scores)
+    if math.isnan(value) or rows.min() < 2:
+        return value, math.nan, math.nan
+    parts = np.zeros(len(labels))
+    for place in range(k):
+        parts += _parts(labels == place, scores[:, place]) / k
+    return _on_logit_scale(value, float((parts**2).sum()), int(rows.min()), alpha)
+
+
+def _parts(positive: Array, scores: Array) -> Array:
+    """What each row adds to the error of an AUC; the sum of their squares is its variance."""
+    above, below = scores[positive], scores[~positive]
+    m, n = len(above), len(below)
+    ranks = rankdata(np.concatenate([above, below]))
+    above_negatives = (ranks[:m] - rankdata(above)) / n
+    below_positives = 1 - (ranks[m:] - rankdata(below)) / m
+    parts = np.empty(m + n)
+    parts[positive] = (above_negatives - above_negatives.mean()) / m
+    parts[~positive] = (below_positives - below_positives.mean()) / n
+    return parts
+
+
+def _on_logit_scale(value: float, variance: float, smaller: int, alpha: float) -> tuple[float, float, float]:
     if value in (0.0, 1.0) or variance == 0:
-        smaller = int(min((np.asarray(labels) == 1).sum(), (np.asarray(labels) != 1).sum()))
         slack = min(1.0, -math.log(alpha / 2) / smaller)
         return value, max(0.0, value - slack), min(1.0, value + slack)
     half = norm.ppf(1 - alpha / 2) * math.sqrt(variance) / (value * (1 - value))
