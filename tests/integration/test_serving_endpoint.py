@@ -12,7 +12,7 @@ import httpx
 import numpy as np
 import pytest
 
-from serving_models import as_rows, examples, train_small
+from serving_models import GRADES, as_rows, examples, train_grades, train_small
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.records import RecordStore
@@ -53,6 +53,8 @@ class Endpoint:
             "1": train_small(folder, seed=1),
             "2": train_small(folder, seed=2),
             "3": train_small(folder, seed=3, flipped=True),
+            "grades": train_grades(folder, seed=4),
+            "more grades": train_grades(folder, seed=5, grades=("cancelled", *GRADES)),
         }
         self.scorers = {version: BundleScorer(model.bundle, threads=1) for version, model in self.models.items()}
         self._ids = itertools.count()
@@ -238,6 +240,31 @@ def test_feedback_joins_the_pairs_once_and_durably(endpoint):
     assert pairs.only_champion_right == int((champion & ~challenger).sum())
     assert pairs.only_challenger_right == int((~champion & challenger).sum())
     assert pairs.outcomes_without_prediction == 0
+    endpoint.route("1")
+
+
+def test_several_classes_are_answered_and_counted_by_both_arms(endpoint):
+    application = endpoint.challenger("more grades")
+    generation = endpoint.route("grades", ("more grades", 0.5, application))
+    answers, matrix, _ = endpoint.send_many(80, seed=22)
+    for i, answer in enumerate(answers):
+        scores = expected(endpoint, answer["version"], matrix[i : i + 1])[0]
+        classes = GRADES if answer["version"] == "grades" else ("cancelled", *GRADES)
+        assert answer["classes"] == list(classes)
+        assert answer["predictions"][0]["probabilities"] == pytest.approx(scores.tolist(), abs=1e-6)
+        assert answer["predictions"][0]["decision"] == classes[scores.argmax()]
+    assert {answer["arm"] for answer in answers} == {"champion", "challenger"}
+    assert not any(answer.get("failover") for answer in answers)
+    entries = [{"request_id": a["request_id"], "outcome": a["predictions"][0]["decision"]} for a in answers]
+    assert endpoint.client.post("/feedback", json={"feedback": entries}).json()["accepted"] == 80
+    asked = sum(answer["arm"] == "challenger" for answer in answers)
+    endpoint.settled(lambda: endpoint.records.pairs(NAME, "more grades", [generation]).n == asked)
+    pairs = endpoint.records.pairs(NAME, "more grades", [generation])
+    assert pairs.both_right + pairs.only_challenger_right == asked
+    refused = endpoint.client.post("/feedback", json={"feedback": [{"request_id": "x", "outcome": "diverted"}]})
+    assert refused.status_code == 422
+    told = "has to be early, late, on time or cancelled, not diverted"
+    assert refused.json()["problems"] == [{"path": "$.feedback[0].outcome", "problem": told}]
     endpoint.route("1")
 
 

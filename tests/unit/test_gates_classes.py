@@ -17,6 +17,7 @@ from sluiceway.config.evaluation import (
     FairnessSection,
     RobustnessSection,
 )
+from sluiceway.config.load import load_parts
 from sluiceway.core.classes import class_codes, class_places
 from sluiceway.core.errors import ConfigError, DataError, ModelError
 from sluiceway.core.verdict import Direction, Status
@@ -29,7 +30,7 @@ from sluiceway.gates.report import render, to_dict
 from sluiceway.gates.report_data import class_data
 from sluiceway.gates.robustness import robustness
 from sluiceway.gates.statistics.auc import auc, auc_interval, auc_of_bins, macro_auc_interval
-from sluiceway.lifecycle.preflight import check_evaluation
+from sluiceway.lifecycle.preflight import check_evaluation, section_problems
 
 CLASSES = ("bad", "fair", "good")
 N = 3000
@@ -154,6 +155,19 @@ def test_names_are_refused_with_what_may_be_used():
         check_evaluation(EvaluationSection(**given), "binary", "multiclass")
         with pytest.raises(ConfigError, match="do not exist"):
             check_evaluation(EvaluationSection(**given), "multiclass")
+
+
+def test_a_regressor_is_known_from_the_configuration(tmp_path):
+    path = tmp_path / "config.yaml"
+    path.write_text(
+        "experiment: {name: x}\ndata: {path: t, features: [a], target: b}\n"
+        "model: {type: XGBRegressor}\nevaluation: {metrics: [rmse], thresholds: {f1_macro: 0.5}}\n"
+    )
+    (found,) = section_problems(load_parts(path))
+    assert "no metric 'f1_macro' for a regression model; it may be: mae, rmse, r2" in found
+    assert (
+        section_problems(load_parts(path, overrides=["model.type=XGBClassifier", "evaluation.metrics=[auc_roc]"])) == ()
+    )
 
 
 def test_performance_judges_by_name_and_reports_the_rest():
