@@ -111,7 +111,7 @@ def test_rows_in_time_order_are_trained_on_from_a_fold_on():
     since = np.where(table[FOLD].to_numpy() == 0, 1, 2).astype(np.uint8)
     train, _ = arrange(lambda: [table.append_column(SINCE, pa.array(since))], width=WIDTH)
     assert not train.trained_in(0).any()
-    assert (train.trained_in(1) == ((train.fold == 0))).all()
+    assert (train.trained_in(1) == (train.fold == 0)).all()
     assert (train.trained_in(2) == (train.fold != 2)).all()
 
 

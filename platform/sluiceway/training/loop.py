@@ -243,7 +243,7 @@ class Loop:
         return scores.reshape(-1, self._spec.classes) if self._spec.kind == "multiclass" else scores
 
     def _saved(self, booster: xgboost.Booster) -> bytes:
-        """As UBJSON. The matrices of a rank without rows have lost the features' names and types; they are told again."""
+        """As UBJSON. A rank without rows has lost the features' names and types in its matrices: told again."""
         booster.feature_names = None if self._spec.names is None else list(self._spec.names)
         booster.feature_types = list(self._spec.types)
         return bytes(booster.save_raw("ubj"))
