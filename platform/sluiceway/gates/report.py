@@ -117,7 +117,9 @@ def _drawn(data: ReportData) -> list[tuple[str, Markup]]:
         of = " of the decided class" if data.classes else ""
         drawn.append((f"Calibration{of}, with 95 % intervals", plots.calibration(data.calibration)))
     if data.confusion:
-        drawn.append(("Confusion: true classes down, decided ones across", plots.confusion(data.confusion, data.classes)))
+        drawn.append(
+            ("Confusion: true classes down, decided ones across", plots.confusion(data.confusion, data.classes))
+        )
     attributes: dict[str, list[GroupScore]] = {}
     for group in data.groups:
         attributes.setdefault(group.attribute, []).append(group)
