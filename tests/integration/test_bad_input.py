@@ -73,8 +73,9 @@ def test_no_table(configured, refused):
 def test_what_is_refused_before_it_begins_leaves_nothing_behind(configured, refused, tmp_path):
     refused("run", configured())
     append("table", rows(late=np.array(["yes", "no"] * ROWS)[:ROWS]), message="rows", source="test")
-    assert "the target 'late' is no number but string" in refused("run", configured())
-    assert "no number" in refused("run", configured(), "--dry-run")
+    regressor = {"model": {"type": "XGBRegressor"}, "training": {"eval_metric": "rmse"}}
+    assert "the target 'late' is no number but string" in refused("run", configured(**regressor))
+    assert "no number" in refused("run", configured(**regressor), "--dry-run")
     refused("run", configured(data={"version": "v9"}))
     unreachable = {"state": "state", "tracking_uri": "http://127.0.0.1:9"}
     config = configured(data={"target": "income", "features": ["branch"]}, platform=unreachable)
@@ -138,7 +139,7 @@ def test_a_version_that_is_not_there_names_the_nearest(configured, refused, tmp_
     ("replaced", "said"),
     [
         ({"late": np.zeros(ROWS, dtype="int8")}, "one class"),
-        ({"late": np.arange(ROWS) % 3}, "other values than 0 and 1"),
+        ({"late": np.arange(ROWS) % 2 + 1}, "two classes that are not 0 and 1"),
         ({"income": np.where(np.arange(ROWS) == 7, np.inf, 1.0)}, "infinite"),
         ({"late": pa.array([None, *([1, 0] * ROWS)][:ROWS], pa.int8())}, "missing in 1 rows"),
     ],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sluiceway.config.experiment import DataSection
+from sluiceway.config.experiment import DataSection, ModelSection
 from sluiceway.config.load import load_parts
 from sluiceway.config.parts import Parts
 from sluiceway.config.platform import PlatformSection
@@ -35,6 +35,8 @@ def _table_problems(parts: Parts) -> list[str]:
     data, platform = parts.sections.get("data"), parts.sections.get("platform")
     if not isinstance(data, DataSection) or not isinstance(platform, PlatformSection):
         return []
+    model = parts.sections.get("model")
+    regressor = isinstance(model, ModelSection) and model.type == "XGBRegressor"
     uri = table_uri(data.path, platform.aliases)
     try:
         stores = read_stores(platform)
@@ -42,7 +44,7 @@ def _table_problems(parts: Parts) -> list[str]:
     except DataError:
         return []
     try:
-        check_schema(schema(version.uri, version.version), data)
+        check_schema(schema(version.uri, version.version), data, number=regressor)
     except DataError as error:
         return [f"{parts.origin('data')}: data: {error.message}{f'; {error.hint}' if error.hint else ''}"]
     return []

@@ -50,7 +50,8 @@ def plan(settings: Settings) -> dict[str, Any]:
     try:
         stores = read_stores(settings.platform)
         version = resolve(uri, settings.data.version, tags=stores.tags, repository=stores.repository)
-        check_schema(schema(version.uri, version.version), settings.data)
+        number = settings.model.type == "XGBRegressor"
+        check_schema(schema(version.uri, version.version), settings.data, number=number)
     except DataError:
         if not brings_data:
             raise

@@ -145,8 +145,13 @@ def check_columns(known: Sequence[str], data: DataSection) -> None:
         )
 
 
-def check_schema(schema: pa.Schema, data: DataSection, *, kind: Literal["classes", "number"] = "classes") -> None:
+def check_schema(schema: pa.Schema, data: DataSection, *, number: bool) -> None:
     """Refuse what can be seen without reading a row: columns that are not there, a target that cannot be one.
+
+    Args:
+        schema: of the table.
+        data: names the columns.
+        number: whether a number is to be predicted, and not one of classes.
 
     Raises:
         DataError: as it says.
@@ -155,7 +160,7 @@ def check_schema(schema: pa.Schema, data: DataSection, *, kind: Literal["classes
     found = schema.field(data.target).type
     held = found.value_type if pa.types.is_dictionary(found) else found
     text = pa.types.is_string(held) or pa.types.is_large_string(held)
-    if pa.types.is_temporal(held) or (text and kind == "number"):
+    if pa.types.is_temporal(held) or (text and number):
         raise DataError(f"the target {data.target!r} is no number but {held}", hint="name a column of numbers")
 
 
