@@ -158,7 +158,7 @@ def test_what_is_refused_before_anything_is_read():
         raise AssertionError("it was read")
 
     def refused(model=MODEL, training=TRAINING, data=DATA):
-        recipe = Recipe(data, model, training, 1, SCHEMA, (0, 1))
+        recipe = Recipe(data, model, training, 1, SCHEMA, () if model.type == "XGBRegressor" else (0, 1))
         train_dataset(unread, recipe, oof_uri="", progress=Heard())
 
     if ray.cluster_resources().get("GPU", 0) == 0:
@@ -173,6 +173,8 @@ def test_what_is_refused_before_anything_is_read():
     by_group = DataSection(path="x", features=("a",), target="late", group=("b",), split={"by": "group"})
     with pytest.raises(ConfigError, match=r"stratified cannot be with data\.split\.by: group"):
         refused(training=TrainingSection(fold_by="stratified"), data=by_group)
+    with pytest.raises(ConfigError, match="stratified needs classes, and a regressor has none"):
+        refused(ModelSection(type="XGBRegressor"), TrainingSection(fold_by="stratified"))
 
 
 @pytest.mark.parametrize(("held", "workers"), [(0.6, 1), (0.1, 2)])

@@ -1,5 +1,6 @@
 """Who is trained on and who judges, on real tables: groups, time, given and balanced folds, classes, weights."""
 
+import sys
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
@@ -23,6 +24,9 @@ from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
 from sluiceway.training.recipe import Recipe
 from sluiceway.training.trainer import train
+
+# Ray's workers cannot import the test's module.
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 pytestmark = [
     pytest.mark.integration,

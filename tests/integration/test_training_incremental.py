@@ -104,11 +104,20 @@ def test_a_window_of_time(champion):
     assert candidate.training["rows"]["train"] == pytest.approx(ROWS / 3 * 0.7, rel=0.15)
 
 
-def test_folds_in_time_order_share_the_window(champion):
-    folder, _ = champion
-    context = context_of(folder, incremental={"window": "new"})
-    split = context.data.split.model_copy(update={"by": "time"})
-    context = dataclasses.replace(context, data=context.data.model_copy(update={"split": split}))
+def test_folds_in_time_order_share_the_window(tmp_path, ray_cluster):
+    def by_time(**training):
+        context = context_of(tmp_path, **training)
+        split = context.data.split.model_copy(update={"by": "time"})
+        return dataclasses.replace(context, data=context.data.model_copy(update={"split": split}))
+
+    append(str(tmp_path / "table"), delivery(0), message="first", source="test")
+    context = by_time()
+    first = build_candidate(context, context.version())
+    run = context.registry.log_run(RunRecord("going-on", "first", {}, {}, (), {}, {}))
+    bundle = context.bundles.get(first.uri, first.digest)
+    context.registry.promote("going-on", context.registry.register("going-on", bundle, run))
+    append(str(tmp_path / "table"), delivery(1), message="second", source="test")
+    context = by_time(incremental={"window": "new"})
     candidate = build_candidate(context, context.version())
     sizes = [fold["rows"] for fold in candidate.training["folds"]]
     assert max(sizes) - min(sizes) <= 1
@@ -133,6 +142,15 @@ def test_what_cannot_be_gone_on_from(champion):
         build_candidate(context, context.version(0))
     with pytest.raises(ModelError, match="no version or alias '7'"):
         build_candidate(context_of(folder, incremental={"base": "7"}), context.version())
+    counts = context.model.model_copy(update={"type": "XGBRegressor", "params": {"objective": "count:poisson"}})
+    with pytest.raises(ModelError, match="it is of kind binary, and the rows are of kind regression"):
+        build_candidate(dataclasses.replace(context, model=counts), context.version())
+    other = context.experiment.model_copy(update={"seed": 4})
+    with pytest.raises(ModelError, match="placed in training, validation and test by another seed"):
+        build_candidate(dataclasses.replace(context, experiment=other), context.version())
+    keyless = context.data.model_copy(update={"key": ()})
+    with pytest.raises(ModelError, match="by another seed, key, group or split"):
+        build_candidate(dataclasses.replace(context, data=keyless), context.version())
     timeless = dataclasses.replace(context, data=context.data.model_copy(update={"time": None}))
     with pytest.raises(ConfigError) as caught:
         build_candidate(timeless, context.version())

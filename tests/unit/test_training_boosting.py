@@ -51,7 +51,9 @@ def plan(kind, *, rounds=40, patience=None, every=8, maximise=None, **params):
 
 
 def run(the_plan, matrices, *, checkpoints=None, after_round=lambda done, value: None):
-    return run_rounds(the_plan, *matrices, checkpoints=checkpoints or NoCheckpoints(), after_round=after_round)
+    train, watched = matrices
+    kept = checkpoints or NoCheckpoints()
+    return run_rounds(the_plan, lambda: train, watched, checkpoints=kept, after_round=after_round)
 
 
 def raw(booster):
@@ -114,7 +116,11 @@ def test_what_is_done_is_not_done_again(matrices, tmp_path):
     def never(done, value):
         raise AssertionError("a round was boosted")
 
-    again = run(the_plan, matrices("binary"), checkpoints=kept, after_round=never)
+    def build():
+        raise AssertionError("a matrix was built")
+
+    _, watched = matrices("binary")
+    again = run_rounds(the_plan, build, watched, checkpoints=kept, after_round=never)
     assert raw(again.booster) == raw(once.booster)
     assert again.history == once.history
 

@@ -45,7 +45,8 @@ def test_those_of_a_run_that_is_done_are_deleted_and_old_ones_of_others(tmp_path
     for name in ("done", "old", "young"):
         CheckpointFolder(tmp_path / name / "x").save("fold-0", b"")
     week_ago = time.time() - 8 * 86_400
-    os.utime(tmp_path / "old", (week_ago, week_ago))
+    for path in (tmp_path / "old", *(tmp_path / "old").rglob("*")):
+        os.utime(path, (week_ago, week_ago))
     forget_checkpoints(tmp_path / "done")
     assert [path.name for path in tmp_path.iterdir()] == ["young"]
     forget_checkpoints(tmp_path / "nowhere" / "done")
@@ -53,3 +54,11 @@ def test_those_of_a_run_that_is_done_are_deleted_and_old_ones_of_others(tmp_path
 
 def test_a_run_has_a_folder_of_its_own():
     assert run_folder("/root", 1, "a") == run_folder("/root", 1, "a") != run_folder("/root", 2, "a")
+
+
+def test_a_run_that_still_writes_is_not_old(tmp_path):
+    CheckpointFolder(tmp_path / "running" / "x").save("fold-0", b"")
+    week_ago = time.time() - 8 * 86_400
+    os.utime(tmp_path / "running", (week_ago, week_ago))
+    forget_checkpoints(tmp_path / "done")
+    assert (tmp_path / "running").is_dir()

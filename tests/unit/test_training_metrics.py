@@ -81,7 +81,9 @@ def boosted(world, kind, metric):
     matrix = xgboost.QuantileDMatrix(x[:1000], y[:1000], max_bin=256)
     watched = xgboost.DMatrix(x[1000:], y[1000:])
     plan = Boosting("x", params, rounds, metric, maximised(metric), None, 50)
-    done = run_rounds(plan, matrix, watched, checkpoints=NoCheckpoints(), after_round=lambda number, value: None)
+    done = run_rounds(
+        plan, lambda: matrix, watched, checkpoints=NoCheckpoints(), after_round=lambda number, value: None
+    )
     return done.history, done.booster.predict(watched).astype(np.float64), y[1000:].astype(np.float64)
 
 

@@ -32,7 +32,7 @@ def test_a_number_is_obeyed():
 
 
 def test_a_gpu_that_is_not_there():
-    require_gpus(TrainingSection(device="cuda", workers=2), FOUR)
-    require_gpus(TrainingSection(), ONE)
+    require_gpus(TrainingSection(device="cuda"), FOUR, workers=2)
+    require_gpus(TrainingSection(), ONE, workers=9)
     with pytest.raises(BackendError, match="needs 3 GPU; the Ray cluster has 2"):
-        require_gpus(TrainingSection(device="cuda", workers=3), FOUR)
+        require_gpus(TrainingSection(device="cuda"), FOUR, workers=3)

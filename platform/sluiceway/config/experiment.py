@@ -115,14 +115,14 @@ class IncrementalSection(Section):
 
     base: str = "champion"
     """Version or alias of the experiment's model whose trees are kept; while there is no champion, none are."""
-    window: str = "new"
-    """Rows to learn from, by ``data.time``: ``new``, later than all that the base had; or the last ``30d``, ``12h``."""
+    window: str | int = "new"
+    """Rows to learn from, by ``data.time``: ``new``, later than all that the base had; or the last ``30d`` or 5000."""
 
     @field_validator("window")
     @classmethod
-    def _window_is_time(cls, value: str) -> str:
-        if value != "new" and not _GAP.fullmatch(value):
-            raise ValueError("new is needed, or a time such as 30d or 12h")
+    def _window_is_time(cls, value: str | int) -> str | int:
+        if value != "new" and not (_GAP.fullmatch(value) if isinstance(value, str) else value > 0):
+            raise ValueError("new is needed, or a time such as 30d or 12h, or a whole number above 0")
         return value
 
 
@@ -172,7 +172,9 @@ class TrainingSection(Section):
         return value
 
     @model_validator(mode="after")
-    def _fold_column_fits(self) -> TrainingSection:
+    def _keys_fit_each_other(self) -> TrainingSection:
         if (self.fold_by == "column") != (self.fold_column is not None):
             raise ValueError("training.fold_by: column and training.fold_column belong together")
+        if self.incremental is not None and self.final == "average":
+            raise ValueError("training.final: average would keep the base's trees once a fold; take refit or best_fold")
         return self

@@ -93,18 +93,24 @@ def ticks_of(column: pa.ChunkedArray, name: str) -> np.ndarray:
     return np.asarray(column.cast(pa.int64()).to_numpy())
 
 
-def gap_ticks(gap: str | int, kind: pa.DataType, name: str) -> int:
+def gap_ticks(gap: str | int, kind: pa.DataType, name: str, *, key: str = "data.split.gap") -> int:
     """A configured gap in the ticks of a time column.
+
+    Args:
+        gap: a time such as ``7d``, or a number.
+        kind: of the column.
+        name: of the column.
+        key: of the configuration, for errors.
 
     Raises:
         DataError: a time is configured for a column of numbers, or a number for one of times.
     """
     if isinstance(gap, int):
         if gap and not pa.types.is_integer(kind):
-            raise DataError(f"data.split.gap is {gap}, and data.time {name!r} holds times", hint="give it as 7d or 12h")
+            raise DataError(f"{key} is {gap}, and data.time {name!r} holds times", hint="give it as 7d or 12h")
         return gap
     if pa.types.is_integer(kind):
-        raise DataError(f"data.split.gap is {gap}, and data.time {name!r} holds numbers", hint="give it as a number")
+        raise DataError(f"{key} is {gap}, and data.time {name!r} holds numbers", hint="give it as a number")
     return int(float(gap[:-1]) * _UNIT_SECONDS[gap[-1]] * MICROSECONDS["s"])
 
 

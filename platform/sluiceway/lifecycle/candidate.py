@@ -15,7 +15,7 @@ from sluiceway.data.ray_row_digest import version_row_digest
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.incremental import Base, base_of, going_on
+from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_of
 from sluiceway.lifecycle.keys import code_digest, content_key
 from sluiceway.lifecycle.preflight import check_evaluation
 from sluiceway.registry.bundle import Bundle
@@ -94,7 +94,7 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
         checkpoints=str(checkpoints),
     )
     rows = str(version_row_digest(version, kept=context.stores.file_digests))
-    bundle = _bundle(context, version, report, row_digest=rows, base=base)
+    bundle = _bundle(context, version, report, row_digest=rows, base=base, membership=membership_of(recipe))
     uri = context.bundles.put(bundle)
     forget_checkpoints(checkpoints)
     document = report_document(context, report) | {"row_digest": rows, "base": None if base is None else base.version}
@@ -134,7 +134,13 @@ def _oof_uri(context: Context, version: TableVersion, recipe: Recipe) -> str:
 
 
 def _bundle(
-    context: Context, version: TableVersion, report: TrainReport, *, row_digest: str, base: Base | None
+    context: Context,
+    version: TableVersion,
+    report: TrainReport,
+    *,
+    row_digest: str,
+    base: Base | None,
+    membership: dict[str, Any],
 ) -> Bundle:
     data = {"uri": version.uri, "version": version.version, "digest": version.digest, "rows": version.rows}
     return Bundle(
@@ -146,6 +152,7 @@ def _bundle(
             "experiment": context.experiment.name,
             "seed": context.experiment.seed,
             "data": {**data, "row_digest": row_digest},
+            "membership": membership,
             "code": {"commit": context.code.commit, "dirty": context.code.dirty, "digest": code_digest()},
             **({} if base is None else {"base": {"version": base.version, "digest": base.bundle.digest}}),
             "config": context.model.model_dump(mode="json") | context.training.model_dump(mode="json"),

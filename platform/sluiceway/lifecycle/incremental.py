@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from typing import Any
 
 from sluiceway.core.errors import ConfigError, DataError, ModelError
 from sluiceway.core.references import TableVersion
@@ -13,6 +14,7 @@ from sluiceway.features.schema import FeatureSchema
 from sluiceway.lifecycle.context import Context
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.mlflow_registry import CHAMPION
+from sluiceway.training.final_model import objective_of
 from sluiceway.training.recipe import Recipe
 
 
@@ -93,7 +95,22 @@ def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle) -> str:
         return f"it is of kind {bundle.decision['kind']}, and the rows are of kind {recipe.target.kind}"
     if recipe.target.kind == "multiclass" and tuple(bundle.decision["classes"]) != recipe.classes:
         return f"its classes are {', '.join(str(label) for label in bundle.decision['classes'])}"
+    objective, mine_too = objective_of(bundle.model), recipe.loop_spec(threads=1).params["objective"]
+    if objective != mine_too:
+        return f"its objective is {objective}, and model.params say {mine_too}"
+    placed = membership_of(recipe)
+    if bundle.lineage.get("membership") != placed:
+        # Else it may have been trained on rows that are test rows now, and the gates would flatter it.
+        return "its rows were placed in training, validation and test by another seed, key, group or split"
     return ""
+
+
+def membership_of(recipe: Recipe) -> dict[str, Any]:
+    """What decides which rows are test rows, JSON-ready; it is written into a model's lineage."""
+    data = recipe.data
+    split = data.split.model_dump(mode="json")
+    by = {"row": list(data.key), "group": list(data.group), "time": data.time}[data.split.by]
+    return {"seed": recipe.seed, "columns": by, "split": split}
 
 
 def _start_of_window(context: Context, base: Base, version: TableVersion) -> int:
@@ -101,7 +118,7 @@ def _start_of_window(context: Context, base: Base, version: TableVersion) -> int
     window = "new" if wanted is None else wanted.window
     if window != "new":
         kind = table_schema(version.uri, version.version).field(name).type
-        return newest_tick(version, name) - gap_ticks(window, kind, name)
+        return newest_tick(version, name) - gap_ticks(window, kind, name, key="training.incremental.window")
     seen = base.bundle.lineage["data"]
     return newest_tick(
         TableVersion(seen["uri"], seen["version"], seen["digest"], seen["rows"], str(seen["version"])), name

@@ -62,7 +62,7 @@ def best_round(history: tuple[float, ...], *, maximise: bool) -> int:
 
 def run_rounds(
     plan: Boosting,
-    matrix: xgboost.DMatrix,
+    build: Callable[[], xgboost.DMatrix],
     watched: xgboost.DMatrix | None,
     *,
     checkpoints: Checkpoints,
@@ -76,29 +76,23 @@ def run_rounds(
 
     Args:
         plan: what to boost.
-        matrix: rows to train on.
+        build: makes the matrix of the rows to train on; not called where a checkpoint has all rounds.
         watched: rows to judge by, or None.
         checkpoints: where the booster is kept; all ranks of a group see rank 0's.
         after_round: told the number of rounds done and the metric; what it raises ends the work.
     """
-    cache = [matrix] if watched is None else [matrix, watched]
+    raw, history, done = _unpacked(_agreed(checkpoints.load(plan.name)), plan.base)
+    ended = done == plan.rounds or _over(plan, history)
+    cache = [each for each in (None if ended else build(), watched) if each is not None]
     booster = xgboost.Booster(dict(plan.params), cache)
-    before = 0
-    if plan.base is not None:
-        booster.load_model(bytearray(plan.base))
-        booster.set_param(dict(plan.params))
-        before = booster.num_boosted_rounds()
-    history: list[float] = []
-    done = 0
-    kept = _agreed(checkpoints.load(plan.name))
-    if kept is not None:
-        raw, history, done = _unpacked(kept)
+    if raw:
         booster.load_model(bytearray(raw))
         booster.set_param(dict(plan.params))
-    while done < plan.rounds and not _over(plan, history):
+    before = booster.num_boosted_rounds() - done if raw else 0
+    while not ended:
         if done and done % plan.every == 0:
             _begin_anew(booster, plan.params, done)
-        booster.update(matrix, before + done)
+        booster.update(cache[0], before + done)
         done += 1
         if watched is not None:
             history.append(_metric(booster, watched, plan.metric, before + done - 1))
@@ -144,7 +138,10 @@ def _packed(raw: bytes, history: list[float], done: int) -> bytes:
     return out.getvalue()
 
 
-def _unpacked(kept: bytes) -> tuple[bytes, list[float], int]:
+def _unpacked(kept: bytes | None, base: bytes | None) -> tuple[bytes, list[float], int]:
+    """Booster, history and rounds of a checkpoint; without one, the base that the rounds come after."""
+    if kept is None:
+        return base or b"", [], 0
     with np.load(io.BytesIO(kept)) as found:
         return found["booster"].tobytes(), found["history"].tolist(), int(found["done"])
 

@@ -8,6 +8,7 @@ import shutil
 import tempfile
 import time
 import zlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
@@ -86,8 +87,17 @@ def forget_checkpoints(folder: str | Path) -> None:
     parent = Path(folder).parent
     if parent.is_dir():
         for other in parent.iterdir():
-            if other.is_dir() and time.time() - other.stat().st_mtime > STALE_SECONDS:
+            if other.is_dir() and time.time() - _last_touched(other) > STALE_SECONDS:
                 shutil.rmtree(other, ignore_errors=True)
+
+
+def _last_touched(folder: Path) -> float:
+    """Of the folder or anything in it; what another process deletes meanwhile does not count."""
+    times = [0.0]
+    for path in (folder, *folder.rglob("*")):
+        with suppress(FileNotFoundError):
+            times.append(path.stat().st_mtime)
+    return max(times)
 
 
 def _check(data: bytes) -> bytes:

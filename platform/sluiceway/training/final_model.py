@@ -23,6 +23,12 @@ _LOGIT = {"binary:logistic", "reg:logistic"}
 _LOG = {"count:poisson", "reg:gamma", "reg:tweedie"}
 
 
+def objective_of(model: bytes) -> str:
+    """XGBoost's name of the objective that a booster in UBJSON was trained for."""
+    config = json.loads(xgboost.Booster(model_file=bytearray(model)).save_config())
+    return str(config["learner"]["objective"]["name"])
+
+
 def first_rounds(booster: xgboost.Booster, rounds: int) -> xgboost.Booster:
     """The booster's first rounds; itself where it has no more."""
     return booster if rounds >= booster.num_boosted_rounds() else booster[:rounds]

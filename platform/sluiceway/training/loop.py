@@ -150,12 +150,18 @@ class Loop:
         began = time.perf_counter()
         self._emit({"fold": number, "of": spec.folds, "rounds": spec.rounds})
         own = train.validated_in(number)
-        matrix = self._maker.quantile(train, train.trained_in(number), ref=self._all)
         watched = self._maker.watched(train, own, ref=self._all)
-        built = time.perf_counter() - began
+        built = [time.perf_counter() - began]
+
+        def build() -> xgboost.DMatrix:
+            asked = time.perf_counter()
+            matrix = self._maker.quantile(train, train.trained_in(number), ref=self._all)
+            built.append(time.perf_counter() - asked)
+            return matrix
+
         boosted = run_rounds(
             self._plan(f"fold-{number}", spec.rounds, watched=True),
-            matrix,
+            build,
             watched,
             checkpoints=self._checkpoints,
             after_round=_Watch(number, spec.rounds, spec, self._emit, self._stop),
@@ -173,7 +179,7 @@ class Loop:
             self._sizes[number],
             time.perf_counter() - began,
             boosted.history,
-            built,
+            sum(built),
         )
         self._emit({"fold": number, "of": spec.folds, "round": report.rounds, "value": report.metric, "done": True})
         return Fold(report, self._saved(model), scores)
@@ -218,7 +224,7 @@ class Loop:
         self._emit({"final": median, "of": spec.folds})
         boosted = run_rounds(
             self._plan("final", median, watched=False),
-            self._all,
+            lambda: self._all,
             None,
             checkpoints=self._checkpoints,
             after_round=_Watch(None, median, spec, self._emit, self._stop),

@@ -131,13 +131,17 @@ def worker_bytes(rows: int, features: int) -> int:
     return rows * (features * (4 + 4 + 4) + 60)
 
 
-def require_gpus(training: TrainingSection, cluster: Cluster) -> None:
+def require_gpus(training: TrainingSection, cluster: Cluster, *, workers: int) -> None:
     """Fail at once where a run would wait for a GPU for ever.
+
+    Args:
+        training: ``device``.
+        cluster: to run on.
+        workers: that each need one.
 
     Raises:
         BackendError: ``device: cuda`` asks for more GPUs than the cluster has.
     """
-    workers = 1 if training.workers == "auto" else training.workers
     if training.device == "cuda" and cluster.gpus < workers:
         raise BackendError(
             f"training.device is cuda and needs {workers} GPU; the Ray cluster has {cluster.gpus:g}",

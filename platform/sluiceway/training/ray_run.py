@@ -10,7 +10,6 @@ from typing import Any
 
 import ray
 
-from sluiceway.config.experiment import DataSection, TrainingSection
 from sluiceway.core.doors import Progress
 from sluiceway.core.errors import ConfigError, DataError
 from sluiceway.features.schema import FeatureSchema
@@ -71,8 +70,8 @@ def prepare(read: Callable[[], ray.data.Dataset], recipe: Recipe, *, progress: P
     cluster = look_at_cluster()
     training = recipe.training
     recipe.loop_spec(threads=1)
-    check_folding(recipe.data, training)
-    require_gpus(training, cluster)
+    check_folding(recipe)
+    require_gpus(training, cluster, workers=1 if training.workers == "auto" else training.workers)
     require_cpus(training, cluster)
     if training.engine == "xgboost_ray":
         check_legacy(training, base=recipe.base)
@@ -98,6 +97,7 @@ def train_dataset(
     began = time.perf_counter()
     prepared = prepare(read, recipe, progress=progress)
     plan = plan_run(recipe.training, prepared.cluster, rows=prepared.rows, features=prepared.width)
+    require_gpus(recipe.training, prepared.cluster, workers=plan.workers)
     require_memory(recipe.training, rows=prepared.rows, features=prepared.width, workers=plan.workers)
     spec = recipe.loop_spec(threads=plan.threads)
     job = Job(
@@ -131,20 +131,23 @@ def train_dataset(
     )
 
 
-def check_folding(data: DataSection, training: TrainingSection) -> None:
-    """Refuse folds that would undo what the split is for.
+def check_folding(recipe: Recipe) -> None:
+    """Refuse folds that cannot be, or that would undo what the split is for.
 
     Raises:
-        ConfigError: folds are to be stratified where groups must stay together, or time goes forward.
+        ConfigError: folds are to be stratified where there are no classes, groups must stay together, or time goes
+            forward.
     """
-    if training.fold_by == "stratified" and data.split.by != "row":
-        raise ConfigError(
-            "the folds do not fit the split",
-            problems=(
-                f"training.fold_by: stratified cannot be with data.split.by: {data.split.by}; leave fold_by out, and "
-                f"folds are by {data.split.by}",
-            ),
-        )
+    by = recipe.data.split.by
+    if recipe.training.fold_by != "stratified":
+        return
+    if not recipe.classes:
+        problem = "training.fold_by: stratified needs classes, and a regressor has none; leave it out"
+    elif by != "row":
+        problem = f"training.fold_by: stratified cannot be with data.split.by: {by}; leave it out: folds are by {by}"
+    else:
+        return
+    raise ConfigError("the folds do not fit", problems=(problem,))
 
 
 def _run(prepared: Prepared, job: Job, plan: Plan, *, emit: Shown) -> Outcome:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -20,6 +21,8 @@ from sluiceway.training.checkpoints import CheckpointFolder, Checkpoints, NoChec
 from sluiceway.training.job import Job
 from sluiceway.training.matrices import MatrixMaker
 from sluiceway.training.rows import Blocks, Disk, Rows, arrange
+
+_PREFIX = "sluiceway-rows-"
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ def workplace(blocks: Blocks, job: Job) -> Iterator[Workplace]:
         BackendError: the job asks for a GPU, and XGBoost finds none here.
     """
     check_device(str(job.spec.params.get("device", "cpu")))
-    folder = Path(tempfile.mkdtemp(prefix="sluiceway-rows-")) if job.disk_rows else None
+    folder = _own_folder() if job.disk_rows else None
     try:
         train, validation = arrange(
             blocks,
@@ -61,6 +64,15 @@ def workplace(blocks: Blocks, job: Job) -> Iterator[Workplace]:
     finally:
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def _own_folder() -> Path:
+    """A folder for rows on this node's disk, after those of workers that were killed are gone."""
+    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
+        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
 
 
 def balanced_folds(cuts: dict[int, list[int]], seed: int, key: np.ndarray, y: np.ndarray) -> np.ndarray:
