@@ -1,4 +1,4 @@
-"""Trains in a Ray cluster of its own and prints what came of it as JSON: ``own_cluster.py models|gpus``."""
+"""Trains in a Ray cluster of its own and prints what came of it as JSON: ``own_cluster.py models|gpus|cuda``."""
 
 from __future__ import annotations
 
@@ -93,16 +93,29 @@ def gpus() -> dict[str, Any]:
     return found
 
 
+def cuda() -> dict[str, Any]:
+    """A real GPU: the models of one task, twice, and what a CPU and a group of one find."""
+    found: dict[str, Any] = {}
+    for name, given in (("task", {"device": "cuda"}), ("again", {"device": "cuda"}), ("cpu", {})):
+        report = train_dataset(read, recipe(**given), oof_uri="", progress=SilentProgress())
+        found[name] = [hashlib.sha256(report.model).hexdigest(), report.metric]
+    prepared = prepare(read, recipe(), progress=SilentProgress())
+    job = Job(recipe(device="cuda").loop_spec(threads=1), 3, "", "made here")
+    group = run_group([prepared.dataset], job, Plan("group", 1, 1, 1, ""), emit=lambda event: None)
+    found["group"] = [hashlib.sha256(group.model).hexdigest(), float(np.mean([fold.metric for fold in group.folds]))]
+    return found
+
+
 if __name__ == "__main__":
     ray.init(
         address="local",
         num_cpus=2,
-        num_gpus=2 if sys.argv[1] == "gpus" else 0,
+        num_gpus={"models": 0, "gpus": 2, "cuda": 1}[sys.argv[1]],
         object_store_memory=100_000_000,
         include_dashboard=False,
         log_to_driver=False,
     )
     try:
-        print(json.dumps({"models": models, "gpus": gpus}[sys.argv[1]]()))  # noqa: T201
+        print(json.dumps({"models": models, "gpus": gpus, "cuda": cuda}[sys.argv[1]]()))  # noqa: T201
     finally:
         ray.shutdown()

@@ -35,6 +35,14 @@ def test_separate_clusters_give_the_same_bytes():
     assert "2 folds run side by side" in once["side by side, why"]
 
 
+@pytest.mark.gpu
+def test_a_real_gpu():
+    found = printed("cuda")
+    assert found["task"] == found["again"]
+    assert found["group"][1] == pytest.approx(found["task"][1], abs=2e-3)
+    assert found["cpu"][1] == pytest.approx(found["task"][1], abs=5e-3)
+
+
 def test_gpus_are_reserved_and_have_to_be_real():
     found = printed("gpus")
     assert found["left beside a task"] == 1  # of two
