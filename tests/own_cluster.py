@@ -1,15 +1,15 @@
-"""Trains in a Ray cluster of its own and prints what came of it as JSON: ``own_cluster.py models|gpus|cuda``."""
+"""Trains in a Ray cluster of its own and prints what came of it as JSON: ``own_cluster.py models|gpus|cuda``.
+
+Its environment says ``RAY_AUTH_MODE=disabled``: Ray's core reads that when it is loaded.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
-
-os.environ["RAY_AUTH_MODE"] = "disabled"  # Ray's core reads it when it is loaded
 
 import numpy as np
 import pyarrow as pa

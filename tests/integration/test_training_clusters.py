@@ -7,21 +7,18 @@ from pathlib import Path
 
 import pytest
 
-import own_cluster
 from ray_head import clean_environment
 
 pytestmark = pytest.mark.integration
 
 
+SCRIPT = Path(__file__).parent.parent / "own_cluster.py"
+
+
 def printed(mode):
+    environment = clean_environment() | {"RAY_AUTH_MODE": "disabled", "RAY_USAGE_STATS_ENABLED": "0"}
     done = subprocess.run(
-        [sys.executable, own_cluster.__file__, mode],
-        env=clean_environment()
-        | {"PYTHONPATH": str(Path(own_cluster.__file__).parent), "RAY_USAGE_STATS_ENABLED": "0"},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
+        [sys.executable, str(SCRIPT), mode], env=environment, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
     return json.loads(done.stdout.splitlines()[-1])
