@@ -156,7 +156,7 @@ class Flights:
 
     def _write_peers_input(self) -> None:
         prepared = prepare(rows_of(self._version, self._recipe), self._recipe, progress=SilentProgress())
-        rows, _ = arrange(lambda: (ray.get(block) for block in prepared.blocks), width=prepared.width)
+        rows, _ = arrange(lambda: (ray.get(block) for block in prepared.blocks), width=prepared.width, weighted=False)
         np.savez(self._folder / "rows.npz", x=rows.x, y=rows.y, fold=rows.fold)
         spec = self._recipe.loop_spec(threads=THREADS)
         job = {

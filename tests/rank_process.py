@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
+import tempfile
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from xgboost.tracker import RabitTracker
 
 from sluiceway.core.errors import SluicewayError
 from sluiceway.training.loop import LoopResult, LoopSpec, boost
+from sluiceway.training.matrices import MatrixMaker
 from sluiceway.training.rows import Rows
 
 
@@ -39,7 +42,9 @@ def train_in_ranks(shards: Sequence[Rows], spec: LoopSpec) -> list[LoopResult]:
 def _rank(rank: int, shard: Rows, spec: LoopSpec, arguments: dict[str, Any]) -> LoopResult | SluicewayError:
     with xgboost.collective.CommunicatorContext(**arguments, dmlc_task_id=f"{rank:08d}"):
         try:
-            return boost(shard, shard, spec=spec, emit=lambda event: None, stop=lambda: False)
+            with tempfile.TemporaryDirectory() as folder:
+                maker = MatrixMaker(spec.params, spec.names, spec.types, Path(folder))
+                return boost(shard, shard, spec=spec, emit=lambda event: None, stop=lambda: False, maker=maker)
         except SluicewayError as error:
             return error
 
@@ -49,6 +54,6 @@ def cut(rows: Rows, sizes: Sequence[int]) -> list[Rows]:
     edges = np.cumsum([0, *sizes])
     assert edges[-1] == len(rows)
     return [
-        Rows(*(None if value is None else value[start:end] for value in vars(rows).values()))
+        Rows(*(value[start:end] if isinstance(value, np.ndarray) else value for value in vars(rows).values()))
         for start, end in itertools.pairwise(edges)
     ]

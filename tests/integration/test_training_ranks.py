@@ -1,5 +1,7 @@
 """Ranks that train together against one process on the same rows: uneven, single and empty shards."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xgboost
@@ -97,6 +99,16 @@ def test_ranks_find_what_one_process_finds(kind, sizes):
         assert roc_auc_score(rows.y, oof) == pytest.approx(roc_auc_score(rows.y, one.oof), abs=2e-3)
     booster = xgboost.Booster(model_file=bytearray(ranks[0].model))
     assert booster.num_boosted_rounds() == 15
+
+
+def test_ranks_on_disk_and_one_without_rows():
+    rows, spec = rows_of("binary", weighted=True), spec_of("binary")
+    one = alone(rows, spec)
+    shards = [dataclasses.replace(shard, on_disk=True) for shard in cut(rows, (1200, 0, 801))]
+    ranks = train_in_ranks(shards, spec)
+    assert len({result.model for result in ranks}) == 1
+    for mine, theirs in zip(ranks[0].folds, one.folds, strict=True):
+        assert mine.metric == pytest.approx(theirs.metric, abs=2e-3)
 
 
 def test_a_fold_of_one_class_is_seen_by_all_ranks():

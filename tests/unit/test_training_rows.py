@@ -34,7 +34,7 @@ def block(n, *, seed=0, weighted=False, keys=None):
 
 
 def fields(rows):
-    return [None if value is None else np.asarray(value) for value in vars(rows).values()]
+    return [None if value is None else np.asarray(value) for name, value in vars(rows).items() if name != "on_disk"]
 
 
 def assert_same(one, other):
@@ -47,19 +47,19 @@ def assert_same(one, other):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_blocks_of_any_size_give_the_same_rows(weighted):
     table = block(1001, weighted=weighted)
-    train, validation = arrange(lambda: [table], width=WIDTH)
+    train, validation = arrange(lambda: [table], width=WIDTH, weighted=weighted)
     assert len(train) == (table[PART].to_numpy() == 0).sum()
     assert (np.diff(train.key.astype(object)) >= 0).all()
     assert (train.weight is not None) == weighted
     shuffled = table.take(np.random.default_rng(1).permutation(1001))
     pieces = [shuffled[:1], shuffled[1:1], shuffled[1:500], shuffled[500:]]
-    for one, other in zip(arrange(lambda: pieces, width=WIDTH), (train, validation), strict=True):
+    for one, other in zip(arrange(lambda: pieces, width=WIDTH, weighted=weighted), (train, validation), strict=True):
         assert_same(one, other)
 
 
 def test_each_row_keeps_what_belongs_to_it():
     table = block(500, weighted=True)
-    train, _ = arrange(lambda: [table[:333], table[333:]], width=WIDTH)
+    train, _ = arrange(lambda: [table[:333], table[333:]], width=WIDTH, weighted=True)
     where = {int(key): row for row, key in enumerate(table[KEY].to_numpy())}
     raw = np.array(table[X].to_pylist(), np.float32)
     for place, key in enumerate(train.key):
@@ -72,8 +72,8 @@ def test_each_row_keeps_what_belongs_to_it():
 
 def test_twins_are_ordered_by_their_content():
     table = block(60, keys=np.repeat(np.arange(6), 10))
-    once = arrange(lambda: [table], width=WIDTH)
-    again = arrange(lambda: [table[41:], table[:41]], width=WIDTH)
+    once = arrange(lambda: [table], width=WIDTH, weighted=False)
+    again = arrange(lambda: [table[41:], table[:41]], width=WIDTH, weighted=False)
     for one, other in zip(once, again, strict=True):
         assert_same(one, other)
 
@@ -82,11 +82,11 @@ def test_twins_are_ordered_by_their_content():
 @pytest.mark.parametrize("batch", [1, 7, 64, 5000])
 def test_on_disk_they_are_the_same(tmp_path, n, batch):
     table = block(n, keys=np.random.default_rng(3).integers(0, max(n // 2, 1), n))  # many twins
-    memory = arrange(lambda: [table[: n // 3], table[n // 3 :]], width=WIDTH)
-    disk = arrange(lambda: [table[: n // 3], table[n // 3 :]], width=WIDTH, disk=Disk(tmp_path, batch))
+    memory = arrange(lambda: [table[: n // 3], table[n // 3 :]], width=WIDTH, weighted=False)
+    disk = arrange(lambda: [table[: n // 3], table[n // 3 :]], width=WIDTH, weighted=False, disk=Disk(tmp_path, batch))
     for one, other in zip(memory, disk, strict=True):
         assert_same(one, other)
-        assert other.on_disk == (len(other) > 0)
+        assert other.on_disk
         forget(other.x)
         np.testing.assert_array_equal(other.x, one.x)
     assert not list(tmp_path.glob("*.*"))  # nothing is left beside the two files
@@ -101,7 +101,9 @@ def test_scattering_needs_no_more_files_than_a_process_may_open(tmp_path):
 
 def test_folds_can_be_said_anew():
     table = block(200)
-    train, validation = arrange(lambda: [table], width=WIDTH, refold=lambda key, y: (key % 5).astype(np.uint8))
+    train, validation = arrange(
+        lambda: [table], width=WIDTH, weighted=False, refold=lambda key, y: (key % 5).astype(np.uint8)
+    )
     np.testing.assert_array_equal(train.fold, (train.key % 5).astype(np.uint8))
     assert set(validation.fold) <= {0, 1, 2}
 
@@ -109,7 +111,7 @@ def test_folds_can_be_said_anew():
 def test_rows_in_time_order_are_trained_on_from_a_fold_on():
     table = block(300)
     since = np.where(table[FOLD].to_numpy() == 0, 1, 2).astype(np.uint8)
-    train, _ = arrange(lambda: [table.append_column(SINCE, pa.array(since))], width=WIDTH)
+    train, _ = arrange(lambda: [table.append_column(SINCE, pa.array(since))], width=WIDTH, weighted=False)
     assert not train.trained_in(0).any()
     assert (train.trained_in(1) == (train.fold == 0)).all()
     assert (train.trained_in(2) == (train.fold != 2)).all()
@@ -127,8 +129,8 @@ def test_training_from_disk_finds_what_training_in_memory_finds(tmp_path, weight
     table = block(6000, weighted=weighted)
     the_spec = spec(final=final)
     run = {"spec": the_spec, "emit": lambda event: None, "stop": lambda: False}
-    memory = boost(*arrange(lambda: [table], width=WIDTH), **run)
-    rows = arrange(lambda: [table], width=WIDTH, disk=Disk(tmp_path, 500))
+    memory = boost(*arrange(lambda: [table], width=WIDTH, weighted=weighted), **run)
+    rows = arrange(lambda: [table], width=WIDTH, weighted=weighted, disk=Disk(tmp_path, 500))
     maker = MatrixMaker(the_spec.params, None, the_spec.types, tmp_path)
     disk = boost(*rows, maker=maker, **run)
     for one, other in zip(memory.folds, disk.folds, strict=True):
@@ -142,10 +144,18 @@ def test_training_from_disk_finds_what_training_in_memory_finds(tmp_path, weight
 def test_weights_count():
     table = block(3000)
     heavy = (table[Y].to_numpy() * 9 + 1).astype(np.float32)
-    train, validation = arrange(lambda: [table], width=WIDTH)
-    weighted, _ = arrange(lambda: [table.append_column(WEIGHT, pa.array(heavy))], width=WIDTH)
+    train, validation = arrange(lambda: [table], width=WIDTH, weighted=False)
+    weighted, _ = arrange(lambda: [table.append_column(WEIGHT, pa.array(heavy))], width=WIDTH, weighted=True)
     run = {"spec": spec(early_stopping=None), "emit": lambda event: None, "stop": lambda: False}
     plain, loaded = boost(train, validation, **run), boost(weighted, validation, **run)
     assert loaded.validation.mean() > plain.validation.mean() + 0.1
     doubled = dataclasses.replace(train, weight=np.full(len(train), 1, np.float32))
     assert boost(doubled, validation, **run).validation == pytest.approx(plain.validation, abs=1e-5)
+
+
+def test_rows_that_are_not_there_have_weights_and_a_disk_too(tmp_path):
+    empty = block(0, weighted=True)
+    for train in arrange(lambda: [empty], width=WIDTH, weighted=True, disk=Disk(tmp_path, 10)):
+        assert train.on_disk
+        assert train.weight is not None
+        assert train.weight.shape == (0,)

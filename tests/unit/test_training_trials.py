@@ -139,3 +139,8 @@ def test_a_trial_that_failed_teaches_nothing_and_harms_nothing():
     source = draws()
     source.told(trial(1, status="failed", params=source.draw(1), error="no"))
     assert set(source.draw(2)) == set(SEARCH.space)
+
+
+def test_a_model_that_ran_away_is_never_the_best():
+    away = [trial(0, 1.0), trial(1, math.inf), trial(2, math.nan)]
+    assert ranked(away, maximise=False)[0].number == ranked(away, maximise=True)[0].number == 0

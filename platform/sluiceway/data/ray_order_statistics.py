@@ -15,6 +15,7 @@ import ray
 
 DIGIT_BITS = 12
 _DIGITS = 1 << DIGIT_BITS
+AT_ONCE = 64  # blocks whose counts are on their way to the driver
 _TOP = 60  # 64 bits are digits at 60, 48, 36, 24, 12 and 0; the first has only four bits
 _SIGN = np.uint64(1 << 63)
 
@@ -68,9 +69,10 @@ def signed(bits: int) -> int:
 def _passed(blocks: Sequence[ray.ObjectRef], values: Values, shift: int, prefixes: Found) -> dict[tuple[int, int], Any]:
     wanted = {kind: sorted(set(found)) for kind, found in prefixes.items()}
     total: dict[tuple[int, int], Any] = {}
-    for part in ray.get([_count.remote(block, values, shift, wanted) for block in blocks]):
-        for key, counts in part.items():
-            total[key] = total.get(key, 0) + counts
+    for start in range(0, len(blocks), AT_ONCE):
+        for part in ray.get([_count.remote(block, values, shift, wanted) for block in blocks[start : start + AT_ONCE]]):
+            for key, counts in part.items():
+                total[key] = total.get(key, 0) + counts
     return total
 
 

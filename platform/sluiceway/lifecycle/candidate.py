@@ -8,6 +8,8 @@ import logging
 from dataclasses import asdict, dataclass
 from typing import Any
 
+import xgboost
+
 from sluiceway.core.references import TableVersion
 from sluiceway.data.profile import check_trainable
 from sluiceway.data.ray_profile import profile
@@ -15,7 +17,7 @@ from sluiceway.data.ray_row_digest import version_row_digest
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_of
+from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_of, pin_base
 from sluiceway.lifecycle.keys import code_digest, content_key
 from sluiceway.lifecycle.preflight import check_evaluation
 from sluiceway.registry.bundle import Bundle
@@ -65,6 +67,7 @@ def candidate_key(context: Context, version: TableVersion) -> str:
     return content_key(
         "candidate",
         code_digest(),
+        xgboost.__version__,
         context.experiment,
         context.data.model_dump(mode="json", exclude={"path", "version"}),
         version.uri,
@@ -82,6 +85,7 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
     """
+    context = pin_base(context)
     base = base_of(context)
     recipe = recipe_of(context, version, base)
     context.progress.stage("train", f"{version.rows:,} rows of version {version.version}")
@@ -94,11 +98,11 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
         checkpoints=str(checkpoints),
     )
     rows = str(version_row_digest(version, kept=context.stores.file_digests))
-    bundle = _bundle(context, version, report, row_digest=rows, base=base, membership=membership_of(recipe))
+    bundle = _bundle(context, version, report, row_digest=rows, base=base, membership=membership_of(recipe, version))
     uri = context.bundles.put(bundle)
-    forget_checkpoints(checkpoints)
     document = report_document(context, report) | {"row_digest": rows, "base": None if base is None else base.version}
     plots = _keep_plots(context, report, f"{context.experiment.name}-{bundle.digest[:12]}-plots")
+    forget_checkpoints(checkpoints)
     return Candidate(version, uri, bundle.digest, document | {"plots": plots})
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from sluiceway.core.errors import ConfigError, DataError, ModelError
 from sluiceway.core.references import TableVersion
-from sluiceway.data.ray_read import newest_tick
+from sluiceway.data.ray_read import key_columns, newest_tick
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.data.time_order import gap_ticks
 from sluiceway.features.schema import FeatureSchema
@@ -54,6 +54,21 @@ def base_of(context: Context) -> Base | None:
     return Base(version, bundle)
 
 
+def with_base(context: Context, version: str | None) -> Context:
+    """The configuration with this version as its base, wherever an alias points by now; None: it begins anew."""
+    wanted = context.training.incremental
+    if wanted is None:
+        return context
+    fixed = None if version is None else wanted.model_copy(update={"base": version})
+    return replace(context, training=context.training.model_copy(update={"incremental": fixed}))
+
+
+def pin_base(context: Context) -> Context:
+    """The configuration with the base that an alias points to now, for all that is done with it from here on."""
+    base = base_of(context)
+    return with_base(context, None if base is None else base.version)
+
+
 def going_on(context: Context, recipe: Recipe, base: Base, version: TableVersion) -> Recipe:
     """The recipe with the base's trees, its encoding of the columns, and the rows of the window.
 
@@ -68,7 +83,7 @@ def going_on(context: Context, recipe: Recipe, base: Base, version: TableVersion
         DataError: there are no rows in the window, or the base's rows cannot be read any more.
     """
     schema = FeatureSchema.from_dict(base.bundle.schema)
-    differs = _difference(recipe, schema, base.bundle)
+    differs = _difference(recipe, schema, base.bundle, membership_of(recipe, version))
     if differs:
         raise ModelError(
             f"{context.experiment.name}@{base.version} cannot be gone on from: {differs}",
@@ -86,11 +101,13 @@ def going_on(context: Context, recipe: Recipe, base: Base, version: TableVersion
     return replace(recipe, schema=schema, base=base.bundle.model, later_than=later_than)
 
 
-def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle) -> str:
+def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle, membership: dict[str, Any]) -> str:
     mine = [(feature.name, feature.kind) for feature in recipe.schema.features]
     theirs = [(feature.name, feature.kind) for feature in schema.features]
     if mine != theirs:
         return f"its features are {', '.join(name for name, _ in theirs)}"
+    if bundle.decision["target"] != recipe.data.target:
+        return f"its target is {bundle.decision['target']}"
     if bundle.decision["kind"] != recipe.target.kind:
         return f"it is of kind {bundle.decision['kind']}, and the rows are of kind {recipe.target.kind}"
     if recipe.target.kind == "multiclass" and tuple(bundle.decision["classes"]) != recipe.classes:
@@ -98,19 +115,18 @@ def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle) -> str:
     objective, mine_too = objective_of(bundle.model), recipe.loop_spec(threads=1).params["objective"]
     if objective != mine_too:
         return f"its objective is {objective}, and model.params say {mine_too}"
-    placed = membership_of(recipe)
-    if bundle.lineage.get("membership") != placed:
+    if bundle.lineage.get("membership") != membership:
         # Else it may have been trained on rows that are test rows now, and the gates would flatter it.
         return "its rows were placed in training, validation and test by another seed, key, group or split"
     return ""
 
 
-def membership_of(recipe: Recipe) -> dict[str, Any]:
+def membership_of(recipe: Recipe, version: TableVersion) -> dict[str, Any]:
     """What decides which rows are test rows, JSON-ready; it is written into a model's lineage."""
     data = recipe.data
-    split = data.split.model_dump(mode="json")
-    by = {"row": list(data.key), "group": list(data.group), "time": data.time}[data.split.by]
-    return {"seed": recipe.seed, "columns": by, "split": split}
+    key = key_columns(table_schema(version.uri, version.version), data)
+    by = {"row": sorted(key), "group": sorted(data.group), "time": data.time}[data.split.by]
+    return {"seed": recipe.seed, "columns": by, "split": data.split.model_dump(mode="json")}
 
 
 def _start_of_window(context: Context, base: Base, version: TableVersion) -> int:

@@ -12,6 +12,7 @@ from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import roll_out
 from sluiceway.lifecycle.evaluation import Evaluation, evaluate, evaluation_key, present_champion, waive
+from sluiceway.lifecycle.incremental import pin_base, with_base
 from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.registration import register
@@ -39,6 +40,9 @@ def release(context: Context, journal: Journal, step: ReleaseStep, *, number: in
 def _parts(
     context: Context, journal: Journal, step: ReleaseStep, version: TableVersion, *, name: str
 ) -> Iterator[StepSummary]:
+    # A run that is gone on with, or told again, keeps the base of its first try: its own model may serve by now.
+    done = journal.recorded(f"{name}: train")
+    context = with_base(context, done["training"].get("base")) if done else pin_base(context)
     trained = journal.perform(
         f"{name}: train",
         lambda: build_candidate(context, version).to_dict(),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,7 @@ from sluiceway.core.references import TableVersion
 from sluiceway.data.references import resolve
 from sluiceway.lifecycle.candidate import decision_of, recipe_of, report_document
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.incremental import base_of
+from sluiceway.lifecycle.incremental import base_of, with_base
 from sluiceway.lifecycle.keys import code_digest
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.recorded import DIGEST_TAG, ENVIRONMENT, TRAINING, RecordedRun
@@ -127,7 +127,7 @@ def reproduce(context: Context, recorded: Recorded, version: TableVersion) -> Re
         version: as :func:`recorded_version` gives it.
     """
     with context.reading(version):
-        base = base_of(_with_base(context, recorded.training.get("base")))
+        base = base_of(with_base(context, recorded.training.get("base")))
         recipe = recipe_of(context, version, base)
         context.progress.stage("train", f"{version.rows:,} rows of version {version.version}, again")
         report = train(version, recipe, oof_uri="", progress=context.progress)
@@ -145,15 +145,6 @@ def reproduce(context: Context, recorded: Recorded, version: TableVersion) -> Re
         rows=len(sample),
         seconds=float(report.seconds["total"]),
     )
-
-
-def _with_base(context: Context, version: str | None) -> Context:
-    """The configuration with the model that the run went on from: an alias may have moved since."""
-    wanted = context.training.incremental
-    if wanted is None:
-        return context
-    fixed = None if version is None else wanted.model_copy(update={"base": version})
-    return replace(context, training=context.training.model_copy(update={"incremental": fixed}))
 
 
 def _results(

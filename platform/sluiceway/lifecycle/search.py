@@ -13,6 +13,7 @@ from sluiceway.config.search import SearchSection
 from sluiceway.core.references import TableVersion
 from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_key
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.incremental import pin_base
 from sluiceway.lifecycle.journal import Journal
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.search_journal import SearchJournal
@@ -77,6 +78,7 @@ def search(context: Context, version: TableVersion, section: SearchSection) -> S
     """
     check_space(section, context.model, context.training)
     context.registry.check()
+    context = pin_base(context)
     key = search_key(context, version, section)
     with context.reading(version), claim(context.stores.leases, f"search:{key[:16]}", clock=context.clock):
         journal = SearchJournal(context.stores.pipeline, key, clock=context.clock)

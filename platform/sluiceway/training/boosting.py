@@ -81,7 +81,7 @@ def run_rounds(
         checkpoints: where the booster is kept; all ranks of a group see rank 0's.
         after_round: told the number of rounds done and the metric; what it raises ends the work.
     """
-    raw, history, done = _unpacked(_agreed(checkpoints.load(plan.name)), plan.base)
+    raw, history, done = _unpacked(_agreed(checkpoints.load(plan.name)), plan)
     ended = done == plan.rounds or _over(plan, history)
     cache = [each for each in (None if ended else build(), watched) if each is not None]
     booster = xgboost.Booster(dict(plan.params), cache)
@@ -138,12 +138,16 @@ def _packed(raw: bytes, history: list[float], done: int) -> bytes:
     return out.getvalue()
 
 
-def _unpacked(kept: bytes | None, base: bytes | None) -> tuple[bytes, list[float], int]:
-    """Booster, history and rounds of a checkpoint; without one, the base that the rounds come after."""
-    if kept is None:
-        return base or b"", [], 0
-    with np.load(io.BytesIO(kept)) as found:
-        return found["booster"].tobytes(), found["history"].tolist(), int(found["done"])
+def _unpacked(kept: bytes | None, plan: Boosting) -> tuple[bytes, list[float], int]:
+    """Booster, history and rounds of a checkpoint; without one, the base that the rounds come after.
+
+    A checkpoint with more rounds than are wanted is none: the folds before it have been boosted anew, to another end.
+    """
+    if kept is not None:
+        with np.load(io.BytesIO(kept)) as found:
+            if int(found["done"]) <= plan.rounds:
+                return found["booster"].tobytes(), found["history"].tolist(), int(found["done"])
+    return plan.base or b"", [], 0
 
 
 def _agreed(kept: bytes | None) -> bytes | None:

@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
+import xgboost
+
 STALE_SECONDS = 7 * 86_400.0
 _CHECK_BYTES = 4
 
@@ -72,13 +74,13 @@ class CheckpointFolder:
 
 
 def run_folder(root: str, *parts: object) -> str:
-    """The folder of a run whose boosters depend on these parts, so that no other run takes them up.
+    """The folder of a run whose boosters depend on these parts and on XGBoost, so that no other run takes them up.
 
     Args:
         root: of all runs on the same rows.
         parts: whatever the trees depend on, with a representation that tells it all.
     """
-    return f"{root}/{hashlib.sha256(repr(parts).encode()).hexdigest()[:16]}"
+    return f"{root}/{hashlib.sha256(repr((xgboost.__version__, *parts)).encode()).hexdigest()[:16]}"
 
 
 def forget_checkpoints(folder: str | Path) -> None:

@@ -27,6 +27,7 @@ class Job:
         checkpoints: folder of this run's checkpoints, or empty for none.
         retries: how often lost workers are replaced.
         disk_rows: see :class:`sluiceway.training.plan.Plan`.
+        weighted: whether rows have weights.
     """
 
     spec: LoopSpec
@@ -38,6 +39,7 @@ class Job:
     checkpoints: str = ""
     retries: int = 0
     disk_rows: int = 0
+    weighted: bool = False
 
 
 @dataclass(frozen=True)

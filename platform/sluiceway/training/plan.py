@@ -164,6 +164,22 @@ def require_memory(training: TrainingSection, *, rows: int, features: int, worke
         )
 
 
+def require_room(plan: Plan, cluster: Cluster) -> None:
+    """Fail at once where the workers' memory is on no nodes.
+
+    Raises:
+        BackendError: fewer than all workers find ``training.memory_per_worker``.
+    """
+    wanted = plan.workers * plan.parallel
+    room = int(cluster.node_memory // plan.memory) * cluster.nodes if plan.memory and cluster.node_memory else wanted
+    if room < wanted:
+        raise BackendError(
+            f"{wanted} workers of training.memory_per_worker need {wanted * plan.memory / GIGABYTE:.2f} GB; the nodes "
+            f"have room for {room}",
+            hint="lower training.memory_per_worker, training.workers or training.parallel_folds",
+        )
+
+
 def require_cpus(training: TrainingSection, cluster: Cluster) -> None:
     """Fail at once where a run would wait for CPUs or memory for ever.
 

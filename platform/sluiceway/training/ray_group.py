@@ -16,6 +16,7 @@ import ray
 import xgboost
 from ray.train import DataConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.xgboost import XGBoostTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from sklearn.metrics import roc_auc_score
 
 from sluiceway.core.errors import BackendError, SluicewayError
@@ -124,7 +125,9 @@ def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit:
         SluicewayError: as the loop raised it.
         BackendError: the group failed.
     """
-    mailbox = ray.remote(_Mailbox).options(num_cpus=0).remote()
+    # Beside the driver: a node that is lost with some ranks would take all ranks' predictions with it.
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=True)
+    mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
     storage = tempfile.mkdtemp(prefix="sluiceway-train-")
     asked = time.time()
     trainer = XGBoostTrainer(
@@ -186,6 +189,8 @@ def _fit(trainer: XGBoostTrainer, mailbox: Any, emit: Emit) -> dict[str, Any]:
     finally:
         done.set()
         listener.join(PATIENCE_SECONDS)
+    for event in ray.get(mailbox.take.remote()):
+        emit(event)
     if value is None:
         raise BackendError("the training group ended without a model")
     found = dict(value)

@@ -17,7 +17,7 @@ from sluiceway.training.checkpoints import run_folder
 from sluiceway.training.encoded import Target, encode_block
 from sluiceway.training.job import Job, Outcome
 from sluiceway.training.legacy import check_legacy
-from sluiceway.training.plan import Cluster, Plan, plan_run, require_cpus, require_gpus, require_memory
+from sluiceway.training.plan import Cluster, Plan, plan_run, require_cpus, require_gpus, require_memory, require_room
 from sluiceway.training.ray_balance import fold_cuts
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_group import run_group
@@ -98,6 +98,7 @@ def train_dataset(
     prepared = prepare(read, recipe, progress=progress)
     plan = plan_run(recipe.training, prepared.cluster, rows=prepared.rows, features=prepared.width)
     require_gpus(recipe.training, prepared.cluster, workers=plan.workers)
+    require_room(plan, prepared.cluster)
     require_memory(recipe.training, rows=prepared.rows, features=prepared.width, workers=plan.workers)
     spec = recipe.loop_spec(threads=plan.threads)
     job = Job(
@@ -107,9 +108,10 @@ def train_dataset(
         version=recipe.data.path,
         fold_cuts=prepared.fold_cuts,
         seed=recipe.seed,
-        checkpoints=run_folder(checkpoints, spec, spec.base, plan.workers, plan.disk_rows) if checkpoints else "",
+        checkpoints=run_folder(checkpoints, spec, spec.base, plan.workers, plan.disk_rows > 0) if checkpoints else "",
         retries=recipe.training.retries,
         disk_rows=plan.disk_rows,
+        weighted=recipe.data.weight is not None,
     )
     progress.advance(f"{prepared.rows:,} rows read; starting {_told(plan)}")
     outcome = _run(prepared, job, plan, emit=Shown(progress, spec.metric, spec.folds))

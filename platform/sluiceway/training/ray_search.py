@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 import shutil
 import tempfile
@@ -94,6 +95,7 @@ def plan_trials(prepared: Prepared, recipe: Recipe, search: SearchSection, *, de
         fold_cuts=prepared.fold_cuts,
         seed=recipe.seed,
         disk_rows=plan.disk_rows,
+        weighted=recipe.data.weight is not None,
     )
     concurrent = side_by_side(search, plan, prepared) if search.concurrent == "auto" else search.concurrent
     return TrialJob(recipe, job, plan.threads, concurrent, deadline), plan
@@ -339,7 +341,7 @@ class _FoldByFold(tune.Trainable):
         scores, error = self._trial.scores, ""
         status: Status = "running"
         try:
-            scores = (*scores, self._train(len(scores)))
+            scores = (*scores, _finite(self._train(len(scores))))
             status = "finished" if len(scores) == self._job.folds else "running"
         except (SluicewayError, ValueError) as problem:  # XGBoost's own error is a ValueError
             cut = time.time() >= self._job.deadline
@@ -361,6 +363,13 @@ class _FoldByFold(tune.Trainable):
                 stop=lambda: time.time() >= job.deadline,
             )
         return self._loop.fold(fold).report.metric
+
+
+def _finite(metric: float) -> float:
+    """A fold's metric; a model that has run away (of counts, with a high learning rate, say) is no model."""
+    if not math.isfinite(metric):
+        raise BackendError(f"the metric of a fold is {metric}")
+    return metric
 
 
 def _first_line(problem: Exception) -> str:

@@ -49,7 +49,10 @@ def run_task(blocks: Sequence[ray.ObjectRef], job: Job, plan: Plan, *, emit: Emi
         starts = [functools.partial(start, number) for number in range(job.spec.folds)]
         folds, lost = _follow(starts, most=plan.parallel, retries=job.retries, emit=emit)
     ends, lost_again = _follow([functools.partial(start, None, *folds)], most=1, retries=job.retries - lost, emit=emit)
-    outcome: Outcome = ray.get(ends[0])
+    try:
+        outcome: Outcome = ray.get(ends[0])
+    except ray.exceptions.RayError as error:
+        raise cause_of(error, "the training task") from error
     seconds = dict(outcome.seconds)
     started = max(seconds.pop("began") - asked, 0.0)
     return replace(outcome, seconds={"start": started, **seconds}, restarts=lost + lost_again)

@@ -29,6 +29,8 @@ class Rows:
         since: shape (n,), uint8: the first fold that may train on the row; 0 but for rows in time order.
         key: shape (n,), uint64, ascending.
         weight: shape (n,), float32, or None where every row counts the same.
+        on_disk: the features lie on disk and are never in memory as a whole; so with all ranks of a group, also with
+            those that have no rows.
     """
 
     x: np.ndarray
@@ -37,14 +39,10 @@ class Rows:
     since: np.ndarray
     key: np.ndarray
     weight: np.ndarray | None = None
+    on_disk: bool = False
 
     def __len__(self) -> int:
         return len(self.y)
-
-    @property
-    def on_disk(self) -> bool:
-        """Whether the features lie on disk and are never in memory as a whole."""
-        return isinstance(self.x, np.memmap)
 
     def validated_in(self, fold: int) -> np.ndarray:
         """Shape (n,), bool: the rows that a fold does not train on and is judged by."""
@@ -68,7 +66,9 @@ class Disk:
     batch_rows: int
 
 
-def arrange(blocks: Blocks, *, width: int, refold: Refold | None = None, disk: Disk | None = None) -> tuple[Rows, Rows]:
+def arrange(
+    blocks: Blocks, *, width: int, weighted: bool, refold: Refold | None = None, disk: Disk | None = None
+) -> tuple[Rows, Rows]:
     """Bring encoded blocks into one order: by key, twins by their content.
 
     The order of blocks is then of no consequence, and the same rows give the same model. The features are copied once,
@@ -77,6 +77,7 @@ def arrange(blocks: Blocks, *, width: int, refold: Refold | None = None, disk: D
     Args:
         blocks: see :data:`Blocks`.
         width: number of features, for the case of no rows at all.
+        weighted: whether rows have weights.
         refold: gives the folds of the training rows in place of those that the blocks tell.
         disk: where to put the features, or None for memory.
 
@@ -98,7 +99,8 @@ def arrange(blocks: Blocks, *, width: int, refold: Refold | None = None, disk: D
             else _scatter(pieces, place, width)
         )
         _order_twins(x, sorted_columns)
-        parts.append(_rows(x, sorted_columns, refold if part == TRAIN else None))
+        weight = sorted_columns[WEIGHT] if weighted else None
+        parts.append(_rows(x, sorted_columns, refold if part == TRAIN else None, weight, disk is not None))
     return parts[0], parts[1]
 
 
@@ -157,8 +159,8 @@ def _order_twins(x: np.ndarray, columns: dict[str, np.ndarray]) -> None:
             column[few] = column[few][order]
 
 
-def _rows(x: np.ndarray, columns: dict[str, np.ndarray], refold: Refold | None) -> Rows:
-    weight = columns[WEIGHT]
+def _rows(
+    x: np.ndarray, columns: dict[str, np.ndarray], refold: Refold | None, weight: np.ndarray | None, on_disk: bool
+) -> Rows:
     fold = columns[FOLD] if refold is None else refold(columns[KEY], columns[Y])
-    weighted = bool(len(weight)) and not np.isnan(weight[0])
-    return Rows(x, columns[Y], fold, columns[SINCE], columns[KEY], weight if weighted else None)
+    return Rows(x, columns[Y], fold, columns[SINCE], columns[KEY], weight, on_disk)

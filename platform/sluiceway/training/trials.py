@@ -62,8 +62,9 @@ def ranked(trials: Iterable[Trial], *, maximise: bool) -> list[Trial]:
     """
 
     def order(trial: Trial) -> tuple[bool, int, float, int]:
-        score = trial.score if np.isfinite(trial.score) else 0.0
-        return trial.status != "finished", -len(trial.scores), -score if maximise else score, trial.number
+        known = bool(np.isfinite(trial.score))
+        score = trial.score if known else 0.0
+        return trial.status != "finished" or not known, -len(trial.scores), -score if maximise else score, trial.number
 
     return sorted(trials, key=order)
 

@@ -6,6 +6,7 @@ import ctypes
 import functools
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -55,6 +56,7 @@ def workplace(blocks: Blocks, job: Job) -> Iterator[Workplace]:
         train, validation = arrange(
             blocks,
             width=job.width,
+            weighted=job.weighted,
             refold=functools.partial(balanced_folds, job.fold_cuts, job.seed) if job.fold_cuts else None,
             disk=None if folder is None else Disk(folder, job.disk_rows),
         )
@@ -68,11 +70,13 @@ def workplace(blocks: Blocks, job: Job) -> Iterator[Workplace]:
 
 def _own_folder() -> Path:
     """A folder for rows on this node's disk, after those of workers that were killed are gone."""
-    for left in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        owner = left.name.removeprefix(_PREFIX).partition("-")[0]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+    space = Path("/proc/self/ns/pid")  # process numbers mean nothing in another container on the same disk
+    here = f"{_PREFIX}{socket.gethostname()}-{space.readlink().name.strip('pid:[]') if space.exists() else 0}-"
+    for left in Path(tempfile.gettempdir()).glob(f"{here}*"):
+        owner = left.name.removeprefix(here).partition("-")[0]
+        if owner.isdigit() and space.exists() and not Path(f"/proc/{owner}").exists():
             shutil.rmtree(left, ignore_errors=True)
-    return Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-"))
+    return Path(tempfile.mkdtemp(prefix=f"{here}{os.getpid()}-"))
 
 
 def balanced_folds(cuts: dict[int, list[int]], seed: int, key: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -98,16 +102,24 @@ def balanced_folds(cuts: dict[int, list[int]], seed: int, key: np.ndarray, y: np
 def check_device(device: str) -> None:
     """See that there is a GPU where XGBoost is told to use one: it would go on with the CPU, and say so in a log only.
 
+    All ranks of a group ask each other: one that ended alone would leave the others waiting.
+
     Raises:
         BackendError: there is none, or this XGBoost was built without CUDA.
     """
     if not device.startswith("cuda"):
         return
-    hint = "look at nvidia-smi on the worker's node and at its driver, or set training.device: cpu"
+    problem = ""
     if not xgboost.build_info().get("USE_CUDA"):
-        raise BackendError("training.device is cuda, and the worker's XGBoost was built without CUDA", hint=hint)
-    if not _cuda_devices():
-        raise BackendError("training.device is cuda, and the worker's process sees no GPU", hint=hint)
+        problem = "the worker's XGBoost was built without CUDA"
+    elif not _cuda_devices():
+        problem = "the worker's process sees no GPU"
+    if xgboost.collective.is_distributed():
+        wrong = xgboost.collective.allreduce(np.array([float(bool(problem))]), xgboost.collective.Op.SUM)[0]
+        problem = problem or (f"{int(wrong)} other workers cannot use one" if wrong else "")
+    if problem:
+        hint = "look at nvidia-smi on the worker's node and at its driver, or set training.device: cpu"
+        raise BackendError(f"training.device is cuda, and {problem}", hint=hint)
 
 
 def _cuda_devices() -> int:
