@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+import own_cluster
 from ray_head import clean_environment
 
 pytestmark = pytest.mark.integration
 
 
-SCRIPT = Path(__file__).parent.parent / "own_cluster.py"
+SCRIPT = Path(own_cluster.__file__)
 
 
 def printed(mode):
@@ -24,8 +25,10 @@ def printed(mode):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.usefixtures("ray_cluster")
 def test_separate_clusters_give_the_same_bytes():
-    once, again = printed("models"), printed("models")
+    once = printed("models")
+    again = own_cluster.models()
     for name in ("task", "disk", "side by side", "group"):
         assert once[name] == again[name]
     assert "trained from disk" in once["disk, why"]
@@ -40,6 +43,7 @@ def test_a_real_gpu():
     assert found["cpu"][1] == pytest.approx(found["task"][1], abs=5e-3)
 
 
+@pytest.mark.soak
 def test_gpus_are_reserved_and_have_to_be_real():
     found = printed("gpus")
     assert found["left beside a task"] == 1  # of two

@@ -35,6 +35,7 @@ def delivery(number):
             "b": b,
             "carrier": random.choice(["AA", "UA", "B6"][: 2 + number], ROWS),
             "late": (signal > 0).astype(np.int8),
+            "early": (signal < 0).astype(np.int8),
         }
     )
 
@@ -143,8 +144,12 @@ def test_what_cannot_be_gone_on_from(champion):
     with pytest.raises(ModelError, match="no version or alias '7'"):
         build_candidate(context_of(folder, incremental={"base": "7"}), context.version())
     counts = context.model.model_copy(update={"type": "XGBRegressor", "params": {"objective": "count:poisson"}})
+    unjudged = context.evaluation.model_copy(update={"metrics": ("mae",), "thresholds": {}})
     with pytest.raises(ModelError, match="it is of kind binary, and the rows are of kind regression"):
-        build_candidate(dataclasses.replace(context, model=counts), context.version())
+        build_candidate(dataclasses.replace(context, model=counts, evaluation=unjudged), context.version())
+    early = context.data.model_copy(update={"target": "early"})
+    with pytest.raises(ModelError, match="its target is late"):
+        build_candidate(dataclasses.replace(context, data=early), context.version())
     other = context.experiment.model_copy(update={"seed": 4})
     with pytest.raises(ModelError, match="placed in training, validation and test by another seed"):
         build_candidate(dataclasses.replace(context, experiment=other), context.version())

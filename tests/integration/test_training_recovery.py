@@ -1,13 +1,14 @@
 """Workers and drivers that die in the middle: what is done stays done, and the model is the undisturbed one."""
 
+import contextlib
 import json
 import os
 import re
 import signal
 import subprocess
 import sys
+import threading
 import time
-from pathlib import Path
 
 import numpy as np
 import psutil
@@ -17,12 +18,15 @@ import ray
 
 from ray_head import clean_environment
 from sluiceway.config.experiment import DataSection, ModelSection, TrainingSection
+from sluiceway.config.load import load_settings
 from sluiceway.core.errors import BackendError
 from sluiceway.data import commit
 from sluiceway.features.schema import Feature, FeatureSchema
+from sluiceway.lifecycle.candidate import build_candidate
 from sluiceway.training.ray_errors import cause_of, worker_was_lost
 from sluiceway.training.ray_run import train_dataset
 from sluiceway.training.recipe import Recipe
+from sluiceway.wiring.context import build_context
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 
@@ -49,37 +53,56 @@ def rows(n=8_000):
     )
 
 
-class Killer:
-    """Kills a worker when a fold has come so far, and remembers what the checkpoints were then."""
+def kill_a_worker(title):
+    """SIGKILL for one of this session's workers whose title begins so."""
+    for child in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error, IndexError):
+            if child.cmdline()[0].startswith(title):
+                child.send_signal(signal.SIGKILL)
+                return
+    raise AssertionError(f"no process is called {title}")
 
-    def __init__(self, title, folder, *, fold=3, rounds=70, times=1):
-        self.title, self.folder, self.fold, self.rounds, self.times = title, folder, fold, rounds, times
-        self.lines, self.done, self.killed_at = [], {}, None
-        self.most = 290 if rounds > 1 else 790
+
+class Heard:
+    """Remembers what is told, and kills a worker when a fold tells of a round."""
+
+    def __init__(self, title="", *, fold=0, times=0):
+        self.title, self.fold, self.times, self.lines = title, fold, times, []
 
     def stage(self, name, detail=""):
         pass
 
     def advance(self, text, fraction=None):
         self.lines.append(text)
-        found = re.match(r"fold (\d)/3 round (\d+)(?! .* done)", text)
-        if self.times and found and int(found[1]) == self.fold and self.rounds <= int(found[2]) < self.most:
+        found = re.match(r"fold (\d)/3 round (\d+)", text)
+        if self.times and found and int(found[1]) == self.fold:
             self.times -= 1
-            self.killed_at = int(found[2])
-            self.done = {path.name: path.stat().st_mtime_ns for path in Path(self.folder).glob("*/fold-[01]")}
-            children = psutil.Process().children(recursive=True)
-            worker = next(child for child in children if self._is_worker(child))
-            worker.send_signal(signal.SIGKILL)
-            self.lines.append("killed")
-
-    def _is_worker(self, process):
-        try:
-            return process.cmdline()[0].startswith(self.title)
-        except (psutil.Error, IndexError):
-            return False
+            kill_a_worker(self.title)
 
 
-def fit(progress, checkpoints="", *, rounds=300, **given):
+@contextlib.contextmanager
+def killing_at_the_first_checkpoint(title, folder, fold):
+    """Kills a worker as soon as a fold has a checkpoint; gives what the checkpoints before it were then."""
+    before, over = {}, threading.Event()
+
+    def watch():
+        while not over.wait(0.002):
+            if list(folder.glob(f"*/fold-{fold}")):
+                before.update({path.name: path.stat().st_mtime_ns for path in folder.glob("*/fold-*")})
+                before.pop(f"fold-{fold}")
+                kill_a_worker(title)
+                return
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield before
+    finally:
+        over.set()
+        watcher.join()
+
+
+def fit(progress, checkpoints="", *, rounds=600, **given):
     training = TRAINING.model_copy(update=given)
     model = MODEL.model_copy(update={"params": {**MODEL.params, "n_estimators": rounds}})
     recipe = Recipe(DATA, model, training, 42, SCHEMA, (0, 1))
@@ -89,50 +112,38 @@ def fit(progress, checkpoints="", *, rounds=300, **given):
     )
 
 
-class Quiet:
-    def stage(self, name, detail=""):
-        pass
-
-    def advance(self, text, fraction=None):
-        pass
-
-
 @pytest.mark.parametrize(
     ("workers", "title"), [(1, "ray::_train"), (2, "ray::RayTrainWorker")], ids=["one task", "a group of two"]
 )
 def test_a_worker_killed_in_the_third_fold_costs_few_rounds(tmp_path, workers, title):
-    undisturbed = fit(Quiet(), workers=workers)
-    killer = Killer(title, tmp_path)
-    report = fit(killer, tmp_path, workers=workers)
-    assert killer.killed_at, killer.lines[-3:]
+    undisturbed = fit(Heard(), workers=workers)
+    heard = Heard()
+    with killing_at_the_first_checkpoint(title, tmp_path, 2) as before:
+        report = fit(heard, tmp_path, workers=workers)
     assert report.restarts == 1
+    assert any("a worker was lost" in line for line in heard.lines)
     assert report.model == undisturbed.model
     assert [fold.history for fold in report.folds] == [fold.history for fold in undisturbed.folds]
     assert [fold.metric for fold in report.folds] == [fold.metric for fold in undisturbed.folds]
-
     again = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*/fold-[01]")}
     assert len(again) == 2
-    assert again == killer.done  # nobody trained these folds again
-    after = killer.lines[killer.lines.index("killed") :]
-    assert any("a worker was lost" in line for line in after)
-    went_on = [int(found[1]) for line in after if (found := re.match(r"fold 3/3 round (\d+)", line))]
-    assert min(went_on) > killer.killed_at - 20
+    assert again == before  # nobody trained these folds again
 
 
 def test_it_gives_up_after_so_many_workers(tmp_path):
-    killer = Killer("ray::_train", tmp_path, fold=1, rounds=10, times=2)
+    killer = Heard("ray::_train", fold=1, times=2)
     with pytest.raises(BackendError, match="the training task failed") as caught:
-        fit(killer, tmp_path, retries=1, checkpoint_rounds=1000)
+        fit(killer, tmp_path, rounds=3_000, retries=1, checkpoint_rounds=5_000)
     assert "training.memory_per_worker" in caught.value.hint
     assert killer.times == 0
 
 
 def test_folds_side_by_side_find_the_same_and_outlive_a_worker(tmp_path):
-    one_by_one = fit(Quiet(), rounds=800, cpus_per_worker=1)
-    killer = Killer("ray::_train", tmp_path, fold=2, rounds=1)
+    one_by_one = fit(Heard(), rounds=800, cpus_per_worker=1)
+    killer = Heard("ray::_train", fold=2, times=1)
     report = fit(killer, tmp_path, rounds=800, parallel_folds=2, cpus_per_worker=1)
     assert "2 folds run side by side" in report.why
-    assert report.restarts == killer.times + 1 == 1
+    assert report.restarts == 1
     assert report.model == one_by_one.model
     assert [fold.history for fold in report.folds] == [fold.history for fold in one_by_one.folds]
     np.testing.assert_array_equal(report.validation.scores, one_by_one.validation.scores)
@@ -158,7 +169,7 @@ CONFIG = """
 experiment: {{name: recovered, seed: 3}}
 data: {{path: {table}, features: [a, b], target: late, key: [id]}}
 model: {{params: {{n_estimators: 900, max_depth: 6, learning_rate: 0.02, subsample: 0.8}}}}
-training: {{folds: 3, early_stopping_rounds: null, checkpoint_rounds: 25}}
+training: {{folds: 3, early_stopping_rounds: null, checkpoint_rounds: 25, cpus_per_worker: 1}}
 platform: {{state: {state}, ray: {{num_cpus: 1, object_store_mb: 100}}}}
 """
 
@@ -168,12 +179,10 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path):
     commit.append(
         str(tmp_path / "table"), table.append_column("id", pa.array(range(len(table)))), message="m", source="t"
     )
-    configs = {}
-    for name in ("killed", "undisturbed"):
-        configs[name] = tmp_path / f"{name}.yaml"
-        configs[name].write_text(CONFIG.format(table=tmp_path / "table", state=tmp_path / name))
+    config = tmp_path / "killed.yaml"
+    config.write_text(CONFIG.format(table=tmp_path / "table", state=tmp_path / "killed"))
 
-    first = _train(configs["killed"], tmp_path / "first.json")
+    first = _train(config, tmp_path / "first.json")
     kept = tmp_path / "killed" / "checkpoints"
     deadline = time.monotonic() + 240
     while not list(kept.glob("*/*/fold-2")):
@@ -185,7 +194,7 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path):
     done = {path: path.stat().st_mtime_ns for path in kept.glob("*/*/fold-[01]")}
     assert len(done) == 2
 
-    second = _train(configs["killed"], tmp_path / "second.json")
+    second = _train(config, tmp_path / "second.json")
     seen = {}
     while second.poll() is None:
         for path in kept.glob("*/*/fold-[01]"):
@@ -194,9 +203,11 @@ def test_a_killed_driver_goes_on_where_it_was(tmp_path):
     assert second.returncode == 0, (tmp_path / "second.json").read_text()
     assert seen == done  # they were there and nobody wrote them again
     assert not list(kept.glob("*"))  # what is done is cleared away
-    assert _train(configs["undisturbed"], tmp_path / "whole.json").wait(300) == 0
-    documents = [json.loads((tmp_path / name).read_text()) for name in ("second.json", "whole.json")]
-    assert documents[0]["training"]["model_digest"] == documents[1]["training"]["model_digest"]
+    told = json.loads((tmp_path / "second.json").read_text())
+    config.write_text(CONFIG.format(table=tmp_path / "table", state=tmp_path / "undisturbed"))
+    context = build_context(load_settings(config))  # in the session's Ray
+    undisturbed = build_candidate(context, context.version())
+    assert told["training"]["model_digest"] == undisturbed.training["model_digest"]
 
 
 def _train(config, output):

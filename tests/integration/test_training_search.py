@@ -169,6 +169,7 @@ def test_a_search_that_has_ended_is_told_again_and_given_more_it_goes_on(place):
     assert sorted(shape(more)) == list(range(6))
 
 
+@pytest.mark.soak
 def test_a_search_of_a_killed_driver_goes_on_and_ends_as_an_undisturbed_one(place, tmp_path, flights):
     import ray  # noqa: PLC0415 (collected without Ray, too)
 

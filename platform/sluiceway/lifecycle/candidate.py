@@ -6,9 +6,8 @@ import hashlib
 import importlib
 import logging
 from dataclasses import asdict, dataclass
+from importlib import metadata
 from typing import Any
-
-import xgboost
 
 from sluiceway.core.references import TableVersion
 from sluiceway.data.profile import check_trainable
@@ -67,7 +66,7 @@ def candidate_key(context: Context, version: TableVersion) -> str:
     return content_key(
         "candidate",
         code_digest(),
-        xgboost.__version__,
+        metadata.version("xgboost"),
         context.experiment,
         context.data.model_dump(mode="json", exclude={"path", "version"}),
         version.uri,

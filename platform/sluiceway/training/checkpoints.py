@@ -9,10 +9,9 @@ import tempfile
 import time
 import zlib
 from contextlib import suppress
+from importlib import metadata
 from pathlib import Path
 from typing import Protocol
-
-import xgboost
 
 STALE_SECONDS = 7 * 86_400.0
 _CHECK_BYTES = 4
@@ -80,7 +79,7 @@ def run_folder(root: str, *parts: object) -> str:
         root: of all runs on the same rows.
         parts: whatever the trees depend on, with a representation that tells it all.
     """
-    return f"{root}/{hashlib.sha256(repr((xgboost.__version__, *parts)).encode()).hexdigest()[:16]}"
+    return f"{root}/{hashlib.sha256(repr((metadata.version('xgboost'), *parts)).encode()).hexdigest()[:16]}"
 
 
 def forget_checkpoints(folder: str | Path) -> None:
