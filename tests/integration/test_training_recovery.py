@@ -113,7 +113,11 @@ def fit(progress, checkpoints="", *, rounds=600, **given):
 
 
 @pytest.mark.parametrize(
-    ("workers", "title"), [(1, "ray::_train"), (2, "ray::RayTrainWorker")], ids=["one task", "a group of two"]
+    ("workers", "title"),
+    [
+        pytest.param(1, "ray::_train", id="one task"),
+        pytest.param(2, "ray::RayTrainWorker", id="a group of two", marks=pytest.mark.soak),
+    ],
 )
 def test_a_worker_killed_in_the_third_fold_costs_few_rounds(tmp_path, workers, title):
     undisturbed = fit(Heard(), workers=workers)
