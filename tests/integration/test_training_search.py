@@ -211,7 +211,10 @@ def test_a_search_of_a_killed_driver_goes_on_and_ends_as_an_undisturbed_one(plac
     assert place.heard.folds == sum(len(doc["scores"]) for name, doc in after.items() if name not in before)
     _, parents, children = place.runs()
     assert [run.info.run_id for run in parents] == [outcome.run_id]
-    assert sorted(int(run.data.tags["trial"]) for run in children) == list(range(total))
+    # What the driver was writing when it was killed is closed as KILLED, and written anew.
+    whole = [run for run in children if run.info.status != "KILLED"]
+    assert sorted(int(run.data.tags["trial"]) for run in whole) == list(range(total))
+    assert len(children) - len(whole) <= 1
 
     (tmp_path / "undisturbed").mkdir()
     undisturbed = Place(tmp_path / "undisturbed", flights).search(**given)
