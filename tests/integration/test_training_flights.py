@@ -11,6 +11,7 @@ from sluiceway.data.ray_profile import profile
 from sluiceway.data.source_flights import flights_month
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
+from sluiceway.training.recipe import Recipe
 from sluiceway.training.trainer import train
 
 pytestmark = [pytest.mark.integration, pytest.mark.soak]
@@ -26,16 +27,10 @@ def test_two_workers_through_ray_train_find_what_auto_finds(repository, tmp_path
     features = derive(table_schema(uri), categories=found.categories, features=settings.data.features)
     reports = {}
     for workers in ("auto", 2):
-        reports[workers] = train(
-            version,
-            data=settings.data,
-            model=settings.model,
-            training=settings.training.model_copy(update={"workers": workers}),
-            seed=settings.experiment.seed,
-            oof_uri=str(tmp_path / f"oof-{workers}"),
-            schema=features,
-            progress=SilentProgress(),
-        )
+        training = settings.training.model_copy(update={"workers": workers})
+        recipe = Recipe(settings.data, settings.model, training, settings.experiment.seed, features, classes=(0, 1))
+        oof = str(tmp_path / f"oof-{workers}")
+        reports[workers] = train(version, recipe, oof_uri=oof, progress=SilentProgress())
     group, task = reports[2], reports["auto"]
     with capsys.disabled():
         print(f"\nRay Train: start-up {group.seconds['start']:.1f} s of {group.seconds['total']:.1f} s; {group.why}")  # noqa: T201
