@@ -16,7 +16,7 @@ from sluiceway.data.ray_row_digest import version_row_digest
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_of, pin_base
+from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_of, with_base
 from sluiceway.lifecycle.keys import code_digest, content_key
 from sluiceway.lifecycle.preflight import check_evaluation
 from sluiceway.registry.bundle import Bundle
@@ -84,8 +84,8 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
     """
-    context = pin_base(context)
     base = base_of(context)
+    context = with_base(context, None if base is None else base.version)
     recipe = recipe_of(context, version, base)
     context.progress.stage("train", f"{version.rows:,} rows of version {version.version}")
     checkpoints = context.folders.state / "checkpoints" / candidate_key(context, version)[:32]

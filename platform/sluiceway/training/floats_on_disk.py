@@ -35,10 +35,10 @@ def scatter_to_disk(
         return np.empty((0, width), np.float32)
     batch_rows = max(batch_rows, -(-n // MOST_OPEN))
     stretches = [path.with_name(f"{path.name}.{i}") for i in range(-(-n // batch_rows))]
-    _part(pieces, place // batch_rows, stretches)
-    rows_of = place // batch_rows
-    order = np.argsort(rows_of, kind="stable")
-    edges = np.searchsorted(rows_of[order], np.arange(len(stretches) + 1))
+    stretch_of = place // batch_rows
+    _part(pieces, stretch_of, stretches)
+    order = np.argsort(stretch_of, kind="stable")
+    edges = np.searchsorted(stretch_of[order], np.arange(len(stretches) + 1))
     with path.open("wb") as file:
         for number, stretch in enumerate(stretches):
             unordered = np.fromfile(stretch, np.float32).reshape(-1, width)

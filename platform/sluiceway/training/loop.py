@@ -7,7 +7,7 @@ every rank has to take part in every matrix and every fold, also with no row of 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -169,7 +169,8 @@ class Loop:
         best = boosted.rounds - 1
         if spec.early_stopping:
             best = best_round(boosted.history, maximise=spec.maximise)
-        model = first_rounds(boosted.booster, self._base_rounds() + best + 1)
+        base_rounds = boosted.booster.num_boosted_rounds() - boosted.rounds
+        model = first_rounds(boosted.booster, base_rounds + best + 1)
         scores = self._shaped(model.predict(watched))
         report = FoldReport(
             number,
@@ -253,26 +254,6 @@ class Loop:
         booster.feature_names = None if self._spec.names is None else list(self._spec.names)
         booster.feature_types = list(self._spec.types)
         return bytes(booster.save_raw("ubj"))
-
-    def _base_rounds(self) -> int:
-        return 0 if self._spec.base is None else rounds_of(self._spec.base)
-
-
-def rounds_of(model: bytes) -> int:
-    """The boosting rounds of a booster in UBJSON."""
-    return int(xgboost.Booster(model_file=bytearray(model)).num_boosted_rounds())
-
-
-def cross_validate(train: Rows, *, spec: LoopSpec, emit: Emit, stop: Stop) -> Iterator[Fold]:
-    """The folds, one after the other; what comes after a fold is not trained before it is asked for.
-
-    Raises:
-        BackendError: it was told to stop.
-        DataError: a fold has no rows, or rows of one class.
-    """
-    loop = Loop(train, spec=spec, emit=emit, stop=stop)
-    for number in range(spec.folds):
-        yield loop.fold(number)
 
 
 def boost(

@@ -21,7 +21,7 @@ from sklearn.metrics import roc_auc_score
 
 from sluiceway.core.errors import BackendError, SluicewayError
 from sluiceway.training.job import MOST_SAMPLE_ROWS, Job, Outcome, scored_rows
-from sluiceway.training.loop import Emit, Event, Loop
+from sluiceway.training.loop import Emit, Event, boost
 from sluiceway.training.oof import keep_oof, oof_table, scores_of
 from sluiceway.training.plan import Plan
 from sluiceway.training.ray_errors import cause_of
@@ -227,8 +227,15 @@ def _train_rows(blocks: Blocks, job: Job, rank: int, mailbox: Any, tell: Emit) -
     asked = time.time()
     with workplace(blocks, job) as place:
         loaded = time.time() - asked
-        loop = Loop(place.train, spec=job.spec, maker=place.maker, emit=tell, checkpoints=place.checkpoints)
-        result = loop.finish((loop.fold(number) for number in range(job.spec.folds)), place.validation)
+        result = boost(
+            place.train,
+            place.validation,
+            spec=job.spec,
+            emit=tell,
+            stop=lambda: False,
+            maker=place.maker,
+            checkpoints=place.checkpoints,
+        )
         sample = np.array(place.validation.x[:MOST_SAMPLE_ROWS], np.float32)
         oof, validation = oof_table(place.train, result.oof), oof_table(place.validation, result.validation)
     ray.get(mailbox.keep.remote(rank, oof, validation, sample))

@@ -16,7 +16,7 @@ from ray.runtime_env import RuntimeEnv, RuntimeEnvConfig
 
 from sluiceway.core.errors import BackendError, ConfigError
 from sluiceway.training.fold_checks import check_folds
-from sluiceway.training.job import Job, Outcome, scored_rows
+from sluiceway.training.job import MOST_SAMPLE_ROWS, Job, Outcome, scored_rows
 from sluiceway.training.legacy import PACKAGES, legacy_request
 from sluiceway.training.loop import Emit
 from sluiceway.training.oof import keep_oof, oof_table
@@ -119,7 +119,7 @@ def _pack(blocks: list[ray.ObjectRef], job: Job) -> tuple[bytes, bytes, dict[str
         kept = {
             "train": replace(train, x=np.empty((len(train), 0), np.float32)),
             "labels": validation.y,
-            "sample": np.array(validation.x[:1000]),
+            "sample": np.array(validation.x[:MOST_SAMPLE_ROWS]),
             "load": time.perf_counter() - began,
         }
         return train.x.tobytes(), validation.x.tobytes(), columns, kept
