@@ -12,7 +12,7 @@ from sluiceway.core.errors import BackendError, DataError
 from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.training import matrices
 from sluiceway.training.encoded import Target, encode_block
-from sluiceway.training.loop import LoopSpec, boost
+from sluiceway.training.loop import Loop, LoopSpec, boost
 from sluiceway.training.rows import arrange
 
 SCHEMA = FeatureSchema((Feature("a", "numeric"), Feature("b[0]", "numeric"), Feature("c", "category", ("x", "y", "z"))))
@@ -158,3 +158,36 @@ def test_bools_are_labels_and_the_test_part_stays_behind():
     assert block["y"].to_pylist() == [0.0, 1.0]
     train, validation = arrange(lambda: [block], width=3, weighted=False)
     assert (len(train), len(validation)) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("objective", "metric", "classes"),
+    [("binary:logistic", "auc", 2), ("multi:softprob", "mlogloss", 3), ("reg:squarederror", "rmse", 0)],
+)
+def test_the_average_is_the_mean_of_the_folds_before_the_link_and_the_best_fold_is_one_of_them(
+    objective, metric, classes
+):
+    train, validation = rows_of(table(binary=False), binary=False)
+    if classes:
+        edges = [-0.7, 0.7][: classes - 1]
+        train, validation = (
+            dataclasses.replace(r, y=np.digitize(r.y, edges).astype(np.float32)) for r in (train, validation)
+        )
+    params = PARAMS | {"objective": objective, "eval_metric": metric} | ({"num_class": 3} if classes == 3 else {})
+    kind = {2: "binary", 3: "multiclass", 0: "regression"}[classes]
+    settings = {"kind": kind, "classes": classes, "maximise": metric == "auc"}
+    loop = Loop(train, spec=spec(params, **settings))
+    folds = [loop.fold(number) for number in range(3)]
+    matrix = xgboost.DMatrix(validation.x, feature_types=["q", "q", "c"])
+
+    def margins(model):
+        return xgboost.Booster(model_file=bytearray(model)).predict(matrix, output_margin=True)
+
+    average = run((train, validation), spec(params, final="average", **settings))
+    mean = np.mean([margins(fold.model) for fold in folds], axis=0)
+    np.testing.assert_allclose(margins(average.model), mean, atol=1e-5)
+    assert average.rounds == sum(fold.report.best_iteration + 1 for fold in folds)
+
+    best = run((train, validation), spec(params, final="best_fold", **settings))
+    metrics = [fold.report.metric for fold in folds]
+    assert best.model == folds[int(np.argmax(metrics) if metric == "auc" else np.argmin(metrics))].model
