@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +14,13 @@ import pytest
 import ray
 from scipy.special import expit
 
-from sluiceway.config.evaluation import EvaluationSection, FairnessSection
-from sluiceway.core.verdict import GateResult, Measurement, Status, Verdict
-from sluiceway.gates.ray_tasks import GateInputs, GateRequest, judge_model, run_gates
-from sluiceway.gates.report import render
+from sluiceway.config.evaluation import GATES, EvaluationSection, FairnessSection
+from sluiceway.config.gates import PerformanceSection
+from sluiceway.core.verdict import Measurement, Status, Verdict
+from sluiceway.gates.catalogue import gates_of
+from sluiceway.gates.context import Gate, GateContext
+from sluiceway.gates.ray_tasks import ChampionModel, GateInputs, judge
+from sluiceway.gates.report.page import render
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 
@@ -23,7 +28,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 FEATURES = ("a", "b", "c")
-GATES = ("performance", "fairness", "robustness", "data_quality")
+# The gate `serving` asks a replica, which test_serving_preflight has.
+JUDGED = tuple(name for name in GATES if name != "serving")
 
 
 class Truth:
@@ -31,6 +37,11 @@ class Truth:
         a = np.nan_to_num(rows["a"].to_numpy().astype(float))
         b = np.nan_to_num(rows["b"].to_numpy().astype(float))
         return expit(2 * a + b)
+
+
+class Worse:
+    def score(self, rows):
+        return expit(np.nan_to_num(rows["b"].to_numpy().astype(float)))
 
 
 class Broken:
@@ -48,108 +59,155 @@ def make_rows(seed, n=4000):
     a, b = random.standard_normal(n), random.standard_normal(n)
     late = (random.random(n) < expit(2 * a + b)).astype(np.int64)
     c, group = random.choice(["x", "y"], n), random.choice(["east", "west"], n)
-    return pa.table({"a": a, "b": b, "c": c, "late": late, "group": group})
+    key = random.integers(0, 2**63, n, dtype=np.uint64)
+    return pa.table({"a": a, "b": b, "c": c, "late": late, "group": group, "__key__": key})
 
 
-def make_inputs(scorer, *, train=None, reference=None, timeout=120.0):
+def make_inputs(scorer, *, train=None, reference=None, champion=None, evaluation=None):
+    evaluation = evaluation or EvaluationSection(
+        thresholds={"auc_roc": 0.8}, fairness=FairnessSection(protected_attributes=("group",)), timeout_seconds=240
+    )
+    plain = GateContext(
+        gate="",
+        section=evaluation.performance,
+        evaluation=evaluation,
+        features=FEATURES,
+        kinds={"a": "numeric", "b": "numeric", "c": "category"},
+        target="late",
+        threshold=0.5,
+        now=time.time(),
+        reference=reference,
+    )
     return GateInputs(
+        contexts={
+            name: dataclasses.replace(plain, gate=name, section=evaluation.gate(name))
+            for name in evaluation.gate_names
+        },
         test=ray.put(make_rows(1)),
         train=ray.put(make_rows(2) if train is None else train),
         scorer=scorer,
-        features=FEATURES,
-        target="late",
-        threshold=0.5,
-        evaluation=EvaluationSection(
-            thresholds={"auc_roc": 0.8},
-            fairness=FairnessSection(protected_attributes=("group",)),
-            timeout_seconds=timeout,
-        ),
-        reference=reference,
+        champion=champion,
+        replica=None,
+        timeout_seconds=evaluation.timeout_seconds,
     )
 
 
-def answer(name):
-    return GateResult(name, (Verdict(name, Status.PASS, Measurement("x", 1.0, 10)),))
+def run(inputs, **arguments):
+    gates = [gate for gate in gates_of(EvaluationSection()) if gate.name in JUDGED]
+    return {one.result.gate: one for one in judge(gates, inputs, **arguments)}
 
 
-def die(_name):
-    os._exit(1)
-
-
-def sleep(name):
-    time.sleep(300)
-    return answer(name)
-
-
-def meet(folder, name, other):
-    (folder / name).touch()
-    until = time.monotonic() + 60
-    while not (folder / other).exists():
-        assert time.monotonic() < until, f"{other} never came: no CPU for it"
-        time.sleep(0.05)
-    return answer(name)
-
-
-def raise_error(name):
-    raise KeyError(name)
-
-
-def test_a_good_model_passes_and_everything_for_the_report_comes_back():
+@pytest.fixture(scope="module")
+def good(ray_cluster):
     seen = []
-    judged = judge_model(make_inputs(Truth()), on_done=seen.append)
-    assert [r.gate for r in judged.results] == list(GATES)
-    assert [r.status for r in judged.results] == [Status.PASS] * 4
-    assert {r.gate for r in seen} == set(GATES)
-    assert all(r.seconds > 0 for r in judged.results)
-    assert len(judged.data.roc) > 10
-    assert {g.group for g in judged.data.groups} == {"east", "west"}
-    assert [f.name for f in judged.facts] == list(FEATURES)
-    page = render(judged.results, title="m", facts={}, lineage={}, data=judged.data)
-    assert page.count("<svg") == 3
+    judged = run(make_inputs(Truth()), on_done=lambda one: seen.append(one.result.gate))
+    return judged, seen
 
 
-def test_faults_in_the_training_rows_are_found_in_the_task():
-    first = judge_model(make_inputs(Truth()))
+def test_a_good_model_passes_every_gate_and_everything_for_the_report_comes_back(good):
+    judged, seen = good
+    assert tuple(judged) == JUDGED
+    lines = [v.line() for one in judged.values() for v in one.result.verdicts if v.status is not Status.PASS]
+    assert lines == []
+    assert sorted(seen) == sorted(JUDGED)
+    assert all(one.result.seconds > 0 for one in judged.values())
+    assert len(judged["performance"].data.roc) > 10
+    assert {g.group for g in judged["fairness"].data.groups} == {"east", "west"}
+    assert [f.name for f in judged["data_quality"].facts] == list(FEATURES)
+    assert judged["robustness"].data.disturbances
+    page = render([one.result for one in judged.values()], title="m", facts={}, lineage={})
+    assert "performance" in page
+
+
+def test_faults_in_the_training_rows_are_found_in_the_task(good):
+    facts = good[0]["data_quality"].facts
     rows = make_rows(3)
     shuffled = pa.array(np.random.default_rng(4).permutation(rows["a"].to_numpy()))
-    second = judge_model(make_inputs(Truth(), train=rows.set_column(0, "a", shuffled), reference=first.facts))
-    statuses = {r.gate: r.status for r in second.results}
-    assert statuses["data_quality"] is Status.FAIL
-    assert statuses["performance"] is Status.PASS
-    failed = [v for v in second.results[3].verdicts if v.status is Status.FAIL]
-    assert [v.measurement.detail for v in failed] == ["breaks it: a"]
+    second = run(make_inputs(Truth(), train=rows.set_column(0, "a", shuffled), reference=facts))
+    assert second["data_quality"].result.status is Status.FAIL
+    assert second["performance"].result.status is Status.PASS
+    failed = [v for v in second["data_quality"].result.verdicts if v.status is Status.FAIL]
+    assert any("breaks it: a" in v.measurement.detail for v in failed)
 
 
 @pytest.mark.parametrize(("scorer", "text"), [(Broken(), "no such tree"), (Short(), "shape (3,)")])
 def test_a_model_that_cannot_score_is_an_error_of_the_gates_that_need_it(scorer, text):
-    judged = judge_model(make_inputs(scorer))
-    statuses = {r.gate: r.status for r in judged.results}
-    assert statuses["performance"] is Status.ERROR
-    assert statuses["fairness"] is Status.ERROR
-    assert statuses["robustness"] is not Status.PASS
-    assert statuses["data_quality"] is Status.PASS
-    assert text in judged.results[0].verdicts[0].reason
-    assert "\n" not in judged.results[0].verdicts[0].reason
-    assert all(r.blocks for r in judged.results[:3])
+    judged = run(make_inputs(scorer))
+    for name in ("performance", "champion", "fairness", "robustness", "calibration", "slices"):
+        result = judged[name].result
+        assert result.status is Status.ERROR, name
+        assert result.blocks
+        assert text in result.verdicts[0].reason
+        assert "\n" not in result.verdicts[0].reason
 
 
-def test_a_worker_that_dies_and_a_task_that_raises():
-    gates = [GateRequest("performance", die, ("performance",)), GateRequest("fairness", raise_error, ("fairness",))]
-    gates.append(GateRequest("robustness", answer, ("robustness",)))
-    results = run_gates(gates, timeout_seconds=60)
-    assert [r.gate for r in results] == ["performance", "fairness", "robustness"]
-    assert [r.status for r in results] == [Status.ERROR, Status.ERROR, Status.PASS]
+def test_the_champion_is_scored_on_the_same_rows_and_one_that_cannot_is_an_error_of_its_gate_only():
+    better = run(make_inputs(Truth(), champion=ChampionModel("3", Worse(), 0.5)))
+    assert better["champion"].result.status in (Status.PASS, Status.FAIL)  # FAIL: better than anybody believes
+    worse = run(make_inputs(Worse(), champion=ChampionModel("3", Truth(), 0.5)))
+    assert worse["champion"].result.status is Status.FAIL
+    dead = run(make_inputs(Truth(), champion=ChampionModel("3", Broken(), 0.5)))
+    assert dead["champion"].result.status is Status.ERROR
+    assert "version 3, cannot score these rows" in dead["champion"].result.verdicts[0].reason
+    assert not dead["fairness"].result.blocks
+    assert not dead["robustness"].result.blocks
+
+
+def answer(context):
+    return [Verdict(context.gate, Status.PASS, Measurement(context.part or "x", 1.0, 10))]
+
+
+def die(_context):
+    os._exit(1)
+
+
+def sleep(context):
+    time.sleep(300)
+    return answer(context)
+
+
+def raise_error(context):
+    raise KeyError(context.gate)
+
+
+def nothing(_context):
+    return []
+
+
+def meet(folder, context):
+    """Both can only meet where there is a CPU for each."""
+    (folder / context.gate).touch()
+    other = folder / ("slices" if context.gate == "fairness" else "fairness")
+    until = time.monotonic() + 60
+    while not other.exists():
+        assert time.monotonic() < until, f"no CPU for {other.name}"
+        time.sleep(0.05)
+    return answer(context)
+
+
+def gate(name, function, **arguments):
+    return Gate(name, "", function, needs=frozenset(), **arguments)
+
+
+def test_a_worker_that_dies_a_task_that_raises_and_a_gate_without_a_verdict():
+    gates = [gate("performance", die), gate("fairness", raise_error), gate("slices", nothing)]
+    gates.append(gate("robustness", answer, parts=lambda _: ("one", "two", "three")))
+    results = [one.result for one in judge(gates, make_inputs(Truth()))]
+    assert [r.gate for r in results] == ["performance", "fairness", "slices", "robustness"]
+    assert [r.status for r in results] == [Status.ERROR, Status.ERROR, Status.INCONCLUSIVE, Status.PASS]
     assert "WorkerCrashedError" in results[0].verdicts[0].reason
     assert "KeyError" in results[1].verdicts[0].reason
+    assert [r.blocks for r in results] == [True, True, True, False]
+    assert [v.measurement.name for v in results[3].verdicts] == ["one", "two", "three"]
 
 
 def test_a_gate_that_is_late_is_an_error_and_leaves_its_cpu(tmp_path):
-    gates = [GateRequest("performance", sleep, ("performance",)), GateRequest("fairness", answer, ("fairness",))]
-    run_gates([gates[1]] * 2, timeout_seconds=120)  # workers may take long to start on a busy machine
-    results = run_gates(gates, timeout_seconds=5)
+    warm = [gate("performance", answer), gate("fairness", answer)]
+    judge(warm, make_inputs(Truth()))  # workers may take long to start on a busy machine
+    evaluation = EvaluationSection(performance=PerformanceSection(timeout_seconds=5))
+    gates = [gate("performance", sleep), gate("fairness", answer)]
+    results = [one.result for one in judge(gates, make_inputs(Truth(), evaluation=evaluation))]
     assert [r.status for r in results] == [Status.ERROR, Status.PASS]
-    assert "not done after 5 s" in results[0].verdicts[0].reason
-    # Both can only meet where the late gate's CPU is free again (the cluster has two).
-    pair = [("fairness", "robustness"), ("robustness", "fairness")]
-    both = [GateRequest(name, meet, (tmp_path, name, other), cpus=0.8) for name, other in pair]
-    assert [r.status for r in run_gates(both, timeout_seconds=90)] == [Status.PASS, Status.PASS]
+    assert "not done after 5" in results[0].verdicts[0].reason
+    both = [gate(name, partial(meet, tmp_path)) for name in ("fairness", "slices")]
+    assert [one.result.status for one in judge(both, make_inputs(Truth()))] == [Status.PASS, Status.PASS]

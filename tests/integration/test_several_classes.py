@@ -12,6 +12,7 @@ import yaml
 from sklearn.metrics import accuracy_score, f1_score, log_loss, roc_auc_score
 
 from sluiceway.config.deployment import ReplaySection
+from sluiceway.config.evaluation import GATES
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.load import load_settings
 from sluiceway.core.errors import ConfigError
@@ -21,9 +22,11 @@ from sluiceway.data.commit import append
 from sluiceway.data.membership import TEST
 from sluiceway.data.ray_read import read_part
 from sluiceway.lifecycle.candidate import build_candidate
-from sluiceway.lifecycle.evaluation import evaluate, evaluate_registered, waive
+from sluiceway.lifecycle.evaluation import bench_of, evaluate, settle
+from sluiceway.lifecycle.gate_report import write_report
 from sluiceway.lifecycle.registration import register
 from sluiceway.lifecycle.replay import ReplayRows
+from sluiceway.lifecycle.subject import registered_subject, subject_of
 from sluiceway.serving.scorer import BundleScorer
 from sluiceway.wiring.context import build_context
 
@@ -79,14 +82,19 @@ def folder(tmp_path_factory):
 def judged(folder, ray_cluster):
     context = context_of(folder, thresholds=LIMITS, metrics=["auc_roc", "f1_macro"])
     candidate = build_candidate(context, context.version())
-    return context, candidate, evaluate(context, candidate, champion=None)
+    subject = subject_of(context, candidate, champion=None)
+    return context, candidate, evaluate(context, subject, bench_of(context, subject))
+
+
+def judge_registered(context, version):
+    subject = registered_subject(context, ModelReference("grades", version), context.version())
+    return evaluate(context, subject, bench_of(context, subject))
 
 
 def test_the_gates_measure_the_test_rows(judged):
     context, candidate, evaluation = judged
-    assert [(r.gate, r.status) for r in evaluation.results] == [
-        (gate, Status.PASS) for gate in ("performance", "fairness", "robustness", "data_quality")
-    ]
+    assert [v.line() for r in evaluation.results for v in r.verdicts if v.blocks] == []
+    assert tuple(r.gate for r in evaluation.results) == GATES
     rows = ray.get(read_part(candidate.version, data=context.data, seed=3, part=TEST))
     scores = BundleScorer(context.bundles.get(candidate.uri, candidate.digest)).score(rows)
     truth = np.array(rows["grade"].to_pylist())
@@ -103,10 +111,11 @@ def test_the_gates_measure_the_test_rows(judged):
 
 
 def test_the_report_shows_the_classes(judged):
-    _, _, evaluation = judged
-    report = Path(evaluation.report)
+    context, candidate, evaluation = judged
+    subject = subject_of(context, candidate, champion=None)
+    report = write_report(context, subject, evaluation, settle(context, evaluation), candidate.training)
     page = report.read_text(encoding="utf-8")
-    assert all(f"<td>{name}</td>" in page for name in CLASSES)
+    assert all(f">{name}<" in page for name in CLASSES)
     assert "Calibration of the decided class" in page
     twin = json.loads(report.with_suffix(".json").read_text(encoding="utf-8"))
     assert [c["name"] for c in twin["data"]["classes"]] == list(CLASSES)
@@ -116,8 +125,9 @@ def test_the_report_shows_the_classes(judged):
 def test_it_is_registered_and_answers_with_classes(judged):
     context, candidate, evaluation = judged
     step = ReleaseStep(step="release", name="first")
-    results = waive(evaluation, (), context=context)
-    version = register(context, step, candidate, evaluation, results)["version"]
+    results = settle(context, evaluation)
+    report = write_report(context, subject_of(context, candidate, champion=None), evaluation, results)
+    version = register(context, step, candidate, evaluation, results, report)["version"]
     assert version == "1"
     _, bundle = context.registry.bundle("grades", version)
     scorer = BundleScorer(bundle, threads=1)
@@ -126,13 +136,14 @@ def test_it_is_registered_and_answers_with_classes(judged):
     assert scorer.classes == CLASSES
     assert [scorer.classes[place] for place in scores.argmax(axis=1)] == list(CLASSES)
     assert scorer.decide(scores).tolist() == [scorer.outcomes[name] for name in CLASSES]
-    again = evaluate_registered(context, ModelReference("grades", version), candidate.version)
+    again = judge_registered(context, version)
     assert [r.status for r in again.results] == [r.status for r in evaluation.results]
+    assert all(r.cached for r in again.results)
     wrong = dataclasses.replace(
         context, evaluation=context.evaluation.model_copy(update={"thresholds": {"f1_score": 0.5}})
     )
     with pytest.raises(ConfigError, match="do not exist"):
-        evaluate_registered(wrong, ModelReference("grades", version), candidate.version)
+        judge_registered(wrong, version)
 
 
 def test_replayed_outcomes_are_the_classes(judged):
@@ -157,7 +168,7 @@ def test_a_class_that_the_model_does_not_know_is_an_error_of_the_gates(folder, j
     context, _, _ = judged
     uri = str(folder / "table")
     append(uri, delivery(1, (*CLASSES, "great")), message="a fourth class", source="test")
-    again = evaluate_registered(context, ModelReference("grades", "1"), context.version())
+    again = judge_registered(context, "1")
     statuses = {r.gate: r.status for r in again.results}
     assert statuses["performance"] is Status.ERROR
     assert statuses["data_quality"] is Status.ERROR

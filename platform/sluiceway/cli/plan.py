@@ -76,6 +76,6 @@ def _line(step: IngestStep | RestoreStep | ReleaseStep, settings: Settings) -> s
     weights = ", ".join(f"{s.weight:.0%}" for s in settings.deployment.steps)
     environments = ", then ".join(settings.deployment.environments)
     return (
-        f"release {step.name!r}: train on {version} with {settings.training.folds} folds, four gates, register, "
+        f"release {step.name!r}: train on {version} with {settings.training.folds} folds, {len(settings.evaluation.gate_names)} gates, register, "
         f"canary {weights} in {environments}; expected to be {step.expect.replace('_', ' ')}"
     )

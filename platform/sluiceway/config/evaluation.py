@@ -5,62 +5,44 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from sluiceway.config.base import Section
+from sluiceway.config.gates import (
+    CalibrationSection,
+    ChampionSection,
+    DataQualitySection,
+    FairnessSection,
+    GateSection,
+    LeakageSection,
+    OwnGateSection,
+    PerformanceSection,
+    RobustnessSection,
+    ServingSection,
+    SlicesSection,
+)
 
-GateName = Literal["performance", "fairness", "robustness", "data_quality"]
-
-
-class FairnessSection(Section):
-    """Groups that must be served alike."""
-
-    protected_attributes: tuple[str, ...] = ()
-    """Columns that define the groups; they need not be features."""
-    max_disparity: float = Field(default=0.1, gt=0, le=1)
-    """Largest difference of AUC between two groups of one attribute; of accuracy where there are several classes."""
-    min_group_rows: int = Field(default=100, ge=1)
-    """Smaller groups are listed and not judged."""
-    min_group_positives: int = Field(default=30, ge=1)
-    """Groups with fewer positive (or negative) rows are listed and not judged; of several classes it is not asked."""
-
-
-class RobustnessSection(Section):
-    """Small changes of the input that must not matter."""
-
-    noise_stds: tuple[float, ...] = (0.001, 0.01, 0.1)
-    """Noise added to every numeric feature, in standard deviations of that feature."""
-    missing_share: float = Field(default=0.01, ge=0, le=1)
-    """Share of values of each feature that go missing in the missing-value test."""
-    max_metric_loss: float = Field(default=0.05, gt=0, le=1)
-    """Largest loss of the main metric, relative to the undisturbed one."""
-
-
-class DataQualitySection(Section):
-    """What the training rows must be like."""
-
-    max_null_share: float = Field(default=0.05, ge=0, le=1)
-    """Largest share of missing values of a feature."""
-    allow_null: tuple[str, ...] = ()
-    """Features that are missing more often by nature; an all-null column fails all the same."""
-    min_variance: float = Field(default=1e-6, ge=0)
-    """Smallest variance of a numeric feature."""
-    min_class_rows: int = Field(default=100, ge=1)
-    """Fewest rows of a class."""
-    class_balance: tuple[float, float] | None = None
-    """Opt-in band of the positive share, e.g. [0.2, 0.8]; of every class's share where there are several."""
-    max_drift: float = Field(default=0.25, gt=0)
-    """Largest population stability index of a feature against the champion's training version."""
-    max_association_loss: float = Field(default=0.05, gt=0, le=1)
-    """Largest fall of a feature's own AUC for the target against the champion's training version: a column whose
-    values no longer belong to their rows keeps its distribution and loses this."""
+# The gates that come with the package, in the order in which they are told.
+GATES = (
+    "performance",
+    "champion",
+    "fairness",
+    "robustness",
+    "data_quality",
+    "leakage",
+    "calibration",
+    "slices",
+    "serving",
+)
 
 
 class WaiverSection(Section):
     """Lets a failed gate pass, by name, for a time."""
 
-    gates: tuple[GateName, ...] = Field(min_length=1)
+    gates: tuple[str, ...] = Field(min_length=1)
     """Which gates."""
+    checks: tuple[str, ...] = ("*",)
+    """Which of their checks, by patterns of their names such as ``carrier AUC gap`` or ``loss under *``."""
     owner: str = Field(min_length=1)
     """Who answers for it."""
     reason: str = Field(min_length=1)
@@ -72,10 +54,19 @@ class WaiverSection(Section):
 class ThresholdChoiceSection(Section):
     """How the decision threshold is chosen, on validation rows."""
 
-    strategy: Literal["fixed", "best_f1", "best_accuracy"] = "best_f1"
-    """``fixed`` takes ``value``."""
+    strategy: Literal["fixed", "best_f1", "best_fbeta", "best_accuracy", "precision_at_recall", "lowest_cost"] = "best_f1"
+    """``fixed`` takes ``value``; ``precision_at_recall`` the highest precision whose recall is at least ``recall``;
+    ``lowest_cost`` the least of ``false_positive_cost`` and ``false_negative_cost``."""
     value: float = Field(default=0.5, gt=0, lt=1)
     """The threshold of ``fixed``."""
+    beta: float = Field(default=1.0, gt=0)
+    """Of ``best_fbeta``: recall counts so many times as much as precision."""
+    recall: float = Field(default=0.8, gt=0, le=1)
+    """Of ``precision_at_recall``."""
+    false_positive_cost: float = Field(default=1.0, ge=0)
+    """Of ``lowest_cost``: what a wrong alarm costs."""
+    false_negative_cost: float = Field(default=1.0, ge=0)
+    """Of ``lowest_cost``: what a missed case costs."""
 
 
 class EvaluationSection(Section):
@@ -87,13 +78,44 @@ class EvaluationSection(Section):
     """Limit of each metric: at least for scores, at most for losses and errors."""
     decision: ThresholdChoiceSection = ThresholdChoiceSection()
     """From a probability to a decision."""
+    performance: PerformanceSection = PerformanceSection()
+    """Gate: performance."""
+    champion: ChampionSection = ChampionSection()
+    """Gate: champion."""
     fairness: FairnessSection = FairnessSection()
     """Gate: fairness."""
     robustness: RobustnessSection = RobustnessSection()
     """Gate: robustness."""
     data_quality: DataQualitySection = DataQualitySection()
     """Gate: data quality."""
+    leakage: LeakageSection = LeakageSection()
+    """Gate: leakage."""
+    calibration: CalibrationSection = CalibrationSection()
+    """Gate: calibration."""
+    slices: SlicesSection = SlicesSection()
+    """Gate: slices."""
+    serving: ServingSection = ServingSection()
+    """Gate: serving."""
+    own: dict[str, OwnGateSection] = Field(default_factory=dict)
+    """Gates of your own, by name."""
     waivers: tuple[WaiverSection, ...] = ()
     """Failed gates that may pass all the same."""
     timeout_seconds: float = Field(default=600, gt=0)
-    """A gate that takes longer is an ERROR."""
+    """All gates together; what is not done by then is an ERROR."""
+
+    @model_validator(mode="after")
+    def _own_names(self) -> EvaluationSection:
+        taken = sorted(set(self.own) & set(GATES))
+        if taken:
+            raise ValueError(f"own.{taken[0]}: a gate of that name comes with the package")
+        return self
+
+    @property
+    def gate_names(self) -> tuple[str, ...]:
+        """All gates, in the order in which they are told."""
+        return (*GATES, *self.own)
+
+    def gate(self, name: str) -> GateSection:
+        """The section of a gate."""
+        section: GateSection = self.own[name] if name in self.own else getattr(self, name)
+        return section

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
@@ -22,6 +23,62 @@ class Scorer(Protocol):
         Returns:
             shape (n_rows,), float64: probability of the positive class, or the predicted value for regression; shape
             (n_rows, classes) of several classes.
+        """
+
+
+@dataclass(frozen=True)
+class ReplicaFacts:
+    """What a replica tells of itself.
+
+    Attributes:
+        load_seconds: from the bundle's files to the first score, or None where nobody measured it.
+        memory_bytes: what the loaded model added to the replica's resident memory, or None.
+        model_bytes: of the bundle.
+    """
+
+    load_seconds: float | None
+    memory_bytes: int | None
+    model_bytes: int
+
+
+@dataclass(frozen=True)
+class ReplicaAnswers:
+    """What a replica answered.
+
+    Attributes:
+        scores: one a row; of several classes a list each.
+        decisions: one a row, as clients are told: 1.0 or 0.0 by the model's own threshold, one of several classes, or
+            the score of a model that decides nothing.
+        seconds: that each request took, seen by the one who asked; as many as there were requests.
+    """
+
+    scores: list[float] | list[list[float]]
+    decisions: list[float | int | str]
+    seconds: list[float]
+
+
+class Replica(Protocol):
+    """A model in a real replica that gets no traffic yet."""
+
+    def ask(self, rows: Sequence[Mapping[str, Any]]) -> ReplicaAnswers:
+        """Ask for rows, one request each, one after the other.
+
+        Args:
+            rows: plain values by feature; None is missing.
+
+        Raises:
+            RequestError: the replica refuses a row; the message has the first reason.
+            BackendError: it does not answer, or never came up.
+        """
+
+    def ask_together(self, rows: Sequence[Mapping[str, Any]]) -> ReplicaAnswers:
+        """Ask for all rows in as few requests as the endpoint's limits allow; errors as of :meth:`ask`."""
+
+    def facts(self) -> ReplicaFacts:
+        """Load time, memory and size.
+
+        Raises:
+            BackendError: it does not answer, or never came up.
         """
 
 

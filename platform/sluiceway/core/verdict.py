@@ -21,6 +21,14 @@ class Status(enum.StrEnum):
     FAIL = "FAIL"
 
 
+class Severity(enum.StrEnum):
+    """What comes of a verdict that is no PASS."""
+
+    BLOCK = "block"
+    WARN = "warn"
+    INFO = "info"
+
+
 class Direction(enum.StrEnum):
     """Which side of the limit is good."""
 
@@ -71,24 +79,52 @@ class Threshold:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a check says, and the numbers why."""
+    """What a check says, and the numbers why.
+
+    Attributes:
+        check: the gate, or what else judges.
+        status: one of the four values.
+        measurement: what was judged.
+        threshold: what it was held against; None for a number that is only shown.
+        reason: why it is not a PASS, or what a person has to know beside the numbers.
+        enough: of an INCONCLUSIVE one, about how many rows (pairs, requests) would settle it; None where unknown.
+        severity: what comes of it.
+        waiver: who let it pass, why and until when, or "".
+    """
 
     check: str
     status: Status
     measurement: Measurement
     threshold: Threshold | None = None
     reason: str = ""
+    enough: int | None = None
+    severity: Severity = Severity.BLOCK
+    waiver: str = ""
+
+    @property
+    def blocks(self) -> bool:
+        """True where nothing may go on because of it."""
+        return self.status is not Status.PASS and self.severity is Severity.BLOCK and not self.waiver
 
     def line(self) -> str:
         """The verdict in one line for a person."""
         m, t = self.measurement, self.threshold
         value = "no value" if m.value is None or math.isnan(m.value) else f"{m.value:.4g}{m.unit}"
         interval = f" [{m.low:.4g}, {m.high:.4g}]" if m.low is not None and m.high is not None else ""
-        limit = f" (limit {t.direction} {t.limit:.4g}{m.unit})" if t else ""
+        limit = f" limit {t.direction} {t.limit:.4g}{m.unit}" if t else ""
         needed = f" of {t.n_needed:,} needed" if t and t.n_needed > 1 else ""
-        why = f"; {self.reason}" if self.reason else ""
         detail = f", {m.detail}" if m.detail else ""
-        return f"{self.check} {m.name} {value}{interval}{limit}, n={m.n:,}{needed}{detail} -> {self.status}{why}"
+        said = f"{self.status}{self._aside()}"
+        return f"{self.check} {m.name} {value}{interval}{limit}, n={m.n:,}{needed}{detail} -> {said}"
+
+    def _aside(self) -> str:
+        """What stands behind the status."""
+        softened = self.status is not Status.PASS and self.severity is not Severity.BLOCK
+        severity = f" ({self.severity} only)" if softened else ""
+        reason = f"; {self.reason}" if self.reason else ""
+        enough = f"; about {self.enough:,} would be enough" if self.enough else ""
+        waiver = f"; WAIVED by {self.waiver}" if self.waiver else ""
+        return f"{severity}{reason}{enough}{waiver}"
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form; NaN becomes None."""
@@ -104,6 +140,9 @@ class Verdict:
             Measurement(**document["measurement"]),
             None if limit is None else Threshold(**{**limit, "direction": Direction(limit["direction"])}),
             document["reason"],
+            document["enough"],
+            Severity(document["severity"]),
+            document["waiver"],
         )
 
 
@@ -113,7 +152,7 @@ def judge(check: str, measurement: Measurement, threshold: Threshold) -> Verdict
     if m.value is None or math.isnan(m.value):
         return Verdict(check, Status.INCONCLUSIVE if m.n == 0 else Status.FAIL, m, t, "no value")
     if m.n < t.n_needed:
-        return Verdict(check, Status.INCONCLUSIVE, m, t, "too few")
+        return Verdict(check, Status.INCONCLUSIVE, m, t, "too few", enough=t.n_needed)
     worst, best = m.value, m.value
     if t.use_interval:
         if m.low is None or m.high is None:
@@ -123,7 +162,30 @@ def judge(check: str, measurement: Measurement, threshold: Threshold) -> Verdict
         return Verdict(check, Status.PASS, m, t)
     if not _good(best, t):
         return Verdict(check, Status.FAIL, m, t)
-    return Verdict(check, Status.INCONCLUSIVE, m, t, "the interval spans the limit")
+    return Verdict(check, Status.INCONCLUSIVE, m, t, "the interval spans the limit", enough=_enough(m.value, worst, m.n, t))
+
+
+def tells_apart(check: str, measurement: Measurement, threshold: Threshold) -> Verdict:
+    """As :func:`judge` by the point value, but beyond the limit only a FAIL where all of the interval is.
+
+    For gaps and losses, which are above 0 by chance alone: at or within the limit is a PASS, beyond it the interval
+    has to say that it is no chance; otherwise INCONCLUSIVE. Both block.
+    """
+    m, t = measurement, threshold
+    verdict = judge(check, m, t)
+    if verdict.status is not Status.FAIL or m.value is None or m.low is None or m.high is None:
+        return verdict
+    best = m.high if t.direction is Direction.AT_LEAST else m.low
+    if not _good(best, t):
+        return verdict
+    why = "beyond the limit, but it may be chance"
+    return Verdict(check, Status.INCONCLUSIVE, m, t, why, enough=_enough(m.value, best, m.n, t))
+
+
+def _enough(value: float, bound: float, n: int, threshold: Threshold) -> int | None:
+    """Rows with which an interval of this kind would end at the limit: its width falls with the root of the rows."""
+    distance = abs(value - threshold.limit)
+    return math.ceil(n * ((bound - value) / distance) ** 2 - 1e-6) if distance and math.isfinite(bound) else None
 
 
 def combine(verdicts: Iterable[Verdict]) -> Status:
@@ -143,16 +205,16 @@ class GateResult:
     """One gate's verdicts.
 
     Attributes:
-        gate: ``performance``, ``fairness``, ``robustness`` or ``data_quality``.
-        verdicts: what it checked; never empty.
-        seconds: wall time of the task.
-        waiver: who let a failed gate pass and why, or "".
+        gate: its name, e.g. ``performance``.
+        verdicts: what it checked; a gate without any is INCONCLUSIVE and blocks.
+        seconds: wall time of its tasks, the longest of them.
+        cached: taken from an earlier run on the same content.
     """
 
     gate: str
     verdicts: tuple[Verdict, ...]
     seconds: float = 0.0
-    waiver: str = ""
+    cached: bool = False
     status: Status = field(init=False)
 
     def __post_init__(self) -> None:
@@ -161,7 +223,12 @@ class GateResult:
     @property
     def blocks(self) -> bool:
         """True where the model must not go on."""
-        return self.status is not Status.PASS and not self.waiver
+        return not self.verdicts or any(verdict.blocks for verdict in self.verdicts)
+
+    @property
+    def waivers(self) -> tuple[str, ...]:
+        """Who let some of it pass, each once."""
+        return tuple(dict.fromkeys(v.waiver for v in self.verdicts if v.waiver))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form."""
@@ -169,7 +236,8 @@ class GateResult:
             "gate": self.gate,
             "status": str(self.status),
             "seconds": self.seconds,
-            "waiver": self.waiver,
+            "cached": self.cached,
+            "blocks": self.blocks,
             "verdicts": [v.to_dict() for v in self.verdicts],
         }
 
@@ -177,7 +245,7 @@ class GateResult:
     def from_dict(cls, document: Mapping[str, Any]) -> GateResult:
         """The inverse of :meth:`to_dict`."""
         verdicts = tuple(Verdict.from_dict(v) for v in document["verdicts"])
-        return cls(document["gate"], verdicts, document["seconds"], document["waiver"])
+        return cls(document["gate"], verdicts, document["seconds"], document["cached"])
 
 
 def _good(value: float, threshold: Threshold) -> bool:

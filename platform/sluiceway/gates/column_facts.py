@@ -14,12 +14,13 @@ import pyarrow.compute as pc
 
 from sluiceway.core.classes import Class, class_places
 from sluiceway.core.errors import SchemaMismatchError
-from sluiceway.gates.statistics.auc import auc, auc_of_bins
-from sluiceway.gates.statistics.distances import histogram, quantile_edges
+from sluiceway.gates.statistics.auc import auc_of_bins
+from sluiceway.gates.statistics.binning import bin_counts, bin_places, sorted_edges
 
 Array = npt.NDArray[Any]
 DRIFT_BINS = 10  # the usual number for a population stability index
 ASSOCIATION_BINS = 20
+EDGE_ROWS = 100_000  # values that the edges of the bins are taken from at most; the rows of the bins are counted on all
 SMOOTHING = 20.0  # rows of the average target that each bin is given: a category of one row must not look perfect
 MISSING = "(missing)"
 
@@ -129,6 +130,17 @@ def column_facts(
     return tuple(_facts(name, table[name], labels, len(classes), known.get(name)) for name in present)
 
 
+def counts_over(table: pa.Table, facts: ColumnFacts) -> tuple[int, ...]:
+    """Rows of a table in the bins of other facts, of a column of numbers; missing last.
+
+    Args:
+        table: with the column of that name.
+        facts: whose edges are taken.
+    """
+    values = _numbers(table[facts.name])
+    return _counts(values, np.isnan(values), facts.edges)
+
+
 def label_facts(table: pa.Table, target: str, *, classifier: bool = True, classes: Sequence[Class] = ()) -> LabelFacts:
     """Facts of the target.
 
@@ -164,10 +176,12 @@ def _facts(
     if pa.types.is_string(column.type) or pa.types.is_large_string(column.type) or pa.types.is_dictionary(column.type):
         return _category(name, column, labels, classes)
     values = _numbers(column)
-    present = values[~np.isnan(values)]
-    edges = quantile_edges(values, DRIFT_BINS)
-    bins = _bins(values, quantile_edges(values, ASSOCIATION_BINS))
-    compared = histogram(values, np.array(reference.edges)) if reference and reference.kind == "numeric" else ()
+    absent = np.isnan(values)
+    present = values[~absent] if absent.any() else values
+    sample = np.sort(present[:: max(1, math.ceil(len(present) / EDGE_ROWS))])
+    edges, finer = sorted_edges(sample, DRIFT_BINS), sorted_edges(sample, ASSOCIATION_BINS)
+    places = bin_places(values, finer)
+    places[absent] = len(finer) + 1
     return ColumnFacts(
         name,
         "numeric",
@@ -175,10 +189,14 @@ def _facts(
         len(values) - len(present),
         float(present.var()) if len(present) else None,
         edges=tuple(edges.tolist()),
-        counts=tuple(int(c) for c in histogram(values, edges)),
-        own_auc=_association(bins, labels, classes),
-        compared=tuple(int(c) for c in compared),
+        counts=_counts(values, absent, edges),
+        own_auc=_association(places, labels, classes),
+        compared=_counts(values, absent, reference.edges) if reference and reference.kind == "numeric" else (),
     )
+
+
+def _counts(values: Array, absent: Array, edges: Any) -> tuple[int, ...]:
+    return tuple(bin_counts(values, absent, np.asarray(edges, dtype=np.float64)).tolist())
 
 
 def _category(name: str, column: pa.ChunkedArray, labels: Array, classes: int) -> ColumnFacts:
@@ -202,7 +220,7 @@ def _association(bins: Array, labels: Array, classes: int) -> float:
         return _association_of_classes(bins, labels, classes)
     rows, positives = np.bincount(bins), np.bincount(bins, weights=labels)
     average = float(labels.mean())
-    return auc(labels, ((positives + SMOOTHING * average) / (rows + SMOOTHING))[bins])
+    return auc_of_bins(positives, rows - positives, (positives + SMOOTHING * average) / (rows + SMOOTHING))
 
 
 def _association_of_classes(bins: Array, places: Array, classes: int) -> float:
@@ -215,10 +233,6 @@ def _association_of_classes(bins: Array, places: Array, classes: int) -> float:
         for own, share in zip(table.T, shares, strict=True)
     ]
     return float(np.mean(of_each))
-
-
-def _bins(values: Array, edges: Array) -> Array:
-    return np.where(np.isnan(values), len(edges) + 1, np.searchsorted(edges, values, side="right"))
 
 
 def _numbers(column: pa.ChunkedArray) -> Array:

@@ -1,65 +1,54 @@
-"""The metrics that thresholds may name: value, direction, interval."""
+"""The metrics that thresholds may name: value, direction, interval, and the difference of two models.
+
+Names are those of the package (:func:`known_metrics`), ``pinball_0.9`` for any quantile, and any scorer of
+scikit-learn; where both have a name, the package's counts. Which interval a metric has: ``metric_kinds``.
+"""
 
 from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.verdict import Direction, Measurement
-from sluiceway.gates.class_metrics import (
-    class_accuracy,
-    class_confusion,
-    class_f1,
-    class_log_loss_rows,
-    class_precision,
-    class_recall,
-    macro,
-    weighted,
-)
-from sluiceway.gates.statistics.auc import auc, auc_interval, macro_auc, macro_auc_interval
-from sluiceway.gates.statistics.intervals import bootstrap, bootstrap_counts
+from sluiceway.gates.metric_kinds import Difference, Metric, Task
+from sluiceway.gates.metric_table import METRICS, pinball
+from sluiceway.gates.scored_rows import Doubt, PairedRows, ScoredRows
+from sluiceway.gates.scorers import is_scorer, scorer_metric, scorer_names
+
+__all__ = [
+    "Metric",
+    "Task",
+    "check_names",
+    "compare",
+    "confusion",
+    "evaluate",
+    "known_metrics",
+    "measure",
+    "measure_rows",
+    "metric",
+    "usable",
+]
 
 Array = npt.NDArray[Any]
-Task = Literal["binary", "multiclass", "regression"]
-LARGEST_LOG_LOSS = 1e-15  # probabilities are clipped to [this, 1 - this], or one wrong certainty makes it infinite
-DRAWN_CELLS = 4_000_000  # of all resampled confusion matrices together; bounds memory where there are many classes
-
-
-@dataclass(frozen=True)
-class Metric:
-    """One metric.
-
-    Attributes:
-        name: as in the configuration.
-        direction: AT_LEAST for scores, AT_MOST for losses and errors.
-        task: kind of model that it is for.
-        decided: from the confusion counts (true negative, false positive, false negative, true positive), shape
-            (..., 4), for metrics of decisions; of k classes shape (..., k * k), see ``class_metrics.class_confusion``.
-        ranked: from (labels, scores), for everything else.
-        row_loss: loss of each row, where the metric is their mean, or the root of it.
-        root: take the square root of the mean.
-    """
-
-    name: str
-    direction: Direction
-    task: Task = "binary"
-    decided: Callable[[Array], Array] | None = None
-    ranked: Callable[[Array, Array], float] | None = None
-    row_loss: Callable[[Array, Array], Array] | None = None
-    root: bool = False
+TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
+# Kinds of models by the shape of their scores, where nobody says the kind.
+_ONE_SCORE: tuple[Task, ...] = ("binary", "regression")
 
 
 def known_metrics(task: Task | None = None) -> tuple[str, ...]:
-    """Names of all metrics, or of those for one kind of model."""
-    return tuple(dict.fromkeys(metric.name for metric in _METRICS if task in (None, metric.task)))
+    """Names of the package's own metrics, or of those for one kind of model."""
+    return tuple(dict.fromkeys(metric.name for metric in METRICS if task in (None, metric.task)))
+
+
+def usable(name: str, task: Task) -> bool:
+    """Whether there is a metric of that name for a kind of model."""
+    return _found(name, (task,)) is not None
 
 
 def metric(name: str, task: Task | None = None) -> Metric:
@@ -68,10 +57,10 @@ def metric(name: str, task: Task | None = None) -> Metric:
     Raises:
         ConfigError: no such metric; the message has the nearest name.
     """
-    for known in _METRICS:
-        if known.name == name and task in (None, known.task):
-            return known
-    raise _unknown(name, () if task is None else (task,))
+    found = _found(name, TASKS if task is None else (task,))
+    if found is None:
+        raise _unknown(name, () if task is None else (task,))
+    return found
 
 
 def check_names(names: Iterable[str], tasks: Sequence[Task] = ()) -> None:
@@ -82,10 +71,9 @@ def check_names(names: Iterable[str], tasks: Sequence[Task] = ()) -> None:
         tasks: kinds that the model may be of; a metric of any of them will do. None given: of any kind at all.
 
     Raises:
-        ConfigError: all unknown names at once, with what may be used.
+        ConfigError: all names that cannot be used at once, with what may be used.
     """
-    usable = {name for task in tasks or (None,) for name in known_metrics(task)}
-    wrong = [_unknown(name, tasks) for name in dict.fromkeys(names) if name not in usable]
+    wrong = [_unknown(name, tasks) for name in dict.fromkeys(names) if _found(name, tasks or TASKS) is None]
     if wrong:
         raise ConfigError(
             "the evaluation names metrics that do not exist",
@@ -93,21 +81,11 @@ def check_names(names: Iterable[str], tasks: Sequence[Task] = ()) -> None:
         )
 
 
-def _unknown(name: str, tasks: Sequence[Task]) -> ConfigError:
-    usable = dict.fromkeys(known for task in tasks or (None,) for known in known_metrics(task))
-    elsewhere = bool(tasks) and name in known_metrics()
-    of = f" for a {' or '.join(tasks)} model" if elsewhere else ""
-    close = difflib.get_close_matches(name, usable, n=1, cutoff=0.4)
-    meant = f"did you mean {close[0]!r}?" if close else ""
-    listed = "" if close and not elsewhere else f"it may be: {', '.join(usable)}"
-    return ConfigError(f"there is no metric {name!r}{of}", hint=" ".join(part for part in (meant, listed) if part))
-
-
 def evaluate(name: str, labels: Array, scores: Array, *, threshold: float | None = 0.5) -> float:
     """Value of one metric.
 
     Args:
-        name: see :func:`known_metrics`.
+        name: see the module.
         labels: shape (n,), 0 or 1; places of the classes; real numbers for regression.
         scores: shape (n,), probability of the positive class, or the prediction; shape (n, k) of several classes.
         threshold: a score at or above it is a positive decision; of several classes the largest score decides.
@@ -118,18 +96,9 @@ def evaluate(name: str, labels: Array, scores: Array, *, threshold: float | None
     Raises:
         ConfigError: no such metric.
     """
-    labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    chosen = _chosen(name, scores)
-    if len(labels) == 0 or np.isnan(scores).any():
-        return math.nan
-    if chosen.decided is not None:
-        counts = _counts(labels, scores, threshold)
-        return math.nan if counts is None else float(chosen.decided(counts))
-    if chosen.row_loss is not None:
-        mean = float(chosen.row_loss(labels, scores).mean())
-        return math.sqrt(mean) if chosen.root else mean
-    assert chosen.ranked is not None  # a metric has one of the three
-    return chosen.ranked(labels, scores)
+    rows = ScoredRows.of(labels, scores, threshold)
+    chosen = _of_rows(name, rows)
+    return math.nan if rows.blank else chosen.value(rows)
 
 
 def measure(
@@ -137,19 +106,58 @@ def measure(
 ) -> Measurement:
     """Value of one metric with its two-sided interval.
 
-    DeLong for the AUC (of several classes for their mean), a multinomial bootstrap for metrics of decisions, the normal
-    interval for means of row losses, a bootstrap of rows for the rest.
+    Args:
+        name: see the module.
+        labels: as of :func:`evaluate`.
+        scores: as of :func:`evaluate`.
+        threshold: as of :func:`evaluate`.
+        alpha: two-sided error.
+        seed: of bootstrap draws.
 
     Raises:
         ConfigError: no such metric.
     """
-    labels, scores = np.asarray(labels, dtype=np.float64), np.asarray(scores, dtype=np.float64)
-    chosen = _chosen(name, scores)
-    value = evaluate(name, labels, scores, threshold=threshold)
+    return measure_rows(name, ScoredRows.of(labels, scores, threshold), Doubt(alpha, seed=seed))
+
+
+def measure_rows(name: str, rows: ScoredRows, doubt: Doubt) -> Measurement:
+    """As :func:`measure`; what several metrics of the same rows need is worked out once.
+
+    Raises:
+        ConfigError: no such metric.
+    """
+    chosen, n = _of_rows(name, rows), len(rows.labels)
+    value = math.nan if rows.blank else chosen.value(rows)
     if math.isnan(value):
-        return Measurement(name, None, len(labels), detail=_absent(labels, scores))
-    low, high = _interval(chosen, labels, scores, threshold, alpha, seed)
-    return Measurement(name, value, len(labels), None if math.isnan(low) else low, None if math.isnan(high) else high)
+        return Measurement(name, None, n, detail=_absent(rows))
+    low, high = chosen.interval(rows, value, doubt)
+    return Measurement(name, value, n, None if math.isnan(low) else low, None if math.isnan(high) else high)
+
+
+def compare(name: str, pair: PairedRows, doubt: Doubt) -> tuple[float, float, Difference]:
+    """One metric of two models on the same rows.
+
+    Args:
+        name: see the module.
+        pair: the rows.
+        doubt: how the interval of the difference is taken.
+
+    Returns:
+        (value of the first, value of the second, how much BETTER the first is: the difference with its sign turned for
+        losses). NaN where a value is not defined.
+
+    Raises:
+        ConfigError: no such metric.
+    """
+    chosen = _of_rows(name, pair.first)
+    values = tuple(math.nan if rows.blank else chosen.value(rows) for rows in (pair.first, pair.second))
+    first, second = values
+    if math.isnan(first - second):
+        return first, second, Difference(math.nan)
+    found = chosen.difference(pair, (first, second), doubt)
+    if chosen.direction is Direction.AT_MOST:
+        found = Difference(-found.value, -found.high, -found.low, found.error)
+    return first, second, found
 
 
 def confusion(labels: Array, scores: Array, threshold: float) -> Array:
@@ -158,137 +166,42 @@ def confusion(labels: Array, scores: Array, threshold: float) -> Array:
     return np.bincount(cell, minlength=4)
 
 
-def _chosen(name: str, scores: Array) -> Metric:
-    return metric(name, "multiclass") if scores.ndim == 2 else metric(name)
+def _found(name: str, tasks: Sequence[Task]) -> Metric | None:
+    """Of the package first, whichever kind of model it is for; then of scikit-learn."""
+    own = next((m for m in METRICS if m.name == name and m.task in tasks), None)
+    if own is None and "regression" in tasks:
+        own = pinball(name)
+    if own is not None:
+        return own
+    return next((m for task in tasks if (m := scorer_metric(name, task)) is not None), None)
 
 
-def _counts(labels: Array, scores: Array, threshold: float | None) -> Array | None:
-    if scores.ndim == 2:
-        return class_confusion(labels, scores)
-    return None if threshold is None else confusion(labels, scores, threshold)
+def _of_rows(name: str, rows: ScoredRows) -> Metric:
+    tasks: tuple[Task, ...] = ("multiclass",) if rows.scores.ndim == 2 else _ONE_SCORE
+    found = _found(name, tasks)
+    if found is None:
+        raise _unknown(name, tasks)
+    return found
 
 
-def _absent(labels: Array, scores: Array) -> str:
+def _unknown(name: str, tasks: Sequence[Task]) -> ConfigError:
+    kinds = tasks or TASKS
+    mine = list(dict.fromkeys(known for task in kinds for known in known_metrics(task)))
+    if "regression" in kinds:
+        mine.append("pinball_0.9")
+    elsewhere = bool(tasks) and (_found(name, TASKS) is not None or is_scorer(name))
+    of = f" for a {' or '.join(tasks)} model" if elsewhere else ""
+    alike = {known: difflib.SequenceMatcher(None, name, known).ratio() for known in (*mine, *scorer_names(kinds))}
+    nearest = max(alike, key=lambda known: alike[known])  # of equals the package's, which come first
+    close = alike[nearest] >= 0.4
+    meant = f"did you mean {nearest!r}?" if close else ""
+    listed = "" if close and not elsewhere else f"it may be: {', '.join(mine)}, or a scorer of scikit-learn"
+    return ConfigError(f"there is no metric {name!r}{of}", hint=" ".join(part for part in (meant, listed) if part))
+
+
+def _absent(rows: ScoredRows) -> str:
     """Why a number of several classes has no value, where it is for want of rows."""
-    if scores.ndim != 2 or len(labels) == 0:
+    if rows.scores.ndim != 2 or len(rows.labels) == 0:
         return ""
-    absent = scores.shape[1] - len(np.unique(labels))
-    return f"{absent} of {scores.shape[1]} classes have no row" if absent else ""
-
-
-def _interval(
-    chosen: Metric, labels: Array, scores: Array, threshold: float | None, alpha: float, seed: int
-) -> tuple[float, float]:
-    if chosen.name == "auc_roc":
-        of = macro_auc_interval if scores.ndim == 2 else auc_interval
-        return of(labels, scores, alpha=alpha)[1:]
-    counts = _counts(labels, scores, threshold)
-    if chosen.decided is not None and counts is not None:
-        draws = max(200, min(2000, DRAWN_CELLS // len(counts)))
-        return bootstrap_counts(chosen.decided, counts.tolist(), alpha=alpha, seed=seed, resamples=draws)
-    if chosen.row_loss is not None:
-        losses = chosen.row_loss(labels, scores)
-        half = float(norm.ppf(1 - alpha / 2)) * float(losses.std()) / math.sqrt(len(losses))
-        low, high = max(0.0, float(losses.mean()) - half), float(losses.mean()) + half
-        return (math.sqrt(low), math.sqrt(high)) if chosen.root else (low, high)
-    assert chosen.ranked is not None  # a metric has one of the three
-    return bootstrap(chosen.ranked, labels, scores, alpha=alpha, seed=seed)
-
-
-def _ratio(top: Array, bottom: Array) -> Array:
-    result: Array = np.divide(top, bottom, out=np.full(np.shape(bottom), np.nan), where=np.asarray(bottom) > 0)
-    return result
-
-
-def _precision(c: Array) -> Array:
-    # No positive decision: precision is 0, as scikit-learn has it, so that a threshold on it fails.
-    c = c.astype(np.float64)
-    return np.where(c[..., 1] + c[..., 3] > 0, _ratio(c[..., 3], c[..., 1] + c[..., 3]), 0.0)
-
-
-def _recall(c: Array) -> Array:
-    c = c.astype(np.float64)
-    return _ratio(c[..., 3], c[..., 2] + c[..., 3])
-
-
-def _f1(c: Array) -> Array:
-    c = c.astype(np.float64)
-    return _ratio(2 * c[..., 3], 2 * c[..., 3] + c[..., 1] + c[..., 2])
-
-
-def _accuracy(c: Array) -> Array:
-    c = c.astype(np.float64)
-    return _ratio(c[..., 0] + c[..., 3], c.sum(axis=-1))
-
-
-def _steps(labels: Array, scores: Array) -> tuple[Array, Array]:
-    """True and false positives at every distinct score, from the highest down."""
-    order = np.argsort(-scores, kind="stable")
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(scores) - 1)
-    true = np.cumsum(labels[order] == 1)[last]
-    return true, last + 1 - true
-
-
-def _average_precision(labels: Array, scores: Array) -> float:
-    true, false = _steps(labels, scores)
-    if true[-1] == 0:
-        return math.nan
-    gained = np.diff(true, prepend=0)
-    return float((gained * true / (true + false)).sum() / true[-1])
-
-
-def _ks(labels: Array, scores: Array) -> float:
-    true, false = _steps(labels, scores)
-    if true[-1] == 0 or false[-1] == 0:
-        return math.nan
-    return float(np.abs(true / true[-1] - false / false[-1]).max())
-
-
-def _r2(labels: Array, scores: Array) -> float:
-    spread = float(((labels - labels.mean()) ** 2).sum())
-    return 1 - float(((labels - scores) ** 2).sum()) / spread if spread > 0 else math.nan
-
-
-def _log_loss_rows(labels: Array, scores: Array) -> Array:
-    p = np.clip(scores, LARGEST_LOG_LOSS, 1 - LARGEST_LOG_LOSS)
-    result: Array = -np.where(labels == 1, np.log(p), np.log1p(-p))
-    return result
-
-
-def _squared_rows(labels: Array, scores: Array) -> Array:
-    result: Array = (scores - labels) ** 2
-    return result
-
-
-def _absolute_rows(labels: Array, scores: Array) -> Array:
-    result: Array = np.abs(scores - labels)
-    return result
-
-
-def _class_log_loss_rows(labels: Array, scores: Array) -> Array:
-    return class_log_loss_rows(labels, scores, smallest=LARGEST_LOG_LOSS)
-
-
-_METRICS = (
-    Metric("auc_roc", Direction.AT_LEAST, ranked=auc),
-    Metric("average_precision", Direction.AT_LEAST, ranked=_average_precision),
-    Metric("ks", Direction.AT_LEAST, ranked=_ks),
-    Metric("precision", Direction.AT_LEAST, decided=_precision),
-    Metric("recall", Direction.AT_LEAST, decided=_recall),
-    Metric("f1_score", Direction.AT_LEAST, decided=_f1),
-    Metric("accuracy", Direction.AT_LEAST, decided=_accuracy),
-    Metric("log_loss", Direction.AT_MOST, row_loss=_log_loss_rows),
-    Metric("brier", Direction.AT_MOST, row_loss=_squared_rows),
-    Metric("mae", Direction.AT_MOST, "regression", row_loss=_absolute_rows),
-    Metric("rmse", Direction.AT_MOST, "regression", row_loss=_squared_rows, root=True),
-    Metric("r2", Direction.AT_LEAST, "regression", ranked=_r2),
-    Metric("auc_roc", Direction.AT_LEAST, "multiclass", ranked=macro_auc),
-    Metric("accuracy", Direction.AT_LEAST, "multiclass", decided=class_accuracy),
-    Metric("precision_macro", Direction.AT_LEAST, "multiclass", decided=macro(class_precision)),
-    Metric("precision_weighted", Direction.AT_LEAST, "multiclass", decided=weighted(class_precision)),
-    Metric("recall_macro", Direction.AT_LEAST, "multiclass", decided=macro(class_recall)),
-    Metric("recall_weighted", Direction.AT_LEAST, "multiclass", decided=weighted(class_recall)),
-    Metric("f1_macro", Direction.AT_LEAST, "multiclass", decided=macro(class_f1)),
-    Metric("f1_weighted", Direction.AT_LEAST, "multiclass", decided=weighted(class_f1)),
-    Metric("log_loss", Direction.AT_MOST, "multiclass", row_loss=_class_log_loss_rows),
-)
+    absent = rows.classes - len(np.unique(rows.labels))
+    return f"{absent} of {rows.classes} classes have no row" if absent else ""

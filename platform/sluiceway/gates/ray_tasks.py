@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -12,217 +13,230 @@ import numpy.typing as npt
 import pyarrow as pa
 import ray
 
-from sluiceway.config.evaluation import EvaluationSection
-from sluiceway.core.classes import Class, class_places
-from sluiceway.core.doors import Scorer
+from sluiceway.core.classes import class_places
+from sluiceway.core.doors import Replica, Scorer
 from sluiceway.core.errors import DataError
 from sluiceway.core.verdict import GateResult, Measurement, Status, Verdict
-from sluiceway.gates.column_facts import ColumnFacts, column_facts, label_facts
-from sluiceway.gates.data_quality import data_quality
-from sluiceway.gates.fairness import fairness, group_scores
-from sluiceway.gates.metrics import Task
-from sluiceway.gates.performance import performance
-from sluiceway.gates.report_data import ReportData, class_data, curves
-from sluiceway.gates.robustness import robustness
+from sluiceway.gates.context import Champion, Gate, GateContext, GateOutput, JudgedGate
+from sluiceway.gates.drawn import ReportData
 
 Array = npt.NDArray[Any]
-OnDone = Callable[[GateResult], None]
+# Less than a whole one: replicas hold a tenth or so of a CPU each, and must not keep every second gate waiting.
+TASK_CPUS = 0.75
+OnDone = Callable[[JudgedGate], None]
 
 
 @dataclass(frozen=True)
-class GateOutput:
-    """What a gate's task gives back.
+class ChampionModel:
+    """The model that serves now.
 
     Attributes:
-        result: the verdicts.
-        data: what the report draws of it.
-        facts: facts of the training rows, from the data quality gate.
+        version: of the registered model.
+        scorer: has to pickle.
+        threshold: of its decisions, or None.
+        note: see :class:`~sluiceway.gates.context.Champion`.
+        unfit: why it cannot be compared with at all (another kind of model, say), or "".
     """
 
-    result: GateResult
-    data: ReportData = field(default_factory=ReportData)
-    facts: tuple[ColumnFacts, ...] = ()
-
-
-@dataclass(frozen=True)
-class GateRequest:
-    """One gate to run.
-
-    Attributes:
-        gate: its name.
-        function: runs in the task; called with the arguments, object references among them resolved.
-        arguments: plain values and object references.
-        cpus: that Ray reserves.
-        memory_bytes: that Ray reserves, or None.
-    """
-
-    gate: str
-    function: Callable[..., GateOutput | GateResult]
-    arguments: tuple[Any, ...] = ()
-    cpus: float = 1.0
-    memory_bytes: int | None = None
+    version: str
+    scorer: Scorer
+    threshold: float | None
+    note: str = ""
+    unfit: str = ""
 
 
 @dataclass(frozen=True)
 class GateInputs:
-    """Everything that the four gates judge.
+    """Everything that the gates judge.
 
     Attributes:
-        test: reference of the test rows (pa.Table): features, target, protected columns.
-        train: reference of the training rows (pa.Table): features and target.
+        contexts: by the gate's name what it gets, without rows.
+        test: reference of the test rows (pa.Table).
+        train: reference of the training rows (pa.Table).
         scorer: the model; has to pickle.
-        features: columns that the model sees.
-        target: column that it predicts.
-        threshold: a score at or above it is a positive decision; None for regression and for several classes.
-        evaluation: limits.
-        task: kind of the model.
-        classes: values of the target in the order of the scores, where there are more than two.
-        seed: of samples and disturbances.
-        reference: facts of the champion's training version, or None before there is one.
-        memory_bytes: that Ray reserves for each gate, or None.
+        champion: the model that serves now, or None.
+        replica: the candidate in a real replica, or None; has to pickle.
+        timeout_seconds: for all gates together, waiting for CPUs included.
     """
 
+    contexts: Mapping[str, GateContext]
     test: Any
     train: Any
     scorer: Scorer
-    features: tuple[str, ...]
-    target: str
-    threshold: float | None
-    evaluation: EvaluationSection
-    task: Task = "binary"
-    classes: tuple[Class, ...] = ()
-    seed: int = 0
-    reference: tuple[ColumnFacts, ...] | None = None
-    memory_bytes: int | None = None
+    champion: ChampionModel | None
+    replica: Replica | None
+    timeout_seconds: float
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """All gates of one model.
+@dataclass
+class _Running:
+    """A gate whose tasks run."""
 
-    Attributes:
-        results: of the gates, in the order in which they are named.
-        data: what the report draws.
-        facts: of the training rows, to be stored with the model; empty when the data quality gate ended in an ERROR.
-    """
-
-    results: tuple[GateResult, ...]
-    data: ReportData = field(default_factory=ReportData)
-    facts: tuple[ColumnFacts, ...] = ()
+    gate: Gate
+    parts: list[str]
+    limit: float
+    deadline: float
+    outputs: dict[str, GateOutput] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
-def judge_model(inputs: GateInputs, *, on_done: OnDone | None = None) -> Judgement:
-    """Run the four gates in parallel; the test rows are scored once and shared.
+def judge(gates: Sequence[Gate], inputs: GateInputs, *, on_done: OnDone | None = None) -> tuple[JudgedGate, ...]:
+    """Run gates side by side, each part as one Ray task; all of them always run.
 
-    Args:
-        inputs: what is judged.
-        on_done: called in this process with each result as it comes.
-    """
-    scorer = ray.put(inputs.scorer)
-    scores = _submit_scoring(inputs, scorer)
-    try:
-        outputs = _run(_requests(inputs, scorer, scores), inputs.evaluation.timeout_seconds, on_done)
-    finally:
-        ray.cancel(scores, force=True)  # nothing to do for a finished task; a hung one would keep its CPU
-    data = ReportData()
-    for output in outputs:
-        data = data.merged(output.data)
-    facts = next((output.facts for output in outputs if output.facts), ())
-    return Judgement(tuple(output.result for output in outputs), data, facts)
-
-
-def _submit_scoring(inputs: GateInputs, scorer: Any) -> Any:
-    options = {"num_cpus": 1, "max_retries": 1, **({"memory": inputs.memory_bytes} if inputs.memory_bytes else {})}
-    return ray.remote(_score).options(**options).remote(scorer, inputs.test, inputs.features, len(inputs.classes))
-
-
-def _requests(inputs: GateInputs, scorer: Any, scores: Any) -> tuple[GateRequest, ...]:
-    plain = replace(inputs, test=None, train=None, scorer=None)  # type: ignore[arg-type]
-
-    def request(gate: str, function: Callable[..., GateOutput], *arguments: Any) -> GateRequest:
-        return GateRequest(gate, function, (plain, *arguments), memory_bytes=inputs.memory_bytes)
-
-    return (
-        request("performance", _performance, inputs.test, scores),
-        request("fairness", _fairness, inputs.test, scores),
-        request("robustness", _robustness, inputs.test, scorer),
-        request("data_quality", _data_quality, inputs.train),
-    )
-
-
-def run_gates(
-    gates: Sequence[GateRequest], *, timeout_seconds: float, on_done: OnDone | None = None
-) -> tuple[GateResult, ...]:
-    """Run gates in parallel, each as one Ray task; all of them always run.
-
-    An exception in a task, the death of its worker, or a gate that is not done in time gives a result with one ERROR
-    verdict that names it, never a PASS.
+    The test rows are scored once by the candidate and once by the champion, and shared. An exception in a task, the
+    death of its worker, or a gate that is not done in time gives an ERROR that names it, never a PASS.
 
     Args:
         gates: what to run.
-        timeout_seconds: for all of them together, waiting for CPUs included.
-        on_done: called in this process with each result as it comes.
+        inputs: what is judged.
+        on_done: called in this process with each gate as it is done.
 
     Returns:
-        One result a request, in their order.
+        One a gate, in their order.
     """
-    return tuple(output.result for output in _run(gates, timeout_seconds, on_done))
-
-
-def _run(gates: Sequence[GateRequest], timeout_seconds: float, on_done: OnDone | None) -> tuple[GateOutput, ...]:
+    if not gates:
+        return ()
     begun = time.monotonic()
-    waiting = {_submit(request): request for request in gates}
-    done: dict[str, GateOutput] = {}
+    shared = _Shared(inputs)
+    try:
+        waiting: dict[Any, tuple[_Running, str]] = {}
+        for gate in gates:
+            waiting |= _submit(gate, inputs, shared, begun)
+        done = _collect(waiting, on_done)
+    finally:
+        shared.cancel()
+    return tuple(done[gate.name] for gate in gates)
+
+
+class _Shared:
+    """What several tasks use: put into the object store once, scored once."""
+
+    def __init__(self, inputs: GateInputs) -> None:
+        context = next(iter(inputs.contexts.values()))
+        self.scorer = ray.put(inputs.scorer)
+        self.test, self.train = inputs.test, inputs.train
+        self.replica = ray.put(inputs.replica)
+        options = {"num_cpus": TASK_CPUS, "max_retries": 1}
+        classes = len(context.classes)
+        self.scores = (
+            ray.remote(_score).options(**options).remote(self.scorer, inputs.test, context.features, classes)
+        )
+        self.champion = (
+            ray.remote(_score_champion).options(**options).remote(inputs.champion, inputs.test, classes)
+            if inputs.champion
+            else ray.put((None, ""))
+        )
+
+    def cancel(self) -> None:
+        """Nothing to do for a finished task; a hung one would keep its CPU."""
+        for reference in (self.scores, self.champion):
+            ray.cancel(reference, force=True)
+
+
+def _submit(gate: Gate, inputs: GateInputs, shared: _Shared, begun: float) -> dict[Any, tuple[_Running, str]]:
+    context = inputs.contexts[gate.name]
+    section = context.section
+    limit = min(section.timeout_seconds or math.inf, inputs.timeout_seconds)
+    parts = list(gate.parts(context)) or [""]
+    running = _Running(gate, parts, limit, begun + limit)
+    options: dict[str, Any] = {"num_cpus": TASK_CPUS, "max_retries": section.retries}
+    if section.memory_mb:
+        options["memory"] = section.memory_mb * 1024**2
+    tasks = {}
+    for part in parts:
+        name = " ".join(filter(None, ("gate", gate.name, part)))
+        reference = (
+            ray.remote(_call)
+            .options(name=name, **options)
+            .remote(
+                gate.function,
+                replace(context, part=part),
+                shared.test if "test" in gate.needs else None,
+                shared.scores if "test" in gate.needs else None,
+                shared.scorer if "test" in gate.needs else None,
+                shared.train if "train" in gate.needs else None,
+                shared.champion if "champion" in gate.needs else None,
+                shared.replica if "replica" in gate.needs else None,
+            )
+        )
+        tasks[reference] = (running, part)
+    return tasks
+
+
+def _collect(waiting: dict[Any, tuple[_Running, str]], on_done: OnDone | None) -> dict[str, JudgedGate]:
+    done: dict[str, JudgedGate] = {}
+    began = time.monotonic()
     try:
         while waiting:
-            left = max(0.0, timeout_seconds - (time.monotonic() - begun))
-            ready, _ = ray.wait(list(waiting), num_returns=1, timeout=left, fetch_local=False)
-            if not ready:
-                late = f"not done after {timeout_seconds:g} s"
-                fresh = {r.gate: GateOutput(_error(r.gate, late, timeout_seconds)) for r in waiting.values()}
-            else:
-                gate = waiting.pop(ready[0]).gate
-                fresh = {gate: _fetch(ready[0], gate, time.monotonic() - begun)}
-            done |= fresh
-            for output in fresh.values():
-                if on_done is not None:
-                    on_done(output.result)
-            if not ready:
-                break
+            nearest = min(running.deadline for running, _ in waiting.values())
+            ready, _ = ray.wait(
+                list(waiting), num_returns=1, timeout=max(0.0, nearest - time.monotonic()), fetch_local=False
+            )
+            for reference in ready or _late(waiting):
+                running, part = waiting.pop(reference)
+                late = not ready
+                running.outputs[part] = _fetch(reference, running, part, late=late)
+                running.seconds = time.monotonic() - began
+                if late:
+                    ray.cancel(reference, force=True)
+                if len(running.outputs) == len(running.parts):
+                    done[running.gate.name] = judged = _joined(running)
+                    if on_done is not None:
+                        on_done(judged)
     finally:
         for reference in waiting:
             ray.cancel(reference, force=True)
-    return tuple(done[request.gate] for request in gates)
+    return done
 
 
-def _submit(request: GateRequest) -> Any:
-    options: dict[str, Any] = {"num_cpus": request.cpus, "max_retries": 1, "name": f"gate {request.gate}"}
-    if request.memory_bytes:
-        options["memory"] = request.memory_bytes
-    return ray.remote(_call).options(**options).remote(request.function, *request.arguments)
+def _late(waiting: dict[Any, tuple[_Running, str]]) -> list[Any]:
+    now = time.monotonic()
+    return [reference for reference, (running, _) in waiting.items() if running.deadline <= now]
 
 
-def _fetch(reference: Any, gate: str, seconds: float) -> GateOutput:
+def _fetch(reference: Any, running: _Running, part: str, *, late: bool) -> GateOutput:
+    if late:
+        return _error(running.gate.name, part, f"not done after {running.limit:g} s")
     try:
         output: GateOutput = ray.get(reference)
     except Exception as error:  # noqa: BLE001 (whatever a gate died of is its verdict, not the end of the others)
         # Ray wraps what the task raised; its own text carries a remote traceback of many lines.
         cause = getattr(error, "cause", None) or error
         first = next((line for line in str(cause).splitlines() if line.strip()), "")
-        return GateOutput(_error(gate, f"{type(cause).__name__}: {first}", seconds))
+        return _error(running.gate.name, part, f"{type(cause).__name__}: {first}")
     return output
 
 
-def _error(gate: str, reason: str, seconds: float) -> GateResult:
-    verdict = Verdict(gate, Status.ERROR, Measurement(gate, None, 0), reason=reason)
-    return GateResult(gate, (verdict,), seconds=seconds)
+def _error(gate: str, part: str, reason: str) -> GateOutput:
+    return GateOutput((Verdict(gate, Status.ERROR, Measurement(part or gate, None, 0), reason=reason),))
 
 
-def _call(function: Callable[..., GateOutput | GateResult], *arguments: Any) -> GateOutput:
-    begun = time.monotonic()
-    given = function(*arguments)
-    output = GateOutput(given) if isinstance(given, GateResult) else given
-    return replace(output, result=replace(output.result, seconds=time.monotonic() - begun))
+def _joined(running: _Running) -> JudgedGate:
+    outputs = [running.outputs[part] for part in running.parts]
+    data = ReportData()
+    for output in outputs:
+        data = data.merged(output.data)
+    verdicts = tuple(verdict for output in outputs for verdict in output.verdicts)
+    facts = tuple(fact for output in outputs for fact in output.facts)
+    return JudgedGate(GateResult(running.gate.name, verdicts, running.seconds), data, facts)
+
+
+def _call(
+    function: Callable[[GateContext], Any],
+    context: GateContext,
+    test: pa.Table | None,
+    scores: Array | None,
+    scorer: Scorer | None,
+    train: pa.Table | None,
+    champion: tuple[Champion | None, str] | None,
+    replica: Replica | None,
+) -> GateOutput:
+    if test is not None and scores is not None:
+        context = replace(context, test=test, labels=labels_of(test, context), scores=scores, scorer=scorer)
+    found, error = champion or (None, "")
+    context = replace(context, train=train, champion=found, champion_error=error, replica=replica)
+    given = function(context)
+    return given if isinstance(given, GateOutput) else GateOutput(tuple(given))
 
 
 def _score(scorer: Scorer, rows: pa.Table, features: Sequence[str], classes: int) -> Array:
@@ -233,56 +247,29 @@ def _score(scorer: Scorer, rows: pa.Table, features: Sequence[str], classes: int
     return scores
 
 
-def _labels(rows: pa.Table, inputs: GateInputs) -> Array:
-    target = inputs.target
+def _score_champion(model: ChampionModel, rows: pa.Table, classes: int) -> tuple[Champion | None, str]:
+    """The champion on these rows, or why there is none: the gates that only look at it in passing go on."""
+    if model.unfit:
+        return None, f"the champion, version {model.version}, {model.unfit}"
+    try:
+        scores = _score(model.scorer, rows, rows.column_names, classes)
+    except Exception as error:  # noqa: BLE001 (the gate champion makes an ERROR of it)
+        return None, f"the champion, version {model.version}, cannot score these rows: {error}"
+    return Champion(model.version, scores, model.threshold, model.scorer, model.note), ""
+
+
+def labels_of(rows: pa.Table, context: GateContext) -> Array:
+    """The target of rows, as gates take it.
+
+    Raises:
+        DataError: a row has no target, or one that is none of the classes.
+    """
+    target = context.target
     column = rows[target]
-    if inputs.task == "multiclass":
-        return class_places(column, inputs.classes, target=target)
+    if context.task == "multiclass":
+        return np.asarray(class_places(column, context.classes, target=target), dtype=np.float64)
     if column.null_count:
         raise DataError(f"{column.null_count} test rows have no {target!r}", hint="drop rows without a target")
     typed = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
     values: Array = typed.cast(pa.float64()).to_numpy()
     return values
-
-
-def _performance(inputs: GateInputs, rows: pa.Table, scores: Array) -> GateOutput:
-    labels = _labels(rows, inputs)
-    result = performance(labels, scores, threshold=inputs.threshold, evaluation=inputs.evaluation, task=inputs.task)
-    if inputs.task == "multiclass":
-        return GateOutput(result, class_data(labels, scores, inputs.classes))
-    return GateOutput(result, curves(labels, scores) if inputs.task == "binary" else ReportData())
-
-
-def _fairness(inputs: GateInputs, rows: pa.Table, scores: Array) -> GateOutput:
-    labels = _labels(rows, inputs)
-    section = inputs.evaluation.fairness
-    groups = {name: rows[name] for name in section.protected_attributes if name in rows.column_names}
-    result = fairness(labels, scores, groups, section=section, task=inputs.task)
-    found = [
-        score
-        for name, values in groups.items()
-        for score in group_scores(name, labels, scores, values, section=section, task=inputs.task)
-    ]
-    return GateOutput(result, ReportData(groups=tuple(found[:200])))
-
-
-def _robustness(inputs: GateInputs, rows: pa.Table, scorer: Scorer) -> GateOutput:
-    return GateOutput(
-        robustness(
-            rows,
-            _labels(rows, inputs),
-            scorer,
-            features=inputs.features,
-            section=inputs.evaluation.robustness,
-            task=inputs.task,
-            seed=inputs.seed,
-        )
-    )
-
-
-def _data_quality(inputs: GateInputs, rows: pa.Table) -> GateOutput:
-    facts = column_facts(rows, inputs.features, inputs.target, reference=inputs.reference, classes=inputs.classes)
-    labels = label_facts(rows, inputs.target, classifier=inputs.task == "binary", classes=inputs.classes)
-    section = inputs.evaluation.data_quality
-    result = data_quality(facts, labels, section=section, features=inputs.features, reference=inputs.reference)
-    return GateOutput(result, facts=facts)

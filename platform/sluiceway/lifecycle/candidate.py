@@ -1,4 +1,4 @@
-"""From a version of the table to a candidate: profile, train, choose the threshold, bundle."""
+"""From a version of the table to a candidate: profile, train, calibrate, choose the threshold, bundle."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_
 from sluiceway.lifecycle.keys import code_digest, content_key
 from sluiceway.lifecycle.preflight import check_evaluation
 from sluiceway.registry.bundle import Bundle
+from sluiceway.training.calibrator import fit_calibrator
 from sluiceway.training.checkpoints import forget_checkpoints
 from sluiceway.training.environment import describe_environment
 from sluiceway.training.histories import thinned
@@ -74,6 +75,7 @@ def candidate_key(context: Context, version: TableVersion) -> str:
         context.model,
         context.training,
         context.evaluation.decision,
+        context.evaluation.calibration.calibrator,
         *([] if base is None else [base.bundle.digest]),
     )
 
@@ -115,7 +117,7 @@ def recipe_of(context: Context, version: TableVersion, base: Base | None) -> Rec
 
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
-        ConfigError: the evaluation names metrics that a model of such a target does not have.
+        ConfigError: the evaluation names metrics, or a calibrator, that a model of such a target does not have.
     """
     context.progress.stage("profile", f"{version.uri}@{version.ref}")
     columns = profile(version, (*context.data.features, context.data.target))
@@ -164,14 +166,25 @@ def _bundle(
 
 
 def decision_of(context: Context, report: TrainReport) -> dict[str, Any]:
-    """What becomes of a score: the bundle's ``decision.json``."""
-    scored = report.validation
-    binary = report.kind == "binary"
+    """What becomes of a score: the bundle's ``decision.json``.
+
+    The calibrator comes first, where one is asked for: the threshold is one of calibrated scores.
+
+    Raises:
+        DataError: the validation rows do not hold both classes.
+    """
+    scored, wanted = report.validation, context.evaluation.calibration.calibrator
+    labels, scores = scored.labels, scored.scores
+    binary, calibrator = report.kind == "binary", None
+    if binary and wanted != "none":
+        calibrator = fit_calibrator(labels, scores, wanted)
+        scores = calibrator(scores)
     return {
         "kind": report.kind,
-        "threshold": choose(scored.labels, scored.scores, context.evaluation.decision) if binary else None,
+        "threshold": choose(labels, scores, context.evaluation.decision) if binary else None,
         "target": context.data.target,
         **({"classes": list(report.classes)} if report.kind == "multiclass" else {}),
+        **({} if calibrator is None else {"calibrator": calibrator.to_dict()}),
     }
 
 

@@ -1,167 +1,172 @@
-"""Judges a candidate: the four gates, waivers, the report."""
+"""Judges a model: all gates, verdicts that are known taken from the catalog, then what comes of them."""
 
 from __future__ import annotations
 
-import dataclasses
-import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from sluiceway.config.evaluation import WaiverSection
-from sluiceway.core.references import ModelReference, TableVersion
+from sluiceway.core.doors import Replica
 from sluiceway.core.verdict import GateResult
-from sluiceway.data.membership import TEST, TRAIN
-from sluiceway.data.ray_read import read_part
-from sluiceway.gates import report, waivers
-from sluiceway.gates.column_facts import ColumnFacts
-from sluiceway.gates.ray_tasks import GateInputs, Judgement, judge_model
-from sluiceway.lifecycle.candidate import Candidate
+from sluiceway.data.contract.model import Contract
+from sluiceway.gates import waivers
+from sluiceway.gates.catalogue import gates_of
+from sluiceway.gates.context import Gate, GateContext, JudgedGate
+from sluiceway.gates.drawn import ReportData
+from sluiceway.gates.ray_tasks import judge
+from sluiceway.gates.severity import settled
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.keys import code_digest, content_key
-from sluiceway.lifecycle.preflight import check_evaluation
-from sluiceway.registry.bundle import Bundle
-from sluiceway.registry.mlflow_registry import CHAMPION
-from sluiceway.serving.scorer import BundleScorer
+from sluiceway.lifecycle.gate_cache import GateCache, gate_key
+from sluiceway.lifecycle.gate_rows import contract_of, contract_verdicts, gate_context, gate_inputs, own_view
+from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.subject import Subject
+from sluiceway.serving.preflight import preflight
+from sluiceway.serving.preflight_replica import PreflightSpec
 
-FACTS_ARTIFACT = "column_facts.json"
-# The data quality gate looks at so many training rows at most; its numbers do not move any more beyond that.
-FACTS_ROWS = 1_000_000
+QUALITY = "data_quality"
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What the gates said of a candidate, before waivers.
+    """What the gates said of a model, before severities and waivers.
 
     Attributes:
         results: of all gates.
+        data: what the report draws.
         facts: of the training columns, JSON-ready, kept with the model for the next one's drift.
-        report: path of the HTML page.
-        champion: the version whose training data the drift was judged against, or None.
+        champion: the version that it was compared with, or None.
     """
 
     results: tuple[GateResult, ...]
-    facts: tuple[dict[str, Any], ...]
-    report: str
-    champion: str | None
+    data: ReportData = field(default_factory=ReportData)
+    facts: tuple[dict[str, Any], ...] = ()
+    champion: str | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON for the pipeline journal."""
         return {
             "results": [r.to_dict() for r in self.results],
+            "data": self.data.to_dict(),
             "facts": list(self.facts),
-            "report": self.report,
             "champion": self.champion,
         }
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Evaluation:
         """The inverse of :meth:`to_dict`."""
-        results = tuple(GateResult.from_dict(r) for r in document["results"])
-        return cls(results, tuple(document["facts"]), document["report"], document["champion"])
+        return cls(
+            tuple(GateResult.from_dict(r) for r in document["results"]),
+            ReportData.from_dict(document["data"]),
+            tuple(document["facts"]),
+            document["champion"],
+        )
 
 
-def present_champion(context: Context) -> str | None:
-    """The version that serves now, or None before there is one."""
-    return context.registry.alias(context.experiment.name, CHAMPION)
+@dataclass(frozen=True)
+class Bench:
+    """The gates of a configuration, each with what it gets and the key of its verdicts.
+
+    Attributes:
+        gates: all of them, in the order in which they are told.
+        views: what each gets, without rows, by its name.
+        keys: of the verdicts, by the gate's name.
+        contract: of the table, or None.
+    """
+
+    gates: tuple[Gate, ...]
+    views: dict[str, GateContext]
+    keys: dict[str, str]
+    contract: Contract | None
+
+    @property
+    def key(self) -> str:
+        """Of all verdicts together; severities and waivers are no part of it."""
+        return content_key("gates", self.keys)
 
 
-def evaluation_key(context: Context, candidate: Candidate, *, champion: str | None) -> str:
-    """Everything that the verdicts depend on; waivers are applied later and are not among it."""
-    limits = context.evaluation.model_dump(mode="json", exclude={"waivers"})
-    return content_key("gates", code_digest(), candidate.digest, candidate.version.digest, limits, champion)
+def bench_of(context: Context, subject: Subject) -> Bench:
+    """Put up the gates for a model.
+
+    Raises:
+        ConfigError: an own gate cannot be loaded, or the table's contract cannot be read.
+    """
+    gates = gates_of(context.evaluation)
+    plain = gate_context(context, subject)
+    views = {gate.name: own_view(plain, gate) for gate in gates}
+    contract = contract_of(context, subject.version)
+    keys = {gate.name: gate_key(context, subject, gate, views[gate.name], contract) for gate in gates}
+    return Bench(gates, views, keys, contract)
 
 
-def evaluate(context: Context, candidate: Candidate, *, champion: str | None) -> Evaluation:
-    """Run the gates on a candidate's test rows and write the report.
+def evaluate(context: Context, subject: Subject, bench: Bench, *, afresh: bool = False) -> Evaluation:
+    """Run the gates whose verdicts are not known yet.
 
     Args:
         context: what to work with.
-        candidate: the trained model.
-        champion: the version to compare the training data with (:func:`present_champion`).
+        subject: what is judged.
+        bench: the gates (:func:`bench_of`).
+        afresh: judge everything again.
     """
-    bundle = context.bundles.get(candidate.uri, candidate.digest)
-    return _judge(context, candidate.version, bundle, training=candidate.training, champion=champion)
+    cache = GateCache(context.stores.pipeline, context.clock)
+    context.progress.stage("gates", ", ".join(gate.name.replace("_", " ") for gate in bench.gates))
+    known = {} if afresh else {gate.name: cache.find(bench.keys[gate.name]) for gate in bench.gates}
+    done: dict[str, JudgedGate] = {name: judged for name, judged in known.items() if judged is not None}
+    for judged in done.values():
+        _tell(context, judged)
+    missing = [gate for gate in bench.gates if gate.name not in done]
+    if missing:
+        with _replica(context, subject, missing) as replica:
+            inputs = gate_inputs(context, subject, _shown(context, subject, bench, missing), replica)
+            for judged in judge(missing, inputs, on_done=lambda one: _tell(context, one)):
+                done[judged.result.gate] = judged
+                cache.keep(bench.keys[judged.result.gate], judged)
+    return _together([done[gate.name] for gate in bench.gates], subject)
 
 
-def evaluate_registered(context: Context, model: ModelReference, version: TableVersion) -> Evaluation:
-    """Run the gates for a registered model on the test rows of any version of the table.
+def settle(
+    context: Context, evaluation: Evaluation, declared: Sequence[WaiverSection] | None = None
+) -> tuple[GateResult, ...]:
+    """The results with what comes of them: severities, dry runs, and the waivers that count today.
 
-    Raises:
-        ModelError: there is no such version.
-        ConfigError: the evaluation names metrics that its kind does not have.
+    Args:
+        context: the configuration.
+        evaluation: what the gates said.
+        declared: waivers beside those of the configuration.
     """
-    _, bundle = context.registry.bundle(model.name, model.version)
-    check_evaluation(context.evaluation, bundle.decision["kind"])
-    return _judge(context, version, bundle, training={}, champion=present_champion(context))
-
-
-def _judge(
-    context: Context, version: TableVersion, bundle: Bundle, *, training: Mapping[str, Any], champion: str | None
-) -> Evaluation:
-    context.progress.stage("gates", "performance, fairness, robustness, data quality")
-    inputs = _inputs(context, version, bundle, reference=_reference(context, champion))
-    judgement = judge_model(inputs, on_done=lambda r: context.progress.advance(_line(r)))
-    return Evaluation(
-        judgement.results,
-        tuple(fact.to_dict() for fact in judgement.facts),
-        _write_report(context, version, bundle, judgement, training),
-        champion,
+    results = tuple(
+        replace(result, verdicts=settled(result.verdicts, context.evaluation.gate(result.gate)))
+        for result in evaluation.results
     )
+    today = context.clock.now().date()
+    return waivers.apply(results, (*context.evaluation.waivers, *(declared or ())), today=today)
 
 
-def waive(evaluation: Evaluation, declared: Sequence[WaiverSection], *, context: Context) -> tuple[GateResult, ...]:
-    """The results with the waivers that count today."""
-    return waivers.apply(evaluation.results, declared, today=context.clock.now().date())
+def _shown(context: Context, subject: Subject, bench: Bench, gates: Sequence[Gate]) -> dict[str, GateContext]:
+    """What the gates get; the contract is only asked where somebody wants to know."""
+    views = {gate.name: bench.views[gate.name] for gate in gates}
+    if bench.contract is not None and QUALITY in views:
+        told = contract_verdicts(context, subject.version, bench.contract)
+        views[QUALITY] = replace(views[QUALITY], contract=told)
+    return views
 
 
-def _inputs(
-    context: Context, version: TableVersion, bundle: Bundle, *, reference: tuple[ColumnFacts, ...] | None
-) -> GateInputs:
-    data, seed = context.data, context.experiment.seed
-    protected = tuple(a for a in context.evaluation.fairness.protected_attributes if a not in data.features)
-    return GateInputs(
-        test=read_part(version, data=data, seed=seed, part=TEST, extra_columns=protected),
-        train=read_part(version, data=data, seed=seed, part=TRAIN, row_limit=FACTS_ROWS),
-        scorer=BundleScorer(bundle),
-        features=data.features,
-        target=data.target,
-        threshold=bundle.decision["threshold"],
-        evaluation=context.evaluation,
-        task=bundle.decision["kind"],
-        classes=tuple(bundle.decision["classes"]) if bundle.decision["kind"] == "multiclass" else (),
-        seed=seed,
-        reference=reference,
-    )
+def _replica(context: Context, subject: Subject, gates: Sequence[Gate]) -> AbstractContextManager[Replica | None]:
+    if not any("replica" in gate.needs for gate in gates):
+        return nullcontext()
+    return preflight(PreflightSpec(subject.name, subject.uri, subject.bundle.digest, context.serving))
 
 
-def _reference(context: Context, champion: str | None) -> tuple[ColumnFacts, ...] | None:
-    """Facts of the columns that the champion was trained on; None before there is a champion."""
-    if champion is None:
-        return None
-    content = context.registry.artifact(context.experiment.name, champion, FACTS_ARTIFACT)
-    return tuple(ColumnFacts.from_dict(fact) for fact in json.loads(content))
+def _together(judged: Sequence[JudgedGate], subject: Subject) -> Evaluation:
+    data = ReportData()
+    for one in judged:
+        data = data.merged(one.data)
+    facts = tuple(fact.to_dict() for one in judged for fact in one.facts)
+    champion = subject.champion.version if subject.champion else None
+    return Evaluation(tuple(one.result for one in judged), data, facts, champion)
 
 
-def _write_report(
-    context: Context, version: TableVersion, bundle: Bundle, judgement: Judgement, training: Mapping[str, Any]
-) -> str:
-    folds = tuple((f"fold {fold['fold'] + 1}", fold["metric"]) for fold in training.get("folds", ()))
-    arguments: dict[str, Any] = {
-        "title": f"{context.experiment.name} on data version {version.version} ({version.ref})",
-        "facts": {key: training[key] for key in ("rounds", "metric", "engine", "why") if key in training}
-        | {f"rows {part}": f"{rows:,}" for part, rows in training.get("rows", {}).items()},
-        "lineage": bundle.lineage | {"bundle": bundle.digest},
-        "data": dataclasses.replace(judgement.data, folds=folds, fold_metric=training.get("metric", "")),
-    }
-    folder = context.folders.reports
-    folder.mkdir(parents=True, exist_ok=True)
-    page = folder / f"{context.experiment.name}-{bundle.digest[:12]}-{version.digest[:8]}.html"
-    page.write_text(report.render(judgement.results, **arguments), encoding="utf-8")
-    document = json.dumps(report.to_dict(judgement.results, **arguments), default=str)
-    page.with_suffix(".json").write_text(document, encoding="utf-8")
-    return str(page)
-
-
-def _line(result: GateResult) -> str:
-    return f"{result.gate} {result.status}"
+def _tell(context: Context, judged: JudgedGate) -> None:
+    known = " (known)" if judged.result.cached else ""
+    context.progress.advance(f"{judged.result.gate} {judged.result.status}{known}")

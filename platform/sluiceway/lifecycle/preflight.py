@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sluiceway.config.evaluation import EvaluationSection
+from sluiceway.config.evaluation import EvaluationSection, WaiverSection
 from sluiceway.config.experiment import ModelSection, TrainingSection
+from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.parts import Parts
 from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import ConfigError
+from sluiceway.gates.catalogue import gate_problems
 from sluiceway.gates.metrics import Task, check_names
 from sluiceway.lifecycle.context import Context
 from sluiceway.serving.instance import serve_address
@@ -36,11 +38,17 @@ def section_problems(parts: Parts) -> tuple[str, ...]:
     if isinstance(evaluation, EvaluationSection):
         kinds = _kinds(model) if isinstance(model, ModelSection) else ()
         found += _collect(lambda: check_evaluation(evaluation, *kinds))
+        found += gate_problems(evaluation, *_step_waivers(parts))
     return tuple(f"{parts.origin(problem.partition(':')[0])}: {problem}" for problem in found)
 
 
+def _step_waivers(parts: Parts) -> list[tuple[str, tuple[WaiverSection, ...]]]:
+    steps = parts.settings.lifecycle if parts.settings else ()
+    return [(f"lifecycle[{i}].waivers", step.waivers) for i, step in enumerate(steps) if isinstance(step, ReleaseStep)]
+
+
 def check_evaluation(evaluation: EvaluationSection, *kinds: Task) -> None:
-    """Refuse metrics and thresholds that no kind of model has which this may be.
+    """Refuse metrics, thresholds and a calibrator that no kind of model has which this may be.
 
     The metrics that are reported where nobody has named any are those of a binary model: they are not asked for.
 
@@ -51,8 +59,13 @@ def check_evaluation(evaluation: EvaluationSection, *kinds: Task) -> None:
     Raises:
         ConfigError: all names that cannot be used, with those that can.
     """
+    wanted = evaluation.calibration.calibrator
+    if wanted != "none" and kinds and "binary" not in kinds:
+        told = f"{wanted!r} is for a binary model, and this is a {' or '.join(kinds)} one; leave it out"
+        raise ConfigError("there is nothing to calibrate", problems=(f"evaluation.calibration.calibrator: {told}",))
     named = evaluation.metrics if "metrics" in evaluation.model_fields_set else ()
-    check_names([*named, *evaluation.thresholds], kinds)
+    champion = evaluation.champion
+    check_names([*named, *evaluation.thresholds, *champion.margins, *champion.max_gain], kinds)
 
 
 def _kinds(model: ModelSection) -> tuple[Task, ...]:

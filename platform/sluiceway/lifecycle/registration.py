@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.verdict import GateResult
+from sluiceway.core.verdict import GateResult, Status
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.evaluation import FACTS_ARTIFACT, Evaluation
+from sluiceway.lifecycle.evaluation import Evaluation
 from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.subject import FACTS_ARTIFACT
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.data_input import DataInput
 from sluiceway.registry.mlflow_registry import RunRecord
@@ -31,6 +32,7 @@ def register(
     candidate: Candidate,
     evaluation: Evaluation,
     results: tuple[GateResult, ...],
+    report: Path,
 ) -> dict[str, Any]:
     """Log the run, with its gates, and register the bundle unless a gate blocks it.
 
@@ -38,7 +40,7 @@ def register(
         ``run_id`` and ``version``, the latter None for a blocked candidate.
     """
     context.progress.stage("register", step.name)
-    record = _record(context, step, candidate, evaluation, results)
+    record = _record(context, step, candidate, evaluation, results, report)
     run_id = context.registry.log_run(record)
     if any(result.blocks for result in results):
         return {"run_id": run_id, "version": None}
@@ -59,6 +61,7 @@ def _record(
     candidate: Candidate,
     evaluation: Evaluation,
     results: tuple[GateResult, ...],
+    report: Path,
 ) -> RunRecord:
     training = candidate.training
     bundle = context.bundles.get(candidate.uri, candidate.digest)
@@ -80,12 +83,20 @@ def _record(
             "gates.json": json.dumps([r.to_dict() for r in results], indent=2).encode(),
             "lineage.json": json.dumps(bundle.lineage, indent=2).encode(),
             FACTS_ARTIFACT: json.dumps(list(evaluation.facts)).encode(),
-            "report.html": Path(evaluation.report),
+            "report.html": report,
+            "report.json": report.with_suffix(".json"),
             **_plots(training),
         },
         # A release that is tried again is the same run; another release of the same bundle (a drill) is not.
         key=content_key("run", candidate.digest, step, context.config_digest),
     )
+
+
+def said(result: GateResult) -> str:
+    """The status of a gate in a word, and why it does not block although it did not pass."""
+    if result.status is Status.PASS or result.blocks:
+        return str(result.status)
+    return f"{result.status} ({'waived' if result.waivers else 'does not block'})"
 
 
 def _params(context: Context, training: Mapping[str, Any]) -> dict[str, Any]:
@@ -161,5 +172,5 @@ def _tags(context: Context, candidate: Candidate, results: tuple[GateResult, ...
         DIGEST_TAG: candidate.digest,
         "model_digest": training["model_digest"],
         **environment_tags(training["environment"]),
-        **{f"gate_{result.gate}": f"{result.status}{' (waived)' if result.waiver else ''}" for result in results},
+        **{f"gate_{result.gate}": said(result) for result in results},
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 from sluiceway.config.lifecycle import ReleaseStep
@@ -11,11 +12,13 @@ from sluiceway.core.verdict import GateResult, Status, Verdict
 from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_key
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import roll_out
-from sluiceway.lifecycle.evaluation import Evaluation, evaluate, evaluation_key, present_champion, waive
+from sluiceway.lifecycle.evaluation import Evaluation, bench_of, evaluate, settle
+from sluiceway.lifecycle.gate_report import write_report
 from sluiceway.lifecycle.incremental import pin_base, with_base
 from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
-from sluiceway.lifecycle.registration import register
+from sluiceway.lifecycle.registration import register, said
+from sluiceway.lifecycle.subject import present_champion, subject_of
 from sluiceway.lifecycle.summary import StepSummary
 
 
@@ -55,19 +58,22 @@ def _parts(
     # A run that is gone on with compares with the champion of its first try, whoever serves meanwhile.
     before = journal.recorded(f"{name}: gates")
     champion = before["champion"] if before else present_champion(context)
+    subject = subject_of(context, candidate, champion=champion)
+    bench = bench_of(context, subject)
     judged = journal.perform(
         f"{name}: gates",
-        lambda: evaluate(context, candidate, champion=champion).to_dict(),
-        key=evaluation_key(context, candidate, champion=champion),
+        lambda: evaluate(context, subject, bench).to_dict(),
+        key=bench.key,
         across_runs=True,
     )
     evaluation = Evaluation.from_dict(judged.result)
-    results = waive(evaluation, (*context.evaluation.waivers, *step.waivers), context=context)
-    yield _gates_summary(f"{name}: gates", step, results, evaluation, judged)
+    results = settle(context, evaluation, step.waivers)
+    report = write_report(context, subject, evaluation, results, candidate.training)
+    yield _gates_summary(f"{name}: gates", step, results, report, judged)
 
     registered = journal.perform(
         f"{name}: register",
-        lambda: register(context, step, candidate, evaluation, results),
+        lambda: register(context, step, candidate, evaluation, results, report),
         key=content_key("register", candidate.digest, [r.to_dict() for r in results], journal.run_id, name),
     )
     model_version = registered.result["version"]
@@ -111,13 +117,12 @@ def _train_summary(name: str, candidate: Candidate, outcome: Outcome) -> StepSum
 
 
 def _gates_summary(
-    name: str, step: ReleaseStep, results: tuple[GateResult, ...], evaluation: Evaluation, outcome: Outcome
+    name: str, step: ReleaseStep, results: tuple[GateResult, ...], report: Path, outcome: Outcome
 ) -> StepSummary:
     blocking = [result for result in results if result.blocks]
-    details = [_told(verdict) for result in results for verdict in result.verdicts if _worth_telling(verdict)]
-    details += [f"WAIVED {result.gate}: {result.waiver}" for result in results if result.waiver]
-    details.append(f"report: {evaluation.report}")
-    told = ", ".join(f"{r.gate} {r.status}{' (waived)' if r.waiver else ''}" for r in results)
+    details = [verdict.line() for result in results for verdict in result.verdicts if _worth_telling(verdict)]
+    details.append(f"report: {report}")
+    told = ", ".join(f"{result.gate} {said(result)}" for result in results)
     return StepSummary(name, _gates_status(step, blocking), told, tuple(details), outcome.seconds, outcome.reused)
 
 
@@ -135,10 +140,6 @@ def _gates_status(step: ReleaseStep, blocking: list[GateResult]) -> Status:
 def _worth_telling(verdict: Verdict) -> bool:
     nothing_asked = verdict.measurement.value == 0 and verdict.threshold is None and bool(verdict.reason)
     return verdict.threshold is not None or verdict.status is not Status.PASS or nothing_asked
-
-
-def _told(verdict: Verdict) -> str:
-    return verdict.line()
 
 
 def _registered(context: Context, result: dict[str, Any]) -> str:

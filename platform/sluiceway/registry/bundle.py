@@ -4,7 +4,8 @@
 
     model.ubj       the booster in XGBoost's UBJSON: gives the raw score
     schema.json     features in order, their types and categories, what is missing
-    decision.json   kind of model, threshold, target, classes, optionally a calibrator as a table
+    decision.json   kind of model, threshold, target, classes, optionally a calibrator as a table; the threshold is one
+                    of calibrated scores
     lineage.json    data version and digest, code commit, configuration, gates: where it came from
 """
 
@@ -21,6 +22,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from sluiceway.core.calibrator import Calibrator
 from sluiceway.core.errors import ModelError
 
 MODEL_FILE = "model.ubj"
@@ -40,11 +42,14 @@ class Bundle:
         model: the booster as UBJSON.
         schema: features as ``features.schema`` writes them.
         decision: ``{"kind": "binary" | "multiclass" | "regression", "threshold": float | None, "target": name}``, and
-            ``"classes": [...]``, the target's values in the order of the scores, of a classifier that knows them.
+            ``"classes": [...]``, the target's values in the order of the scores, of a classifier that knows them;
+            ``"calibrator": {"scores": [...], "values": [...]}`` (:mod:`sluiceway.core.calibrator`) of a binary one
+            whose scores go through it.
         lineage: JSON-ready facts about where the model came from.
 
     Raises:
-        ModelError: the model is not UBJSON, or a document is not JSON or has no known ``kind``.
+        ModelError: the model is not UBJSON, a document is not JSON or has no known ``kind``, or the calibrator is no
+            rising table.
     """
 
     model: bytes
@@ -66,6 +71,7 @@ class Bundle:
             raise ModelError(
                 f"decision.classes is {self.decision.get('classes')!r}; a multiclass model names all of them"
             )
+        Calibrator.of(self.decision)
         _ = self.digest  # a document that is not JSON fails here, not when it is written
 
     def files(self) -> dict[str, bytes]:

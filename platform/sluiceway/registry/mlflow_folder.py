@@ -66,7 +66,7 @@ def card(bundle: Bundle) -> str:
 
 - Bundle digest: `{bundle.digest}`
 - Trained on: {origin}
-- Decision: {_rule(decision)}
+- Decision: {_rule(decision)}{_calibration(decision)}
 - Features, in order: {", ".join(f"`{feature['name']}`" for feature in _features(bundle))}
 
 ## What a plain MLflow loader gives
@@ -80,6 +80,12 @@ Sluiceway endpoint takes them, with a category as its text. They are typical val
 The whole model is the folder of `model.ubj`, `schema.json`, `decision.json` and `lineage.json`; the digest covers
 these four. Sluiceway reads them, encodes raw rows, and applies the decision. There is no code and no pickle in it.
 """
+
+
+def _calibration(decision: Mapping[str, Any]) -> str:
+    """A line of the card, for a model that has a calibrator."""
+    points = len((decision.get("calibrator") or {}).get("scores", ()))
+    return f"\n- Calibration: raw scores go through the table of {points} points in `decision.json`" if points else ""
 
 
 def _rule(decision: Mapping[str, Any]) -> str:

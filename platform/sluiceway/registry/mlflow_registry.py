@@ -168,6 +168,28 @@ class Registry:
             with tempfile.TemporaryDirectory(prefix="sluiceway-artifact-") as folder:
                 return Path(self._connection.client.download_artifacts(found.run_id, path, folder)).read_bytes()
 
+    def attach(self, name: str, version_or_alias: str, files: Sequence[Path], *, folder: str) -> str:
+        """Keep further files with a version, in the artifacts of its run; files of the same names are replaced.
+
+        Args:
+            name: of the model.
+            version_or_alias: which version.
+            files: to keep.
+            folder: among the artifacts, e.g. ``gates/1a2b3c4d``.
+
+        Returns:
+            The run that keeps them.
+
+        Raises:
+            ModelError: there is no such version.
+            BackendError: the store could not be reached.
+        """
+        found = self._find(name, version_or_alias)
+        with self._connection.asking(f"keep files with {name}@{found.version}"):
+            for file in files:
+                self._connection.client.log_artifact(found.run_id, str(file), folder)
+        return str(found.run_id)
+
     def recorded(self, run: str) -> RecordedRun:
         """What a run wrote down.
 

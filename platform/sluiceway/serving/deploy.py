@@ -34,7 +34,7 @@ def deploy_endpoint(spec: EndpointSpec) -> None:
     """
     if _runs(spec):
         return
-    _deploy(endpoint_application(spec), name=spec.name, route_prefix=spec.route_prefix)
+    deploy_application(endpoint_application(spec), name=spec.name, route_prefix=spec.route_prefix)
 
 
 def deploy_challenger(spec: ChallengerSpec) -> str:
@@ -47,7 +47,7 @@ def deploy_challenger(spec: ChallengerSpec) -> str:
         BackendError: it does not come up, e.g. because its bundle is damaged.
     """
     if _status(spec.application) is not ApplicationStatus.RUNNING:
-        _deploy(challenger_application(spec), name=spec.application, route_prefix=None)
+        deploy_application(challenger_application(spec), name=spec.application, route_prefix=None)
     return spec.application
 
 
@@ -60,12 +60,25 @@ def remove_challenger(application: str) -> None:
         serve.delete(application, _blocking=False)
 
 
-def _deploy(application: serve.Application, *, name: str, route_prefix: str | None) -> None:
+def deploy_application(
+    application: serve.Application, *, name: str, route_prefix: str | None, seconds: float = DEPLOY_SECONDS
+) -> None:
+    """Deploy an application beside the others and wait until it runs.
+
+    Args:
+        application: what to deploy.
+        name: of it; one of the same name is replaced.
+        route_prefix: path under which it answers HTTP; None where handles only call it.
+        seconds: how long it may take.
+
+    Raises:
+        BackendError: it does not come up; it is still there, with what is wrong with it.
+    """
     try:
         serve.run_many(
             [serve.RunTarget(application, name=name, route_prefix=route_prefix)], wait_for_applications_running=False
         )
-        _wait_running(name)
+        _wait_running(name, seconds)
     except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
         raise BackendError(
             f"the Serve application {name} does not come up: {last_line(error)}",
@@ -74,8 +87,8 @@ def _deploy(application: serve.Application, *, name: str, route_prefix: str | No
         ) from error
 
 
-def _wait_running(name: str) -> None:
-    deadline = time.monotonic() + DEPLOY_SECONDS
+def _wait_running(name: str, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         overview = serve.status().applications.get(name)
         if overview is not None and overview.status is ApplicationStatus.RUNNING:
@@ -84,7 +97,7 @@ def _wait_running(name: str) -> None:
             messages = [overview.message, *(d.message for d in overview.deployments.values())]
             raise RuntimeError(max(messages, key=len))
         time.sleep(POLL_SECONDS)
-    raise TimeoutError(f"not running after {DEPLOY_SECONDS:g} s; are there CPUs left?")
+    raise TimeoutError(f"not running after {seconds:g} s; are there CPUs left?")
 
 
 def _runs(spec: EndpointSpec) -> bool:

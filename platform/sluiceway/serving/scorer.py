@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import xgboost
 
+from sluiceway.core.calibrator import Calibrator
 from sluiceway.core.classes import Class, class_codes
 from sluiceway.core.errors import ModelError
 from sluiceway.features.encode import encode_table
@@ -22,6 +23,8 @@ TWO_MODELS = "register the model again; its bundle was put together from two mod
 
 class BundleScorer:
     """A model bundle, ready to score; pickles as the bundle and loads the booster where it arrives.
+
+    Where the bundle has a calibrator, every score has gone through it: gates, endpoint and challenger see no other.
 
     Args:
         bundle: model, schema and decision.
@@ -41,6 +44,7 @@ class BundleScorer:
         self.threads = threads
         threshold = bundle.decision.get("threshold")
         self.threshold = None if threshold is None else float(threshold)
+        self._calibrator = Calibrator.of(bundle.decision)
         kind = bundle.decision.get("kind")
         self.classes: tuple[Class, ...] = tuple(bundle.decision["classes"]) if kind == "multiclass" else ()
         self.outcomes: Mapping[Class, float] | None = None
@@ -77,12 +81,14 @@ class BundleScorer:
 
         Returns:
             shape (n_rows,) or (n_rows, classes), float64; equals ``Booster.predict`` on the same rows, base score
-            included.
+            included, put through the bundle's calibrator where it has one.
         """
         if not len(matrix):
             return self.shaped(np.empty(0, dtype=np.float64))
         booster = self._few if len(matrix) <= ROWS_ON_ONE_THREAD else self._many
         scores = booster.inplace_predict(matrix, missing=np.nan, validate_features=False)
+        if self._calibrator is not None:
+            return self._calibrator(scores)
         return np.asarray(scores, dtype=np.float64)
 
     def decide(self, scores: np.ndarray) -> np.ndarray:

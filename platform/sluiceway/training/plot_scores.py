@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from sluiceway.gates.report_data import curves
+from sluiceway.gates.report.curves import curves, roc_curve
 from sluiceway.gates.statistics.auc import auc
 from sluiceway.training.plot_canvas import COLOURS, GREY, canvas, png, short, tidy, unit_square
 
@@ -58,7 +58,7 @@ def roc(curve: Sequence[OneVsRest], *, target: str) -> bytes:
     figure, axes = canvas(width=6.4, height=6.0, title=f"ROC of {short(target)}, validation rows\n{_size(curve)}")
     axes.plot([0, 1], [0, 1], color=GREY, linewidth=1, linestyle="--", label="no skill, AUC 0.5")
     for one, colour in zip(curve, COLOURS, strict=False):
-        x, y = np.array(curves(one.labels, one.scores).roc).T
+        x, y = roc_curve(one.labels, one.scores).T
         area = auc(one.labels.astype(np.float64), one.scores.astype(np.float64))
         axes.plot(x, y, color=colour, linewidth=1.8, label=f"{_name(one, curve)}AUC {area:.4f}")
     return _curves(figure, axes, "false positive rate", "true positive rate", place="lower right")

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import dataclass
+
 import numpy as np
 
 from sluiceway.config.evaluation import ThresholdChoiceSection
-from sluiceway.core.errors import DataError
+from sluiceway.core.errors import ConfigError, DataError
 
 
 def choose(labels: np.ndarray, scores: np.ndarray, choice: ThresholdChoiceSection) -> float:
     """Choose the threshold from which on a score means 1.
 
-    ``best_f1`` and ``best_accuracy`` try every cut between two neighbouring scores; of equals the highest cut wins.
+    Every cut between two neighbouring scores is tried, and the one below the lowest; ``best_accuracy`` and
+    ``lowest_cost`` may also decide no row as 1, with a cut above the highest. Of equals the highest cut wins.
 
     Args:
         labels: shape (n,), 0 or 1.
@@ -23,6 +27,7 @@ def choose(labels: np.ndarray, scores: np.ndarray, choice: ThresholdChoiceSectio
 
     Raises:
         DataError: there are no rows, or rows of one class only, to choose by.
+        ConfigError: ``lowest_cost`` where nothing costs anything.
     """
     if choice.strategy == "fixed":
         return choice.value
@@ -33,17 +38,56 @@ def choose(labels: np.ndarray, scores: np.ndarray, choice: ThresholdChoiceSectio
             f"the {len(truth)} validation rows hold {positives} positive ones; a threshold cannot be chosen",
             hint="give data.split.validation a larger share, or set evaluation.decision to strategy: fixed",
         )
-    order = np.argsort(-scores, kind="stable")
-    ranked = np.asarray(scores, dtype=np.float64)[order]
-    ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # a cut never parts equal scores
-    hits = np.cumsum(truth[order])[ends]
-    said = ends + 1  # rows decided as 1
-    if choice.strategy == "best_f1":
-        best = int(np.argmax(2 * hits / (said + positives)))
-    else:
-        right = np.append(len(truth) - positives, hits + (len(truth) - positives) - (said - hits))
-        best = int(np.argmax(right)) - 1
-    return _cut_below(ranked[ends], best)
+    cuts = _Cuts.of(truth, np.asarray(scores, dtype=np.float64))
+    return _cut_below(cuts.scores, _best(cuts, choice))
+
+
+@dataclass(frozen=True)
+class _Cuts:
+    """What comes of each cut.
+
+    Attributes:
+        scores: distinct scores, falling; a cut is below each of them.
+        hits: positive rows that are decided as 1.
+        said: rows that are decided as 1.
+        positives: all positive rows.
+        negatives: all others.
+    """
+
+    scores: np.ndarray
+    hits: np.ndarray
+    said: np.ndarray
+    positives: int
+    negatives: int
+
+    @classmethod
+    def of(cls, truth: np.ndarray, scores: np.ndarray) -> _Cuts:
+        order = np.argsort(-scores, kind="stable")
+        ranked = scores[order]
+        ends = np.flatnonzero(np.append(ranked[1:] != ranked[:-1], True))  # a cut never parts equal scores
+        positives = int(truth.sum())
+        return cls(ranked[ends], np.cumsum(truth[order])[ends], ends + 1, positives, len(truth) - positives)
+
+
+def _best(cuts: _Cuts, choice: ThresholdChoiceSection) -> int:
+    """Place of the best cut; -1 is the one above the highest score."""
+    if choice.strategy in ("best_f1", "best_fbeta"):
+        weight = 1.0 if choice.strategy == "best_f1" else choice.beta**2
+        # F-beta, from (1 + beta^2) hits / ((1 + beta^2) hits + beta^2 missed + wrong alarms)
+        return int(np.argmax((1 + weight) * cuts.hits / (cuts.said + weight * cuts.positives)))
+    if choice.strategy == "precision_at_recall":
+        # The lowest cut finds every positive row: there always is one that finds enough of them.
+        wanted = math.ceil(choice.recall * cuts.positives - 1e-9)
+        return int(np.argmax(np.where(cuts.hits >= wanted, cuts.hits / cuts.said, -1.0)))
+    wrong_alarm, missed = 1.0, 1.0
+    if choice.strategy == "lowest_cost":
+        wrong_alarm, missed = choice.false_positive_cost, choice.false_negative_cost
+        if wrong_alarm == 0 and missed == 0:
+            raise ConfigError(
+                "evaluation.decision: false_positive_cost or false_negative_cost has to be above 0 for lowest_cost"
+            )
+    cost = wrong_alarm * (cuts.said - cuts.hits) + missed * (cuts.positives - cuts.hits)
+    return int(np.argmin(np.append(missed * cuts.positives, cost))) - 1
 
 
 def _cut_below(distinct: np.ndarray, index: int) -> float:

@@ -1,7 +1,13 @@
-"""Area under the ROC curve with its sampling error.
+"""Area under the ROC curve with its sampling error, of one model and of two on the same rows.
 
-DeLong's variance by mid-ranks, O(n log n): X. Sun and W. Xu, "Fast Implementation of DeLong's Algorithm for Comparing
-the Areas Under Correlated Receiver Operating Characteristic Curves", IEEE Signal Processing Letters 21 (2014).
+The variance is DeLong's: E. DeLong, D. DeLong and D. Clarke-Pearson, "Comparing the Areas under Two or More Correlated
+Receiver Operating Characteristic Curves: A Nonparametric Approach", Biometrics 44 (1988), in O(n log n) by mid-ranks:
+X. Sun and W. Xu, "Fast Implementation of DeLong's Algorithm for Comparing the Areas Under Correlated Receiver Operating
+Characteristic Curves", IEEE Signal Processing Letters 21 (2014).
+
+It is told by row here: what each row adds to the error of the AUC (its centred structural component over the rows of
+its class). The sum of the squares is the variance; the parts of two models on the same rows are subtracted before they
+are squared, and those of several classes added, which takes care of what they have in common.
 """
 
 from __future__ import annotations
@@ -13,6 +19,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
+
+from sluiceway.gates.statistics.intervals import rule_of_three
 
 Array = npt.NDArray[Any]
 
@@ -56,6 +64,36 @@ def auc_of_bins(positives: Array, negatives: Array, scores: Array) -> float:
     return float((above * (np.cumsum(below) - below / 2)).sum() / total)
 
 
+def auc_parts(labels: Array, scores: Array) -> Array:
+    """What each row adds to the error of the AUC; the sum of their squares is DeLong's variance.
+
+    Args:
+        labels: shape (n,), 0 or 1.
+        scores: shape (n,).
+
+    Returns:
+        shape (n,); all NaN where a class has fewer than two rows.
+    """
+    return _components(np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64))[1]
+
+
+def macro_auc_parts(labels: Array, scores: Array) -> Array:
+    """As :func:`auc_parts`, of :func:`macro_auc`: each row's parts in the AUCs of all classes, added up.
+
+    Args:
+        labels: shape (n,), places of the classes.
+        scores: shape (n, k).
+
+    Returns:
+        shape (n,).
+    """
+    k = scores.shape[1]
+    parts = np.zeros(len(labels))
+    for place in range(k):
+        parts += _components(labels == place, scores[:, place])[1] / k
+    return parts
+
+
 def auc_variance(labels: Array, scores: Array) -> tuple[float, float]:
     """AUC and DeLong's variance of it.
 
@@ -66,18 +104,8 @@ def auc_variance(labels: Array, scores: Array) -> tuple[float, float]:
     Returns:
         (auc, variance); both NaN when a class is missing, variance NaN with fewer than two rows of a class.
     """
-    labels, scores = np.asarray(labels), np.asarray(scores, dtype=np.float64)
-    positive, negative = scores[labels == 1], scores[labels != 1]
-    m, n = len(positive), len(negative)
-    if m == 0 or n == 0:
-        return math.nan, math.nan
-    ranks = rankdata(np.concatenate([positive, negative]))
-    above_negatives = (ranks[:m] - rankdata(positive)) / n
-    below_positives = 1 - (ranks[m:] - rankdata(negative)) / m
-    value = float(above_negatives.mean())
-    if m < 2 or n < 2:
-        return value, math.nan
-    return value, float(above_negatives.var(ddof=1) / m + below_positives.var(ddof=1) / n)
+    value, parts = _components(np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64))
+    return value, float((parts**2).sum()) if len(parts) else math.nan
 
 
 def auc_interval(labels: Array, scores: Array, *, alpha: float = 0.05) -> tuple[float, float, float]:
@@ -88,10 +116,7 @@ def auc_interval(labels: Array, scores: Array, *, alpha: float = 0.05) -> tuple[
         three on the smaller class.
     """
     value, variance = auc_variance(labels, scores)
-    if math.isnan(value) or math.isnan(variance):
-        return value, math.nan, math.nan
-    smaller = int(min((np.asarray(labels) == 1).sum(), (np.asarray(labels) != 1).sum()))
-    return _on_logit_scale(value, variance, smaller, alpha)
+    return (value, *auc_bounds(value, variance, smallest_class(labels, 2), alpha=alpha))
 
 
 def macro_auc(labels: Array, scores: Array) -> float:
@@ -110,42 +135,43 @@ def macro_auc(labels: Array, scores: Array) -> float:
 def macro_auc_interval(labels: Array, scores: Array, *, alpha: float = 0.05) -> tuple[float, float, float]:
     """:func:`macro_auc` with a two-sided 1 - alpha interval on the logit scale.
 
-    A row has a part in the AUC of every class: its parts (DeLong's structural components) are added up before they
-    are squared, so that what the classes' AUCs have in common is counted.
-
     Returns:
         (value, low, high); the bounds are NaN where a class has fewer than two rows.
     """
-    k = scores.shape[1]
-    rows = np.bincount(labels.astype(np.int64), minlength=k)
+    variance = float((macro_auc_parts(labels, scores) ** 2).sum()) if len(labels) else math.nan
     value = macro_auc(labels, scores)
-    if math.isnan(value) or rows.min() < 2:
-        return value, math.nan, math.nan
-    parts = np.zeros(len(labels))
-    for place in range(k):
-        parts += _parts(labels == place, scores[:, place]) / k
-    return _on_logit_scale(value, float((parts**2).sum()), int(rows.min()), alpha)
+    return (value, *auc_bounds(value, variance, smallest_class(labels, scores.shape[1]), alpha=alpha))
 
 
-def _parts(positive: Array, scores: Array) -> Array:
-    """What each row adds to the error of an AUC; the sum of their squares is its variance."""
-    above, below = scores[positive], scores[~positive]
-    m, n = len(above), len(below)
-    ranks = rankdata(np.concatenate([above, below]))
-    above_negatives = (ranks[:m] - rankdata(above)) / n
-    below_positives = 1 - (ranks[m:] - rankdata(below)) / m
-    parts = np.empty(m + n)
-    parts[positive] = (above_negatives - above_negatives.mean()) / m
-    parts[~positive] = (below_positives - below_positives.mean()) / n
-    return parts
+def smallest_class(labels: Array, classes: int) -> int:
+    """Rows of the class that has the fewest.
+
+    Args:
+        labels: shape (n,), places of the classes; of two 0 or 1.
+        classes: how many there are.
+    """
+    return int(np.bincount(np.asarray(labels).astype(np.int64), minlength=classes).min())
 
 
-def _on_logit_scale(value: float, variance: float, smaller: int, alpha: float) -> tuple[float, float, float]:
+def auc_bounds(value: float, variance: float, smaller: int, *, alpha: float) -> tuple[float, float]:
+    """Bounds of an AUC on the logit scale.
+
+    Args:
+        value: the AUC.
+        variance: of it.
+        smaller: rows of the smallest class.
+        alpha: two-sided error.
+
+    Returns:
+        (low, high), NaN where the value or the variance is.
+    """
+    if math.isnan(value) or math.isnan(variance):
+        return math.nan, math.nan
     if value in (0.0, 1.0) or variance == 0:
-        slack = min(1.0, -math.log(alpha / 2) / smaller)
-        return value, max(0.0, value - slack), min(1.0, value + slack)
+        slack = rule_of_three(smaller, alpha=alpha)
+        return max(0.0, value - slack), min(1.0, value + slack)
     half = norm.ppf(1 - alpha / 2) * math.sqrt(variance) / (value * (1 - value))
-    return value, float(expit(logit(value) - half)), float(expit(logit(value) + half))
+    return float(expit(logit(value) - half)), float(expit(logit(value) + half))
 
 
 def auc_difference(
@@ -164,3 +190,32 @@ def auc_difference(
     (a, var_a), (b, var_b) = auc_variance(*first), auc_variance(*second)
     half = float(norm.ppf(1 - alpha / 2)) * math.sqrt(var_a + var_b)
     return a - b, max(-1.0, a - b - half), min(1.0, a - b + half)
+
+
+def _components(positive: Array, scores: Array) -> tuple[float, Array]:
+    """The AUC and what each row adds to its error; one sort.
+
+    A positive row's component is the share of negative rows below it, a negative row's the share of positive rows above
+    it, ties counting half: the same numbers as differences of mid-ranks.
+    """
+    n = len(scores)
+    m = int(positive.sum())
+    if m == 0 or m == n:
+        return math.nan, np.full(n, math.nan)
+    order = np.argsort(scores)
+    ranked, up = scores[order], positive[order]
+    level = np.zeros(n, dtype=np.int64)
+    np.cumsum(ranked[1:] != ranked[:-1], out=level[1:])
+    above = np.bincount(level, weights=up)
+    below = np.bincount(level) - above
+    wins = (np.cumsum(below) - below / 2) / (n - m)
+    losses = (m - np.cumsum(above) + above / 2) / m
+    value = float((wins * above).sum() / m)
+    if m < 2 or n - m < 2:
+        return value, np.full(n, math.nan)
+    # Divided so that the sum of the squares is the sample variance (with one degree of freedom less) over the rows.
+    wins = (wins - value) / math.sqrt(m * (m - 1))
+    losses = (losses - value) / math.sqrt((n - m) * (n - m - 1))
+    parts = np.empty(n)
+    parts[order] = np.where(up, wins[level], losses[level])
+    return value, parts

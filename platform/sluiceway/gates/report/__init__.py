@@ -1,0 +1,1 @@
+"""The report of one model: what it draws, the drawings, the page."""
