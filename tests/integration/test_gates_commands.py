@@ -7,10 +7,10 @@ import json
 import sys
 from pathlib import Path
 
-import ray
 import numpy as np
 import pyarrow as pa
 import pytest
+import ray
 import yaml
 
 from sluiceway.cli.main import run_command

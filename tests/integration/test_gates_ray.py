@@ -80,8 +80,7 @@ def make_inputs(scorer, *, train=None, reference=None, champion=None, evaluation
     )
     return GateInputs(
         contexts={
-            name: dataclasses.replace(plain, gate=name, section=evaluation.gate(name))
-            for name in evaluation.gate_names
+            name: dataclasses.replace(plain, gate=name, section=evaluation.gate(name)) for name in evaluation.gate_names
         },
         test=ray.put(make_rows(1)),
         train=ray.put(make_rows(2) if train is None else train),

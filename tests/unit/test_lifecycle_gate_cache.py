@@ -29,6 +29,8 @@ CONTEXT = SimpleNamespace(
     data=DataSection(path="/t", features=("a",), target="late"), experiment=SimpleNamespace(seed=1)
 )
 
+KEYED = CONTEXT.data.model_copy(update={"key": ("a",)})
+
 
 def key(name="fairness", *, evaluation=None, bundle=BUNDLE, version=VERSION, champion=None, context=CONTEXT, source=""):
     evaluation = evaluation or EvaluationSection()
@@ -52,7 +54,11 @@ def test_the_same_content_has_the_same_key():
         {"champion": OTHER},
         {"source": "f" * 64},
         {"context": SimpleNamespace(data=CONTEXT.data, experiment=SimpleNamespace(seed=2))},
-        {"context": SimpleNamespace(data=CONTEXT.data.model_copy(update={"key": ("a",)}), experiment=CONTEXT.experiment)},
+        {
+            "context": SimpleNamespace(
+                data=CONTEXT.data.model_copy(update={"key": ("a",)}), experiment=CONTEXT.experiment
+            )
+        },
     ],
 )
 def test_whatever_the_verdict_depends_on_changes_the_key(changed):

@@ -87,9 +87,7 @@ def run(
         results = settle(context, evaluation)
         report = write_report(context, subject, evaluation, results)
         files = (report, report.with_suffix(".json"))
-        run_id = context.registry.attach(
-            reference.name, reference.version, files, folder=f"gates/{version.digest[:8]}"
-        )
+        run_id = context.registry.attach(reference.name, reference.version, files, folder=f"gates/{version.digest[:8]}")
     if as_json:
         told = [result.to_dict() for result in results]
         print_json({"results": told, "report": str(report), "run": run_id, "blocked": any(r.blocks for r in results)})

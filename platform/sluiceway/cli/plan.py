@@ -75,7 +75,8 @@ def _line(step: IngestStep | RestoreStep | ReleaseStep, settings: Settings) -> s
     version = step.data or settings.data.version or "the newest version"
     weights = ", ".join(f"{s.weight:.0%}" for s in settings.deployment.steps)
     environments = ", then ".join(settings.deployment.environments)
+    gates = len(settings.evaluation.gate_names)
     return (
-        f"release {step.name!r}: train on {version} with {settings.training.folds} folds, {len(settings.evaluation.gate_names)} gates, register, "
+        f"release {step.name!r}: train on {version} with {settings.training.folds} folds, {gates} gates, register, "
         f"canary {weights} in {environments}; expected to be {step.expect.replace('_', ' ')}"
     )

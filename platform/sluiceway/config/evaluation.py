@@ -54,7 +54,9 @@ class WaiverSection(Section):
 class ThresholdChoiceSection(Section):
     """How the decision threshold is chosen, on validation rows."""
 
-    strategy: Literal["fixed", "best_f1", "best_fbeta", "best_accuracy", "precision_at_recall", "lowest_cost"] = "best_f1"
+    strategy: Literal["fixed", "best_f1", "best_fbeta", "best_accuracy", "precision_at_recall", "lowest_cost"] = (
+        "best_f1"
+    )
     """``fixed`` takes ``value``; ``precision_at_recall`` the highest precision whose recall is at least ``recall``;
     ``lowest_cost`` the least of ``false_positive_cost`` and ``false_negative_cost``."""
     value: float = Field(default=0.5, gt=0, lt=1)
@@ -67,6 +69,12 @@ class ThresholdChoiceSection(Section):
     """Of ``lowest_cost``: what a wrong alarm costs."""
     false_negative_cost: float = Field(default=1.0, ge=0)
     """Of ``lowest_cost``: what a missed case costs."""
+
+    @model_validator(mode="after")
+    def _something_costs(self) -> ThresholdChoiceSection:
+        if self.strategy == "lowest_cost" and not self.false_positive_cost + self.false_negative_cost:
+            raise ValueError("lowest_cost needs a false_positive_cost or a false_negative_cost above 0")
+        return self
 
 
 class EvaluationSection(Section):

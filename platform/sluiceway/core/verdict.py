@@ -162,7 +162,9 @@ def judge(check: str, measurement: Measurement, threshold: Threshold) -> Verdict
         return Verdict(check, Status.PASS, m, t)
     if not _good(best, t):
         return Verdict(check, Status.FAIL, m, t)
-    return Verdict(check, Status.INCONCLUSIVE, m, t, "the interval spans the limit", enough=_enough(m.value, worst, m.n, t))
+    return Verdict(
+        check, Status.INCONCLUSIVE, m, t, "the interval spans the limit", enough=_enough(m.value, worst, m.n, t)
+    )
 
 
 def tells_apart(check: str, measurement: Measurement, threshold: Threshold) -> Verdict:

@@ -82,13 +82,16 @@ def find_slices(
     codings, regions = _regions(rows, first, promise, scored, kinds, min_rows)
     other = WholeRows(scored.labels[second], scored.scores[second], scored.task)
     used = list(dict.fromkeys(name for region in regions for name in region.limits))
-    kept = rows.select(used).take(pa.array(second)) if used else rows.slice(0, 0)
-    promised = promise(sure[second])
+    halves = [rows.select(used).take(pa.array(half)) if used else rows.slice(0, 0) for half in (first, second)]
     found = []
     for region in regions:
-        inside = region.holds(kept, codings)
+        # A large bad slice has a say in what its scores promise: what it is held to is what the others keep.
+        outside = first[~region.holds(halves[0], codings)]
+        kept = Promise.of(sure[outside], scored.outcomes[outside])
+        inside = region.holds(halves[1], codings)
         metric = other.part(inside)
-        promises = promised_metric(other.scores[inside], promised[inside], scored.task) if metric.n else float("nan")
+        promised = kept(sure[second[inside]])
+        promises = promised_metric(other.scores[inside], promised, scored.task) if metric.n else float("nan")
         found.append((region.words(codings), metric, promises))
     return _confirmed(found, other, min_rows, max_loss), len(second)
 

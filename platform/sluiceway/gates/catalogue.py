@@ -40,7 +40,10 @@ def gates_of(evaluation: EvaluationSection) -> tuple[Gate, ...]:
     Raises:
         ConfigError: an own gate cannot be loaded.
     """
-    return (*(_BUILT_IN[name] for name in GATES), *(own_gate(name, section) for name, section in evaluation.own.items()))
+    return (
+        *(_BUILT_IN[name] for name in GATES),
+        *(own_gate(name, section) for name, section in evaluation.own.items()),
+    )
 
 
 def explain(gate: Gate) -> str:
@@ -78,7 +81,7 @@ def gate_problems(evaluation: EvaluationSection, *further: tuple[str, Iterable[W
     Returns:
         One line each, beginning with the key.
     """
-    found = []
+    found: list[str] = []
     for name, section in evaluation.own.items():
         try:
             own_gate(name, section)
@@ -106,10 +109,12 @@ def find(name: str, gates: Iterable[Gate]) -> Gate:
 
 def _unknown(name: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.4)
-    return f"there is no gate {name!r}; " + (f"did you mean {close[0]!r}?" if close else f"it may be: {', '.join(known)}")
+    return f"there is no gate {name!r}; " + (
+        f"did you mean {close[0]!r}?" if close else f"it may be: {', '.join(known)}"
+    )
 
 
-def _loaded(place: str, key: str) -> Callable[..., Any]:
+def _loaded(place: str, key: str) -> Any:
     try:
         if ":" in place:
             module, _, attribute = place.partition(":")
@@ -117,7 +122,9 @@ def _loaded(place: str, key: str) -> Callable[..., Any]:
         (entry,) = importlib.metadata.entry_points(group=ENTRY_POINTS, name=place)
         return entry.load()
     except ValueError as error:
-        raise _refused(key, f"no installed package has an entry point {place!r} in the group {ENTRY_POINTS!r}") from error
+        raise _refused(
+            key, f"no installed package has an entry point {place!r} in the group {ENTRY_POINTS!r}"
+        ) from error
     except Exception as error:  # whatever a foreign module raises when it is imported
         raise _refused(key, f"{place!r} cannot be loaded: {type(error).__name__}: {error}") from error
 

@@ -16,8 +16,8 @@ from sluiceway.core.classes import Class
 from sluiceway.core.doors import Replica, Scorer
 from sluiceway.core.verdict import GateResult, Verdict
 from sluiceway.gates.column_facts import ColumnFacts
-from sluiceway.gates.metrics import Task
 from sluiceway.gates.drawn import ReportData
+from sluiceway.gates.metrics import Task
 
 Array = npt.NDArray[Any]
 # What is sent to a gate's tasks only where it asks for it. ``test`` brings the labels, the scores and the model.

@@ -193,10 +193,9 @@ def _unknown(name: str, tasks: Sequence[Task]) -> ConfigError:
     of = f" for a {' or '.join(tasks)} model" if elsewhere else ""
     alike = {known: difflib.SequenceMatcher(None, name, known).ratio() for known in (*mine, *scorer_names(kinds))}
     nearest = max(alike, key=lambda known: alike[known])  # of equals the package's, which come first
-    close = alike[nearest] >= 0.4
-    meant = f"did you mean {nearest!r}?" if close else ""
-    listed = "" if close and not elsewhere else f"it may be: {', '.join(mine)}, or a scorer of scikit-learn"
-    return ConfigError(f"there is no metric {name!r}{of}", hint=" ".join(part for part in (meant, listed) if part))
+    meant = not elsewhere and alike[nearest] >= 0.4
+    listed = f"it may be: {', '.join(mine)}, or a scorer of scikit-learn"
+    return ConfigError(f"there is no metric {name!r}{of}", hint=f"did you mean {nearest!r}?" if meant else listed)
 
 
 def _absent(rows: ScoredRows) -> str:

@@ -70,8 +70,10 @@ def confidence(scores: Array) -> Array:
 def excess_loss(outcomes: Array, promised: Array, task: Task) -> Array:
     """How much worse each row turned out than promised, shape (n,); 0 on average where promises are kept.
 
-    Of two classes it is the log loss minus the entropy of the promise, so that rows of an undecided score are not taken
-    for bad ones: ``-(y log p + (1 - y) log(1 - p)) + p log p + (1 - p) log(1 - p) = (p - y) logit(p)``.
+    Of two classes it is what the score has told of the outcome, in nats more than the share m of all positive rows
+    tells, less than what it promised to tell: ``(p - y) (logit(p) - logit(m))``. Rows of an undecided score are not
+    taken for bad ones, and a score that is too high for all rows of a part alike, which does not put them into another
+    order, counts for little.
 
     Args:
         outcomes: shape (n,): labels, right decisions, or squared errors.
@@ -80,7 +82,7 @@ def excess_loss(outcomes: Array, promised: Array, task: Task) -> Array:
     """
     if task == "binary":
         p = np.clip(promised, SMALLEST, 1 - SMALLEST)
-        return np.asarray((p - outcomes) * logit(p))
+        return np.asarray((p - outcomes) * (logit(p) - logit(p.mean())))
     return promised - outcomes if task == "multiclass" else outcomes - promised
 
 

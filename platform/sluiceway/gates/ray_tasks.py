@@ -118,9 +118,7 @@ class _Shared:
         self.replica = ray.put(inputs.replica)
         options = {"num_cpus": TASK_CPUS, "max_retries": 1}
         classes = len(context.classes)
-        self.scores = (
-            ray.remote(_score).options(**options).remote(self.scorer, inputs.test, context.features, classes)
-        )
+        self.scores = ray.remote(_score).options(**options).remote(self.scorer, inputs.test, context.features, classes)
         self.champion = (
             ray.remote(_score_champion).options(**options).remote(inputs.champion, inputs.test, classes)
             if inputs.champion

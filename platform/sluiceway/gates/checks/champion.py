@@ -12,9 +12,9 @@ separate intervals. A gain above 0 is better, for losses and errors too. For eac
 
 `require: superiority` wants the lower bound above 0 instead. The interval is DeLong's paired one for the AUC; for
 metrics of decisions, each model by its own threshold, a bootstrap of the counts of (class, decision, decision), for the
-accuracy Tango's score limits; for losses and errors the normal interval of the paired differences; for average
-precision and KS a bootstrap with the same weights for both models; for scikit-learn's scorers one of at most 50,000
-rows.
+accuracy Tango's score limits; for losses and errors the normal interval of the paired differences, for average
+precision that of the jackknife; for KS a bootstrap with the same weights for both models; for scikit-learn's scorers
+one of at most 50,000 rows.
 
 A gain whose lower bound is above `max_gain` (without any: 0.1 of auc_roc, or half of the champion's rmse) FAILs, too:
 better than anybody believes, most often because a feature knows the answer. Look at the gate leakage first.

@@ -1,8 +1,8 @@
 """Is the model good enough, on rows that nothing else has seen?
 
 Every limit of `evaluation.thresholds` is held against the metric on the test rows: at least for scores, at most for
-losses and errors. Each value comes with its 95 % interval (DeLong for the AUC, Wilson for shares of decisions, the
-normal interval for means of losses, the bootstrap for the rest).
+losses and errors. Each value comes with its 95 % interval (DeLong for the AUC, the jackknife for average precision,
+Wilson for shares of decisions, the normal interval for means of losses, the bootstrap for the rest).
 
   evaluation.performance.judge_by: point      PASS where the value is at or on the good side of the limit, else FAIL
   evaluation.performance.judge_by: interval   PASS where all of the interval is, FAIL where none of it is, INCONCLUSIVE
