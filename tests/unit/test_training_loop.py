@@ -1,6 +1,7 @@
 """The loop against scikit-learn and itself, without Ray."""
 
 import dataclasses
+import threading
 
 import numpy as np
 import pyarrow as pa
@@ -191,3 +192,26 @@ def test_the_average_is_the_mean_of_the_folds_before_the_link_and_the_best_fold_
     best = run((train, validation), spec(params, final="best_fold", **settings))
     metrics = [fold.report.metric for fold in folds]
     assert best.model == folds[int(np.argmax(metrics) if metric == "auc" else np.argmin(metrics))].model
+
+
+def test_side_by_side_they_are_the_models_of_one_after_the_other():
+    rows = rows_of(table())
+    params = PARAMS | {"subsample": 0.8}
+    heard = []
+    one = boost(*rows, spec=spec(params), emit=lambda event: None, stop=lambda: False)
+    more = dataclasses.replace(spec(params), params=params | {"nthread": 2})
+    both = boost(*rows, spec=more, emit=heard.append, stop=lambda: False, together=True)
+    assert both.model == one.model
+    assert both.oof.tolist() == one.oof.tolist()
+    assert [fold.history for fold in both.folds] == [fold.history for fold in one.folds]
+    assert [fold.fold for fold in both.folds] == [0, 1, 2]
+    assert {event["fold"] for event in heard if event.get("done")} == {0, 1, 2}
+    assert both.seconds["folds"] > 0
+
+
+def test_whoever_asks_to_stop_stops_all_of_them():
+    rows = rows_of(table())
+    more = dataclasses.replace(spec(), params=PARAMS | {"nthread": 2})
+    with pytest.raises(BackendError, match="nobody waits for it"):
+        boost(*rows, spec=more, emit=lambda event: None, stop=lambda: True, together=True)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("fold")]

@@ -14,7 +14,8 @@ SMALL, LARGE = {"rows": 160_000, "features": 17}, {"rows": 30_000_000, "features
 def test_rows_that_fit_take_one_task():
     plan = plan_run(TrainingSection(), ONE, **SMALL)
     assert (plan.engine, plan.workers, plan.threads, plan.gpus) == ("task", 1, 2, 0)
-    assert plan.why == "160,000 rows x 17 features need about 0.04 GB; one worker has 4.0 GB"
+    told = "160,000 rows x 17 features need about 0.04 GB; one worker has 4.0 GB"
+    assert plan.why == f"{told}; 2 folds at a time share its 2 threads"
 
 
 def test_rows_that_do_not_fit_are_shared_by_the_nodes():
@@ -36,3 +37,26 @@ def test_a_gpu_that_is_not_there():
     require_gpus(TrainingSection(), ONE, workers=9)
     with pytest.raises(BackendError, match="needs 3 GPU; the Ray cluster has 2"):
         require_gpus(TrainingSection(device="cuda"), FOUR, workers=3)
+
+
+@pytest.mark.parametrize(
+    ("training", "rows", "together"),
+    [
+        ({}, 160_000, True),
+        ({"cpus_per_worker": 1}, 160_000, False),
+        ({"memory_per_worker": 50_000_000}, 160_000, False),  # enough for one fold, not for two
+        ({"memory_per_worker": 10_000_000}, 160_000, False),  # trained from disk
+        ({"workers": 2}, 160_000, False),
+        ({"device": "cuda"}, 160_000, False),
+        ({"parallel_folds": 2}, 160_000, False),  # in tasks of their own
+        ({"parallel_folds": "auto"}, 160_000, True),
+    ],
+)
+def test_folds_share_a_worker_where_it_has_threads_and_memory_for_two(training, rows, together):
+    plan = plan_run(TrainingSection(**training), ONE, rows=rows, features=17)
+    assert plan.together is together
+    assert ("share its 2 threads" in plan.why) is together
+
+
+def test_without_a_known_limit_folds_share_a_worker():
+    assert plan_run(TrainingSection(), Cluster(1, 4, 4, 0.0, 0), **SMALL).together

@@ -110,6 +110,10 @@ def set_environment_defaults(values: Mapping[str, str]) -> None:
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
         # Ray's default of 15 lets any ordinary process on the machine starve training and serving.
         "RAY_worker_niceness": "0",
+        # Idle workers keep what they have freed, unless large pieces go back at once (docs/decisions/0032).
+        "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+        "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+        "ARROW_DEFAULT_MEMORY_POOL": "system",
         # MLflow prints addresses into stdout, draws bars, calls home, and repeats itself for minutes, unless told.
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",

@@ -28,6 +28,7 @@ class Job:
         retries: how often lost workers are replaced.
         disk_rows: see :class:`sluiceway.training.plan.Plan`.
         weighted: whether rows have weights.
+        together: see :class:`sluiceway.training.plan.Plan`.
     """
 
     spec: LoopSpec
@@ -40,6 +41,7 @@ class Job:
     retries: int = 0
     disk_rows: int = 0
     weighted: bool = False
+    together: bool = False
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ every rank has to take part in every matrix and every fold, also with no row of 
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -22,6 +23,7 @@ from sluiceway.training.fold_checks import check_folds
 from sluiceway.training.matrices import MatrixMaker, predict_rows
 from sluiceway.training.report import FoldReport, Kind
 from sluiceway.training.rows import Rows
+from sluiceway.training.side_by_side import Span, Spans, fold_threads, run_side_by_side
 
 EVENT_SECONDS = 0.5
 Event = dict[str, Any]
@@ -135,36 +137,58 @@ class Loop:
         self._emit, self._stop = emit, stop
         self._maker = maker or MatrixMaker(spec.params, spec.names, spec.types)
         self._checkpoints = checkpoints or NoCheckpoints()
+        self._failed = threading.Event()
+        self._spans = Spans()
         self._sizes = check_folds(train, folds=spec.folds, classes=spec.classes)
         began = time.perf_counter()
         self._all = self._maker.quantile(train, np.ones(len(train), bool))
         self.build_seconds = time.perf_counter() - began
 
-    def fold(self, number: int) -> Fold:
+    def folds(self, *, together: bool) -> list[Fold]:
+        """Train all folds.
+
+        Args:
+            together: side by side, sharing the threads, where the worker has several and the memory for them.
+
+        Raises:
+            BackendError: it was told to stop.
+        """
+        spec, threads = self._spec, int(self._spec.params["nthread"])
+        if not together or threads == 1:
+            return [self.fold(number) for number in range(spec.folds)]
+        return run_side_by_side(
+            lambda number, share: self.fold(number, threads=share),
+            fold_threads(spec.folds, threads),
+            threads,
+            failed=self._failed,
+        )
+
+    def fold(self, number: int, *, threads: int | None = None) -> Fold:
         """Train a fold and judge it by its own rows.
+
+        Args:
+            number: which, from 0.
+            threads: of its own; all of the worker's where left out.
 
         Raises:
             BackendError: it was told to stop.
         """
         spec, train = self._spec, self._train
-        began = time.perf_counter()
         self._emit({"fold": number, "of": spec.folds, "rounds": spec.rounds})
-        own = train.validated_in(number)
-        watched = self._maker.watched(train, own, ref=self._all)
-        built = [time.perf_counter() - began]
+        built: list[Span] = []
+        with self._spans.building(built):
+            watched = self._maker.watched(train, train.validated_in(number), ref=self._all)
 
         def build() -> xgboost.DMatrix:
-            asked = time.perf_counter()
-            matrix = self._maker.quantile(train, train.trained_in(number), ref=self._all)
-            built.append(time.perf_counter() - asked)
-            return matrix
+            with self._spans.building(built):
+                return self._maker.quantile(train, train.trained_in(number), ref=self._all)
 
         boosted = run_rounds(
-            self._plan(f"fold-{number}", spec.rounds, watched=True),
+            self._plan(f"fold-{number}", spec.rounds, watched=True, threads=threads),
             build,
             watched,
             checkpoints=self._checkpoints,
-            after_round=_Watch(number, spec.rounds, spec, self._emit, self._stop),
+            after_round=_Watch(number, spec.rounds, spec, self._emit, self._ended),
         )
         best = boosted.rounds - 1
         if spec.early_stopping:
@@ -178,12 +202,15 @@ class Loop:
             boosted.rounds,
             float(boosted.history[best]),
             self._sizes[number],
-            time.perf_counter() - began,
+            self._spans.boosted(built),
             boosted.history,
-            sum(built),
+            sum(end - start for start, end in built),
         )
         self._emit({"fold": number, "of": spec.folds, "round": report.rounds, "value": report.metric, "done": True})
         return Fold(report, self._saved(model), scores)
+
+    def _ended(self) -> bool:
+        return self._stop() or self._failed.is_set()
 
     def finish(self, folds: Iterable[Fold], validation: Rows) -> LoopResult:
         """Make the final model of the folds, and score the validation rows with it.
@@ -203,9 +230,12 @@ class Loop:
             oof[self._train.validated_in(number)] = fold.scores
         model, rounds = self._final(done)
         scored = self._shaped(predict_rows(model, validation))
+        built = sum(report.build_seconds for report in reports)
+        alone, boosting = self._spans.seconds()
+        here = boosting > 0  # else the folds are from other tasks
         seconds = {
-            "build": self.build_seconds + sum(report.build_seconds for report in reports),
-            "folds": sum(report.seconds - report.build_seconds for report in reports),
+            "build": self.build_seconds + (alone if here else built),
+            "folds": boosting if here else sum(report.seconds for report in reports) - built,
             "final": time.perf_counter() - began,
         }
         return LoopResult(self._saved(model), rounds, tuple(reports), oof, scored, seconds)
@@ -232,11 +262,11 @@ class Loop:
         )
         return boosted.booster, median
 
-    def _plan(self, name: str, rounds: int, *, watched: bool) -> Boosting:
+    def _plan(self, name: str, rounds: int, *, watched: bool, threads: int | None = None) -> Boosting:
         spec = self._spec
         return Boosting(
             name,
-            spec.params,
+            {**spec.params, **({} if threads is None else {"nthread": threads})},
             rounds,
             spec.metric,
             spec.maximise,
@@ -265,6 +295,7 @@ def boost(
     stop: Stop,
     maker: MatrixMaker | None = None,
     checkpoints: Checkpoints | None = None,
+    together: bool = False,
 ) -> LoopResult:
     """Cross-validate, then make the final model.
 
@@ -276,13 +307,14 @@ def boost(
         stop: see :class:`Loop`.
         maker: of the matrices; in memory by default.
         checkpoints: where boosters are kept; nowhere by default.
+        together: folds side by side; not in a group, whose ranks boost one fold together.
 
     Raises:
         BackendError: it was told to stop.
         DataError: a fold has no rows, or rows of one class.
     """
     loop = Loop(train, spec=spec, maker=maker, emit=emit, stop=stop, checkpoints=checkpoints)
-    return loop.finish((loop.fold(number) for number in range(spec.folds)), validation)
+    return loop.finish(loop.folds(together=together), validation)
 
 
 class _Watch:

@@ -10,7 +10,7 @@ from sluiceway.config.experiment import TrainingSection
 from sluiceway.core.errors import BackendError
 
 WORKER_SHARE = 0.5  # of a node's memory; the rest is for readers, replicas and the object store's pages
-CPUS_OF_A_FOLD = 4  # with fewer threads a fold is slowed more than others beside it gain
+CPUS_OF_A_FOLD = 4  # a task of its own, with a copy of the rows, is worth it from so many on
 GIGABYTE = 1e9
 
 
@@ -45,6 +45,7 @@ class Plan:
         parallel: folds that run side by side.
         disk_rows: where not 0, the rows are trained from disk, and so many are in memory at a time.
         memory: bytes that Ray reserves for each worker; 0 where nobody set a limit.
+        together: whether a worker's folds share its threads, side by side.
         why: for people.
     """
 
@@ -56,6 +57,7 @@ class Plan:
     parallel: int = 1
     disk_rows: int = 0
     memory: int = 0
+    together: bool = False
 
 
 def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features: int) -> Plan:
@@ -78,6 +80,15 @@ def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features
     available = min(cluster.node_cpus, cluster.cpus / (workers * parallel))
     threads = max(1, int(training.cpus_per_worker or available))
     engine: Literal["task", "group", "xgboost_ray"] = "task" if workers == 1 else "group"
+    width = min(threads, training.folds)
+    together = (
+        workers == parallel == 1 < width
+        and training.device == "cpu"
+        and not disk_rows
+        and (not limit or need + (width - 1) * fold_bytes(rows, features) <= limit)
+    )
+    if together and training.engine != "xgboost_ray":
+        more = f"; {width} folds at a time share its {threads} threads"
     return Plan(
         "xgboost_ray" if training.engine == "xgboost_ray" else engine,
         workers,
@@ -87,6 +98,7 @@ def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features
         parallel=parallel,
         disk_rows=disk_rows,
         memory=int(training.memory_per_worker or 0),
+        together=together,
     )
 
 
@@ -104,8 +116,8 @@ def _workers(training: TrainingSection, cluster: Cluster, need: float, limit: fl
 def _parallel(training: TrainingSection, cluster: Cluster, workers: int, fit: float) -> tuple[int, str]:
     """Folds side by side, and what to say of it; each needs a copy of the rows."""
     asked = training.parallel_folds
-    if asked == 1:
-        return 1, ""
+    if asked == 1 or (asked == "auto" and cluster.nodes == 1 and training.device == "cpu"):
+        return 1, ""  # on one node they share a worker and its rows (``together``)
     if workers > 1:
         return 1, "; folds run one after the other: a worker group shares one fold"
     if training.device == "cuda":
@@ -129,6 +141,11 @@ def worker_bytes(rows: int, features: int) -> int:
     share, and a fold's own rows as a plain matrix (8 for a fifth of the rows); beside them labels, keys and gradients.
     """
     return rows * (features * (4 + 4 + 4) + 60)
+
+
+def fold_bytes(rows: int, features: int) -> int:
+    """Estimate of what one more fold beside the first holds: quantised rows, its own rows plain, and gradients."""
+    return rows * (features * 4 + 40)
 
 
 def require_gpus(training: TrainingSection, cluster: Cluster, *, workers: int) -> None:

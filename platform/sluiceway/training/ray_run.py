@@ -108,10 +108,13 @@ def train_dataset(
         version=recipe.data.path,
         fold_cuts=prepared.fold_cuts,
         seed=recipe.seed,
-        checkpoints=run_folder(checkpoints, spec, spec.base, plan.workers, plan.disk_rows > 0) if checkpoints else "",
+        checkpoints=run_folder(checkpoints, spec, spec.base, plan.workers, plan.disk_rows > 0, plan.together)
+        if checkpoints
+        else "",
         retries=recipe.training.retries,
         disk_rows=plan.disk_rows,
         weighted=recipe.data.weight is not None,
+        together=plan.together,
     )
     progress.advance(f"{prepared.rows:,} rows read; starting {_told(plan)}")
     outcome = _run(prepared, job, plan, emit=Shown(progress, spec.metric, spec.folds))
@@ -180,3 +183,7 @@ def _told(plan: Plan) -> str:
     if plan.engine == "xgboost_ray":
         workers = f"xgboost-ray in an environment of its own, actors: {plan.workers}"
     return f"{workers} ({plan.why})"
+
+
+def _trees_depend_on(plan: Plan) -> tuple[object, ...]:
+    return plan.workers, plan.disk_rows > 0, plan.together

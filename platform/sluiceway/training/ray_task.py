@@ -163,7 +163,7 @@ def _work(
         )
         if fold is not None:
             return loop.fold(fold)
-        folds = done or (loop.fold(number) for number in range(job.spec.folds))
+        folds = done or loop.folds(together=job.together)
         result = loop.finish(folds, validation)
         kept = keep_oof(job.oof_uri, oof_table(train, result.oof), version=job.version)
         return Outcome(
