@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import ray
-from gates_rows import CANDIDATE, CHAMPION, FEATURES, TEST, THRESHOLD, TRAIN, context_of, read_job, read_rows
+from gates_rows import CANDIDATE, CHAMPION, TEST, THRESHOLD, TRAIN, context_of, read_job, read_rows
 
 from sluiceway.config.platform import RaySection
 from sluiceway.core.verdict import Verdict
@@ -58,7 +59,7 @@ def direct(folder: Path) -> None:
     """The gates' functions one after the other in one process, without Ray; each loaded table and model is shared."""
     threads = read_job(folder).threads
     test, train = read_rows(folder, TEST), read_rows(folder, TRAIN)
-    models = [BundleScorer(bundle.read(folder / name), threads=threads) for name in (CANDIDATE, CHAMPION)]
+    models = [_Counted(BundleScorer(bundle.read(folder / name), threads=threads)) for name in (CANDIDATE, CHAMPION)]
     plain = context_of(folder)
     began = time.perf_counter()
     scores, before = (np.asarray(model.score(test), dtype=np.float64) for model in models)
@@ -84,7 +85,20 @@ def direct(folder: Path) -> None:
                 parts[f"{gate.name}: {part}"] = time.perf_counter() - begun
         seconds[gate.name] = time.perf_counter() - started
     whole = time.perf_counter() - began
-    print(json.dumps({"whole": whole, "seconds": seconds, "parts": parts, **_told(verdicts)}))
+    scorings = [{"times": model.times, "rows": model.rows} for model in models]
+    print(json.dumps({"whole": whole, "seconds": seconds, "parts": parts, "scorings": scorings, **_told(verdicts)}))
+
+
+class _Counted:
+    """A model that counts what it scores."""
+
+    def __init__(self, model: BundleScorer) -> None:
+        self.model, self.times, self.rows = model, 0, 0
+
+    def score(self, rows: pa.Table) -> np.ndarray:
+        """See :meth:`BundleScorer.score`."""
+        self.times, self.rows = self.times + 1, self.rows + rows.num_rows
+        return self.model.score(rows)
 
 
 def judged_gates(plain: GateContext) -> Sequence[Gate]:
@@ -123,5 +137,4 @@ def _told(verdicts: Iterable[Verdict]) -> dict[str, Any]:
         "statuses": Counter(str(v.status) for v in listed),
         "not_passed": [v.line() for v in listed if v.status != "PASS"],
         "values": {name: value for name, value in values.items() if value is not None and math.isfinite(value)},
-        "features": len(FEATURES),
     }

@@ -1,171 +1,180 @@
-"""Loans with a known truth, real models of them, and faults that somebody could have made without noticing."""
+"""Faults that somebody could have made without noticing, planted into clean loans; each is a case for the gates."""
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
-import xgboost
+from scipy.special import expit
 
-from sluiceway.config.evaluation import ThresholdChoiceSection
-from sluiceway.features.encode import encode_table
-from sluiceway.features.schema import FeatureSchema, derive
-from sluiceway.gates.column_facts import ColumnFacts, column_facts
-from sluiceway.registry.bundle import Bundle
-from sluiceway.serving.scorer import BundleScorer
-from sluiceway.training.threshold import choose
+from loan_models import DAY, KEY, KINDS, NOW, ROWS, TARGET, TIME, Case, Parts, clean, facts_of, trained, with_column
 
-KINDS = {
-    "income": "numeric",
-    "debt_ratio": "numeric",
-    "utilisation": "numeric",
-    "months_employed": "numeric",
-    "inquiries": "numeric",
-    "purpose": "category",
-    "region": "category",
-}
-TARGET, KEY, TIME = "defaulted", "__key__", "applied_at"
-TARGETS = {"binary": TARGET, "multiclass": "grade", "regression": "loss"}
-GRADES = ("good", "late", "lost")
-PURPOSES = {"bike": -0.4, "car": 0.0, "holiday": 0.3, "house": -0.6, "school": 0.1, "shop": 0.5}
-REGIONS = {"east": 0.1, "north": 0.0, "south": 0.2, "west": -0.2}
-AGES = ("18-29", "30-49", "50-99")
-NOW = 1_750_000_000.0
-DAY = 86_400
-YEAR = 365
-ROWS = {"train": 5_000, "validation": 1_000, "test": 5_000}
-OBJECTIVES = {"binary": "binary:logistic", "multiclass": "multi:softprob", "regression": "reg:squarederror"}
+NUMBERS = tuple(name for name, kind in KINDS.items() if kind == "numeric")
+Change = Callable[[pa.Table, np.random.Generator], pa.Table]
 
 
-def loans(n: int, random: np.random.Generator) -> pa.Table:
-    """Clean rows in no order: features, targets, a protected attribute that is no feature, the time and the key."""
-    income = random.lognormal(3.3, 0.5, n).round(1)
-    debt, used = random.beta(2, 4, n).round(4), random.beta(2, 3, n).round(4)
-    months, inquiries = random.gamma(2, 30, n).astype(np.int64), random.poisson(1.5, n)
-    purpose, region = (random.choice(list(names), n) for names in (PURPOSES, REGIONS))
-    logit = 0.9 * (debt - 1 / 3) / 0.178 + 0.7 * (used - 0.4) / 0.2 - 0.6 * (np.log(income) - 3.3) / 0.5
-    logit += -0.4 * (np.log1p(months) - 3.9) / 0.8 + 0.35 * (inquiries - 1.5) - 1.2
-    for values, names in ((purpose, PURPOSES), (region, REGIONS)):
-        logit += np.array([names[value] for value in values])
-    heard = logit + random.logistic(size=n)
-    seconds = NOW - random.random(n) * YEAR * DAY
-    return pa.table(
-        {
-            "income": income,
-            "debt_ratio": debt,
-            "utilisation": pa.array(np.where(random.random(n) < 0.02, np.nan, used), from_pandas=True),
-            "months_employed": months,
-            "inquiries": inquiries,
-            "purpose": pa.array(purpose).dictionary_encode(),
-            "region": pa.array(region).dictionary_encode(),
-            TARGET: (heard > 0).astype(np.int8),
-            "grade": np.array(GRADES)[np.digitize(heard, [-1, 1])],
-            "loss": (logit + random.standard_normal(n)).round(3),
-            "age_group": pa.array(random.choice(AGES, n)).dictionary_encode(),
-            TIME: pa.array((seconds * 1e6).astype(np.int64), pa.timestamp("us", "UTC")),
-            KEY: random.integers(0, 2**63, n).astype(np.uint64),
-        }
-    )
+def planted(seed: int, change: Change, *names: str, kinds: Mapping[str, str] = KINDS, **params: float) -> Case:
+    """A candidate of changed rows, against the champion of clean ones.
 
-
-@dataclass(frozen=True)
-class Parts:
-    """The rows of one version of the table.
-
-    Attributes:
-        train: what models learn.
-        validation: what the decision threshold is chosen on.
-        test: what the gates judge.
-    """
-
-    train: pa.Table
-    validation: pa.Table
-    test: pa.Table
-
-    @classmethod
-    def drawn(cls, seed: int, *, rows: Mapping[str, int] = ROWS) -> Parts:
-        """Clean ones."""
-        table, places = loans(sum(rows.values()), np.random.default_rng(seed)), np.cumsum([0, *rows.values()])
-        return cls(*(table.slice(start, count) for start, count in zip(places, rows.values(), strict=False)))
-
-    def changed(self, change: Callable[[pa.Table], pa.Table], *names: str) -> Parts:
-        """The same change to some of the parts; without names to all."""
-        return replace(self, **{name: change(getattr(self, name)) for name in names or ROWS})
-
-
-@dataclass(frozen=True)
-class Case:
-    """What the gates judge.
-
-    Attributes:
-        parts: the rows.
-        candidate: the model.
-        champion: the model that serves, or None.
-        facts: of the columns that the champion was trained on.
+    Args:
+        seed: of the rows and of the change.
+        change: of one part of the rows.
+        names: of the parts that are changed; without any all of them.
         kinds: of the candidate's features.
+        params: of its training.
     """
-
-    parts: Parts
-    candidate: Bundle
-    champion: Bundle | None
-    facts: tuple[ColumnFacts, ...] | None
-    kinds: Mapping[str, str] = field(default_factory=lambda: KINDS)
-
-
-def trained(
-    parts: Parts, *, task: str = "binary", kinds: Mapping[str, str] = KINDS, rounds: int = 60, **params: Any
-) -> Bundle:
-    """A real model of the training rows, its threshold chosen on the validation rows."""
-    categories = {name: parts.train[name].unique().to_pylist() for name, kind in kinds.items() if kind == "category"}
-    schema = derive(parts.train.schema, categories=categories, features=tuple(kinds))
-    options = {"objective": OBJECTIVES[task], "max_depth": 3, "eta": 0.15, "nthread": 1, "seed": 0} | params
-    if task == "multiclass":
-        options["num_class"] = len(GRADES)
-    booster = xgboost.train(options, _matrix(parts.train, schema, task), rounds)
-    decision: dict[str, Any] = {"kind": task, "threshold": None, "target": TARGETS[task], "classes": [0, 1]}
-    if task == "multiclass":
-        decision["classes"] = list(GRADES)
-    if task == "binary":
-        scores = booster.predict(_matrix(parts.validation, schema, task))
-        labels = parts.validation[TARGET].to_numpy()
-        decision["threshold"] = choose(labels, scores, ThresholdChoiceSection(strategy="best_accuracy"))
-    return Bundle(bytes(booster.save_raw("ubj")), schema.to_dict(), decision, {})
-
-
-def _matrix(rows: pa.Table, schema: FeatureSchema, task: str) -> xgboost.DMatrix:
-    column = rows[TARGETS[task]]
-    labels = [GRADES.index(grade) for grade in column.to_pylist()] if task == "multiclass" else column.to_numpy()
-    options = {"feature_types": schema.xgboost_types, "enable_categorical": True, "nthread": 1}
-    return xgboost.DMatrix(encode_table(rows, schema)[0], label=labels, **options)
-
-
-@functools.cache
-def clean(seed: int, task: str = "binary") -> Case:
-    """No fault: the champion is of the same rows but for a tenth, and of shallower trees' faster steps."""
-    parts = Parts.drawn(seed)
-    earlier = replace(parts, train=parts.train.slice(0, ROWS["train"] * 9 // 10))
-    facts = column_facts(earlier.train, tuple(KINDS), TARGETS[task], classes=GRADES if task == "multiclass" else ())
-    champion = trained(earlier, task=task, eta=0.17, seed=1)
-    return Case(parts, trained(parts, task=task), champion, facts)
-
-
-def planted(seed: int, change: Callable[[Parts], Parts], *, kinds: Mapping[str, str] = KINDS, **params: Any) -> Case:
-    """A candidate of changed rows, against the champion of clean ones."""
-    before = clean(seed)
-    parts = change(before.parts)
+    random, before = np.random.default_rng([seed, 2]), clean(seed)
+    parts = before.parts.changed(lambda rows: change(rows, random), *names)
     return replace(before, parts=parts, candidate=trained(parts, kinds=kinds, **params), kinds=kinds)
 
 
-def with_column(rows: pa.Table, name: str, values: Any) -> pa.Table:
-    """Rows with a column added or replaced."""
-    place = rows.schema.get_field_index(name)
-    return rows.append_column(name, pa.array(values)) if place < 0 else rows.set_column(place, name, pa.array(values))
+def leaked_label(seed: int) -> Case:
+    """Reminders that were sent after the default are a feature."""
+
+    def change(rows: pa.Table, random: np.random.Generator) -> pa.Table:
+        sent = np.where(_labels(rows) == 1, 1 + random.poisson(4, rows.num_rows), random.random(rows.num_rows) < 0.02)
+        return with_column(rows, "reminders", sent.astype(np.int64))
+
+    return planted(seed, change, kinds=KINDS | {"reminders": "numeric"})
 
 
-def scorer(bundle: Bundle) -> BundleScorer:
-    """One thread, like everything here."""
-    return BundleScorer(bundle, threads=1)
+def noisy_group(seed: int, *, attribute: str, group: str) -> Case:
+    """One outcome in three of one group was written down wrong."""
+    return planted(seed, lambda rows, random: _flipped(rows, random, _is(rows, attribute, group), 1 / 3))
+
+
+def mislabelled_group(seed: int) -> Case:
+    """Most outcomes of one region are the wrong way round, but not those of the test rows."""
+
+    def change(rows: pa.Table, random: np.random.Generator) -> pa.Table:
+        return _flipped(rows, random, _is(rows, "region", "north"), 0.9)
+
+    return planted(seed, change, "train", "validation", max_depth=5)
+
+
+def brittle_feature(seed: int) -> Case:
+    """The third decimal of a quote comes from the system that knows half of the outcomes."""
+
+    def change(rows: pa.Table, random: np.random.Generator) -> pa.Table:
+        told = np.where(random.random(rows.num_rows) < 0.5, _labels(rows) == 1, random.random(rows.num_rows) < 0.5)
+        return with_column(rows, "quote", random.integers(1, 10, rows.num_rows) + np.where(told, 0.002, 0.001))
+
+    return planted(seed, change, kinds=KINDS | {"quote": "numeric"})
+
+
+def weighted_positives(seed: int) -> Case:
+    """Scores are no probabilities any more: each default counts for twenty."""
+    return planted(seed, lambda rows, _: rows, scale_pos_weight=20)
+
+
+def overlap(seed: int, *, share: float, same_key: bool) -> Case:
+    """Training rows are copies of test rows, under the same key or under new ones."""
+    before, random = clean(seed), np.random.default_rng([seed, 3])
+    n = round(share * ROWS["test"])
+    copies = before.parts.test.slice(0, n)
+    if not same_key:
+        copies = with_column(copies, KEY, random.integers(0, 2**63, n).astype(np.uint64))
+    train = pa.concat_tables([before.parts.train.slice(n), copies.select(before.parts.train.column_names)])
+    parts = replace(before.parts, train=train)
+    return replace(before, parts=parts, candidate=trained(parts))
+
+
+def swapped_columns(seed: int, *, first: str, second: str) -> Case:
+    """Two columns have changed places in the new version of the table, for training and test alike."""
+
+    def change(rows: pa.Table, _: np.random.Generator) -> pa.Table:
+        return with_column(with_column(rows, first, rows[second].combine_chunks()), second, rows[first].combine_chunks())
+
+    return planted(seed, change)
+
+
+def flipped_labels(seed: int, *, share: float, parts: tuple[str, ...] = ("train", "validation")) -> Case:
+    """A share of the outcomes is the wrong way round."""
+    return planted(seed, lambda rows, random: _flipped(rows, random, np.ones(rows.num_rows, np.bool_), share), *parts)
+
+
+def stale(seed: int) -> Case:
+    """Nobody has written a row for 90 days."""
+    return replace(clean(seed), now=NOW + 90 * DAY)
+
+
+def broken_feed(seed: int) -> Case:
+    """Since training, the numbers of car loans come from other customers' rows."""
+
+    def change(rows: pa.Table, random: np.random.Generator) -> pa.Table:
+        inside = _is(rows, "purpose", "car")
+        for name in NUMBERS:
+            values = rows[name].to_numpy().copy()
+            values[inside] = random.permutation(values[inside])
+            rows = with_column(rows, name, pa.array(values, from_pandas=True))
+        return rows
+
+    return planted(seed, change, "test")
+
+
+def known_week(seed: int) -> Case:
+    """Defaults go up and down with the weeks, and a campaign's name says which week it is; the champion has no names."""
+    random = np.random.default_rng([seed, 4])
+    moods = expit(random.normal(-1, 4, 53))
+
+    def change(rows: pa.Table, random: np.random.Generator) -> pa.Table:
+        week = ((NOW - rows[TIME].cast(pa.int64()).to_numpy() / 1e6) / (7 * DAY)).astype(np.int64)
+        swept, mood = random.random(rows.num_rows) < 0.5, random.random(rows.num_rows) < moods[week]
+        rows = with_column(rows, TARGET, np.where(swept, mood, _labels(rows)).astype(np.int8))
+        return with_column(rows, "campaign", [f"campaign {each * 17 % 53}" for each in week])
+
+    case = planted(seed, change, kinds=KINDS | {"campaign": "category"})
+    return replace(case, champion=trained(case.parts, eta=0.17, seed=1), facts=facts_of(case.parts.train))
+
+
+def identifier(seed: int) -> Case:
+    """The number of the account is a feature."""
+    numbers = iter(np.split(10**6 + np.random.default_rng(seed).permutation(20_000), 4))
+
+    def change(rows: pa.Table, _: np.random.Generator) -> pa.Table:
+        return with_column(rows, "account", next(numbers)[: rows.num_rows])
+
+    return planted(seed, change, kinds=KINDS | {"account": "numeric"})
+
+
+def follows_time(seed: int) -> Case:
+    """Days since a fixed date are a feature."""
+
+    def change(rows: pa.Table, _: np.random.Generator) -> pa.Table:
+        return with_column(rows, "day", rows[TIME].cast(pa.int64()).to_numpy() // (DAY * 10**6))
+
+    return planted(seed, change, kinds=KINDS | {"day": "numeric"})
+
+
+@functools.cache
+def lost_feature(seed: int, rows: int) -> tuple[Case, Case]:
+    """About one decision in a hundred is worse than the champion's, because ``inquiries`` is left out; and no loss.
+
+    Args:
+        seed: of everything.
+        rows: of the test part.
+
+    Returns:
+        the worse candidate, and one as good as the champion.
+    """
+    parts = Parts.drawn(seed, ROWS | {"validation": 2_000, "test": rows})
+    champion = trained(parts)
+    left = {name: kind for name, kind in KINDS.items() if name != "inquiries"}
+    same = Case(parts, trained(parts, eta=0.17, seed=1), champion, facts_of(parts.train), KINDS)
+    return replace(same, candidate=trained(parts, kinds=left), kinds=left), same
+
+
+def _labels(rows: pa.Table) -> np.ndarray:
+    return rows[TARGET].to_numpy()
+
+
+def _is(rows: pa.Table, column: str, value: str) -> np.ndarray:
+    return np.array(rows[column].to_pylist()) == value
+
+
+def _flipped(rows: pa.Table, random: np.random.Generator, inside: np.ndarray, share: float) -> pa.Table:
+    wrong = inside & (random.random(rows.num_rows) < share)
+    return with_column(rows, TARGET, np.where(wrong, 1 - _labels(rows), _labels(rows)).astype(np.int8))

@@ -136,6 +136,30 @@ def test_it_starts_serve_like_a_deployment_and_does_without_a_port_that_somebody
     stop_serve()
 
 
+def test_a_worker_that_knows_a_serve_of_before_finds_the_one_of_now(ray_cluster, model):
+    import ray  # noqa: PLC0415
+
+    from sluiceway.serving.instance import start_serve, stop_serve  # noqa: PLC0415
+    from sluiceway.serving.preflight import preflight  # noqa: PLC0415
+
+    class Asker:
+        """A worker that lives longer than a Serve; in here, for workers cannot import a test's file."""
+
+        def ask(self, replica):
+            return replica.facts().model_bytes
+
+    asker = ray.remote(Asker).options(num_cpus=0).remote()
+    start_serve(spec_of(model).serving)
+    with preflight(spec_of(model)) as replica:
+        assert ray.get(asker.ask.remote(replica), timeout=60) > 0
+    stop_serve()
+    start_serve(spec_of(model).serving)
+    with preflight(spec_of(model)) as replica:
+        assert ray.get(asker.ask.remote(replica), timeout=60) > 0
+    ray.kill(asker)
+    stop_serve()
+
+
 def test_a_real_replica_answers_as_the_batch_and_is_gone_afterwards(serve_running, model):
     from sluiceway.serving.preflight import preflight  # noqa: PLC0415
 
