@@ -4,7 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 BIN := .venv/bin
 # The longest first: two processes share the files between them, each with a Ray of its own.
-TESTS ?= tests/e2e tests/integration tests/contract tests/architecture tests/unit
+TESTS ?= tests/e2e tests/integration tests/contract tests/architecture tests/unit docs/examples/gates
 SIDE_BY_SIDE = -n 2 --max-worker-restart 1 --dist loadfile --no-loadscope-reorder
 ARGS ?=
 # $(call tests,ARGUMENTS): pytest; what fails gets one more run, alone (docs/decisions/0023).
@@ -37,7 +37,7 @@ check: setup  ## lint, format, types, floors, unit and architecture tests: under
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q -m 'not soak and not gpu and not integration' $(SIDE_BY_SIDE) tests/unit tests/architecture
+	@$(BIN)/pytest -q -m 'not soak and not gpu and not integration' $(SIDE_BY_SIDE) tests/unit tests/architecture docs/examples/gates
 
 soak: setup  ## the tests that take too long for `make test`
 	$(call tests,-m 'soak and not gpu')

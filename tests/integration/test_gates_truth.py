@@ -103,7 +103,11 @@ def judged(
     seed: int = 0,
 ) -> dict[str, GateResult]:
     """Every part of the named gates, each shown what the runner shows it."""
-    model, other, test = BundleScorer(case.candidate, threads=1), BundleScorer(case.champion, threads=1), case.parts.test
+    model, other, test = (
+        BundleScorer(case.candidate, threads=1),
+        BundleScorer(case.champion, threads=1),
+        case.parts.test,
+    )
     plain = GateContext(
         gate="",
         section=evaluation.performance,
@@ -184,7 +188,9 @@ class Expected:
 def group_of(attribute: str, group: str) -> Expected:
     """Outcomes of one group written down wrong, in training too: a little less is left to learn for all."""
     make = functools.partial(faults.noisy_group, attribute=attribute, group=group)
-    return Expected(make, {"fairness": [[f"{attribute} AUC gap", f"worst {group}"]]}, frozenset({"champion", "data_quality"}))
+    return Expected(
+        make, {"fairness": [[f"{attribute} AUC gap", f"worst {group}"]]}, frozenset({"champion", "data_quality"})
+    )
 
 
 LEAKED = [f"{metric} gain that nobody believes" for metric in ("auc_roc",)]
@@ -215,7 +221,8 @@ FAULTS = {
         faults.weighted_positives, {"calibration": [["expected calibration error"]]}, frozenset({"champion"})
     ),
     "overlap of few rows": Expected(
-        functools.partial(faults.overlap, share=0.01, same_key=True), {"data_quality": [[SHARED, "50 rows by key loan"]]}
+        functools.partial(faults.overlap, share=0.01, same_key=True),
+        {"data_quality": [[SHARED, "50 rows by key loan"]]},
     ),
     "overlap": Expected(
         functools.partial(faults.overlap, share=0.2, same_key=True),
@@ -243,11 +250,14 @@ FAULTS = {
         frozenset({"calibration"}),
     ),
     "class flip of all rows": Expected(
-        functools.partial(faults.flipped_labels, share=1.1, parts=("train", "validation", "test")), {"champion": [LEAKED]}
+        functools.partial(faults.flipped_labels, share=1.1, parts=("train", "validation", "test")),
+        {"champion": [LEAKED]},
     ),
     "stale data": Expected(faults.stale, {"data_quality": [["age of the newest row 90 days"]]}),
     "broken feed": Expected(faults.broken_feed, {"slices": [["confirmed: purpose in car ("]]}),
-    "time leak": Expected(faults.known_week, {"leakage": [["gain of AUC by having seen the time"]]}),
+    "time leak": Expected(
+        faults.known_week, {"leakage": [["gain of AUC by having seen the time"]]}, frozenset({"champion"})
+    ),
     "identifier": Expected(faults.identifier, {"leakage": [["account is an identifier"]]}),
     "time as a number": Expected(faults.follows_time, {"leakage": [["day follows the time"]]}),
 }

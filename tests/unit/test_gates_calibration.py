@@ -56,7 +56,11 @@ def test_calibrated_scores_pass():
         assert by_name(verdicts, "intercept").threshold is None
 
 
-@pytest.mark.parametrize("planted", [lambda p: p**2, lambda p: expit(2.5 * logit(p)), lambda p: p * 0.7], ids=str)
+@pytest.mark.parametrize(
+    "planted",
+    [lambda p: p**2, lambda p: expit(2.5 * logit(p)), lambda p: p * 0.7],
+    ids=["squared", "too sure", "too low"],
+)
 def test_planted_miscalibration_fails_by_name_and_the_calibrators_mend_it(planted):
     labels, chances = draw(2)
     verdicts = calibration(labels, planted(chances), section=STRICT)

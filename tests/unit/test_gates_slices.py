@@ -230,6 +230,18 @@ def test_a_bad_combination_is_named_by_both(drawn):
     assert {frozenset(s.name.split(" and ")) for s in found} == {frozenset({"hour < 12", "carrier in UA"})}
 
 
+@pytest.mark.parametrize("positives", [0.3, 0.05])
+def test_a_large_part_that_is_the_wrong_way_round_is_named_where_positives_are_few(positives):
+    rows, _, scores = draw(5, 8000 if positives > 0.1 else 30_000)
+    logit = np.log(scores / (1 - scores)) + np.log(positives / (1 - positives)) - (0.5 if positives > 0.1 else 1.5)
+    labels = (np.random.default_rng(6).random(len(logit)) < expit(logit)).astype(float)
+    mirrored = 2 * logit.mean() + 0.5 - logit  # and too high for these rows
+    wrong = expit(np.where(column(rows, "carrier") == "B6", mirrored, logit))
+    verdict = only(judge(rows, labels, wrong))
+    assert verdict.status is Status.FAIL
+    assert "confirmed: carrier in B6" in verdict.line()
+
+
 def test_rows_without_a_value_may_be_the_bad_ones():
     rows, labels, scores = draw(3, 12_000)
     random = np.random.default_rng(1003)
@@ -359,16 +371,23 @@ def test_errors_that_grow_with_the_prediction_are_no_bad_slice():
 # the parts
 
 
+def theirs_log_loss(outcomes, scores):
+    """Of each row, the outcome being 1 with that chance."""
+    ones, zeros = (np.array([theirs.log_loss([y], [p], labels=[0, 1]) for p in scores]) for y in (1, 0))
+    return outcomes * ones + (1 - outcomes) * zeros
+
+
 def test_the_promise_of_a_calibrated_score_is_itself_and_costs_nothing_in_excess():
     _, labels, scores = draw(8, 40_000)
     promised = Promise.of(scores, labels)(scores)
     assert np.abs(promised - scores).mean() < 0.03
     excess = excess_loss(labels, scores, "binary")
-    entropy = -(scores * np.log(scores) + (1 - scores) * np.log1p(-scores))
-    expected = np.array(
-        [theirs.log_loss([y], [p], labels=[0, 1]) for y, p in zip(labels[:50], scores[:50], strict=True)]
+    # What the scores tell beside the share of positive rows, by the log loss, less than what they promise to tell.
+    share = np.full(50, scores.mean())
+    told, promised_to_tell = (
+        theirs_log_loss(y, share) - theirs_log_loss(y, scores[:50]) for y in (labels[:50], scores[:50])
     )
-    assert excess[:50] == pytest.approx(expected - entropy[:50], abs=1e-9)
+    assert excess[:50] == pytest.approx(promised_to_tell - told, abs=1e-9)
     assert abs(excess.mean()) < 3 * excess.std() / 200
     assert promised_metric(scores, scores, "binary") == pytest.approx(theirs.roc_auc_score(labels, scores), abs=0.01)
     rare = (np.random.default_rng(9).random(40_000) < scores**8 / 3).astype(float)

@@ -94,3 +94,14 @@ def test_a_value_is_taken_from_another_run_and_an_effect_is_not(store):
     assert value.calls == 0
     assert not journal(store, "run-2").perform("rollout", effect, key="k").reused
     assert [step.name for step in store.steps("run-2")] == ["train again", "rollout"]
+
+
+def test_a_result_that_is_none_is_made_again_in_this_run_and_in_others(store):
+    work = Work({"error": True})
+    first = journal(store).perform("gates", work, key="k", across_runs=True, again=lambda result: result["error"])
+    assert first.result == {"error": True}
+    assert journal(store).recorded("gates") is None
+    work.result = {"error": False}
+    second = journal(store).perform("gates", work, key="k", across_runs=True, again=lambda result: result["error"])
+    assert (second.result, second.reused, work.calls) == ({"error": False}, False, 2)
+    assert journal(store).perform("gates", work, key="k", across_runs=True).reused

@@ -8,6 +8,7 @@ import pytest
 from sluiceway.core.errors import BackendError
 from sluiceway.training.side_by_side import Spans, fold_threads, run_side_by_side
 
+
 @pytest.mark.parametrize(
     ("folds", "threads", "shares"),
     [

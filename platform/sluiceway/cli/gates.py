@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.console import Console
@@ -18,7 +18,7 @@ from sluiceway.config.evaluation import EvaluationSection
 from sluiceway.config.load import load_platform, load_settings
 from sluiceway.config.recorded import recorded_settings
 from sluiceway.config.settings import Settings
-from sluiceway.core.errors import ConfigError
+from sluiceway.core.errors import ConfigError, ModelError
 from sluiceway.core.references import ModelReference, TableReference, TableVersion
 from sluiceway.core.verdict import EXIT_CODES, GateResult, Status
 from sluiceway.gates.catalogue import explain as explanation
@@ -85,7 +85,7 @@ def run(
         finally:
             disconnect()
         results = settle(context, evaluation)
-        report = write_report(context, subject, evaluation, results)
+        report = write_report(context, subject, evaluation, results, _training(context, reference))
         files = (report, report.with_suffix(".json"))
         run_id = context.registry.attach(reference.name, reference.version, files, folder=f"gates/{version.digest[:8]}")
     if as_json:
@@ -153,6 +153,15 @@ def _settings(model: str, config: str | None, overrides: Sequence[str]) -> Setti
     text = run.files[CONFIG].decode("utf-8", errors="replace")
     metric = str(json.loads(run.files[TRAINING])["metric"])
     return recorded_settings(text, run=model, platform=platform, metric=metric)
+
+
+def _training(context: Context, model: ModelReference) -> dict[str, Any]:
+    """What its run wrote down of the training; nothing where the model came from elsewhere."""
+    try:
+        found: dict[str, Any] = json.loads(context.registry.artifact(model.name, model.version, TRAINING))
+    except ModelError:
+        return {}
+    return found
 
 
 def _version(context: Context, data: str | None) -> TableVersion:

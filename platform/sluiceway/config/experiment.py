@@ -105,7 +105,7 @@ class ModelSection(Section):
     """The estimator, under scikit-learn's names."""
 
     type: Literal["XGBClassifier", "XGBRegressor"] = "XGBClassifier"
-    """Binary classification or regression."""
+    """Classification, of two classes or of several, or regression."""
     params: dict[str, Any] = Field(default_factory=dict)
     """Parameters of that class: ``n_estimators``, ``learning_rate``, ``reg_lambda`` ...; unknown ones are refused."""
 

@@ -125,7 +125,7 @@ class RobustnessSection(GateSection):
     max_unseen_loss: float | None = Field(default=None, gt=0)
     """Largest loss where categories have never been seen; shown only where left out."""
     max_range_loss: float | None = Field(default=None, gt=0)
-    """Largest loss where numbers lie beyond all that training saw; shown only where left out."""
+    """Largest loss where numbers lie beyond all that the test rows hold; shown only where left out."""
     max_unit_loss: float | None = Field(default=None, gt=0)
     """Largest loss where one feature comes a thousand times too large; shown only where left out."""
     rows: int = Field(default=50_000, ge=100)
@@ -223,7 +223,7 @@ class SlicesSection(GateSection):
     max_loss: float = Field(default=0.15, gt=0, le=1)
     """How much lower a slice's main metric may be than that of all rows (of a regression: relative)."""
     min_rows: int = Field(default=200, ge=30)
-    """Smaller slices are listed and not judged."""
+    """Rows that a slice has to have: discovered ones are never smaller, a declared one that is is INCONCLUSIVE."""
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,8 +78,11 @@ def find_slices(
     if min(len(first), len(second)) < min_rows:
         return (), 0  # the key has few values, and all of their rows fell into one half
     sure = confidence(scored.scores)
-    promise = Promise.of(sure[first], scored.outcomes[first])
-    codings, regions = _regions(rows, first, promise, scored, kinds, min_rows)
+    codings, regions = _regions(rows, first, first, sure, scored, kinds, min_rows)
+    kept = first[~_inside_any(rows.take(pa.array(first)), regions, codings)]
+    if regions and len(kept) >= min_rows:
+        # Large bad slices have had a say in what scores promise, and so look better than they are: once more without.
+        codings, regions = _regions(rows, first, kept, sure, scored, kinds, min_rows)
     other = WholeRows(scored.labels[second], scored.scores[second], scored.task)
     used = list(dict.fromkeys(name for region in regions for name in region.limits))
     halves = [rows.select(used).take(pa.array(half)) if used else rows.slice(0, 0) for half in (first, second)]
@@ -118,15 +121,25 @@ def loss_of(metric: PartMetric, promised: float, rows: WholeRows, alpha: float) 
     return float(lesser[0]), float(lesser[1]), float(lesser[2])
 
 
+def _inside_any(rows: pa.Table, regions: Sequence[Region], codings: Mapping[str, Coding]) -> Array:
+    """Which rows are in one of the regions, shape (n,), bool."""
+    inside = np.zeros(rows.num_rows, dtype=np.bool_)
+    for region in regions:
+        inside |= region.holds(rows, codings)
+    return inside
+
+
 def _regions(
     rows: pa.Table,
     chosen: Array,
-    promise: Promise,
+    promising: Array,
+    sure: Array,
     scored: WholeRows,
     kinds: Mapping[str, str],
     min_rows: int,
 ) -> tuple[dict[str, Coding], tuple[Region, ...]]:
-    promised = promise(confidence(scored.scores)[chosen])
+    """The worst parts of the rows at ``chosen``, where those at ``promising`` say what a score promises."""
+    promised = Promise.of(sure[promising], scored.outcomes[promising])(sure[chosen])
     excess = excess_loss(scored.outcomes[chosen], promised, scored.task)
     seen = rows.select([name for name in kinds if name in rows.column_names]).take(pa.array(chosen))
     coded = {

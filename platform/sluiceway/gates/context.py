@@ -71,6 +71,7 @@ class GateContext:
         train: training rows with the same columns, a million at most, drawn by hash.
         scorer: the model.
         champion: the model that serves now, or None.
+        champion_unfit: why the champion is no model to compare with (of another kind, of other classes), or "".
         champion_error: why the champion could not score these rows, or "".
         reference: facts of the columns that the champion was trained on, or None before there is one.
         production: facts of recent requests, over the bins of the training rows; empty where none are recorded.
@@ -100,6 +101,7 @@ class GateContext:
     train: pa.Table | None = None
     scorer: Scorer | None = None
     champion: Champion | None = None
+    champion_unfit: str = ""
     champion_error: str = ""
     reference: tuple[ColumnFacts, ...] | None = None
     production: tuple[ColumnFacts, ...] = ()

@@ -122,7 +122,7 @@ class _Shared:
         self.champion = (
             ray.remote(_score_champion).options(**options).remote(inputs.champion, inputs.test, classes)
             if inputs.champion
-            else ray.put((None, ""))
+            else ray.put((None, "", ""))
         )
 
     def cancel(self) -> None:
@@ -214,9 +214,13 @@ def _joined(running: _Running) -> JudgedGate:
     data = ReportData()
     for output in outputs:
         data = data.merged(output.data)
+    name = running.gate.name
     verdicts = tuple(verdict for output in outputs for verdict in output.verdicts)
+    if not verdicts:
+        nothing = Measurement("checks", None, 0)
+        verdicts = (Verdict(name, Status.INCONCLUSIVE, nothing, reason="the gate has checked nothing"),)
     facts = tuple(fact for output in outputs for fact in output.facts)
-    return JudgedGate(GateResult(running.gate.name, verdicts, running.seconds), data, facts)
+    return JudgedGate(GateResult(name, verdicts, running.seconds), data, facts)
 
 
 def _call(
@@ -226,13 +230,13 @@ def _call(
     scores: Array | None,
     scorer: Scorer | None,
     train: pa.Table | None,
-    champion: tuple[Champion | None, str] | None,
+    champion: tuple[Champion | None, str, str] | None,
     replica: Replica | None,
 ) -> GateOutput:
     if test is not None and scores is not None:
         context = replace(context, test=test, labels=labels_of(test, context), scores=scores, scorer=scorer)
-    found, error = champion or (None, "")
-    context = replace(context, train=train, champion=found, champion_error=error, replica=replica)
+    found, unfit, error = champion or (None, "", "")
+    context = replace(context, train=train, champion=found, champion_unfit=unfit, champion_error=error, replica=replica)
     given = function(context)
     return given if isinstance(given, GateOutput) else GateOutput(tuple(given))
 
@@ -245,15 +249,15 @@ def _score(scorer: Scorer, rows: pa.Table, features: Sequence[str], classes: int
     return scores
 
 
-def _score_champion(model: ChampionModel, rows: pa.Table, classes: int) -> tuple[Champion | None, str]:
+def _score_champion(model: ChampionModel, rows: pa.Table, classes: int) -> tuple[Champion | None, str, str]:
     """The champion on these rows, or why there is none: the gates that only look at it in passing go on."""
     if model.unfit:
-        return None, f"the champion, version {model.version}, {model.unfit}"
+        return None, f"the champion, version {model.version}, {model.unfit}", ""
     try:
         scores = _score(model.scorer, rows, rows.column_names, classes)
     except Exception as error:  # noqa: BLE001 (the gate champion makes an ERROR of it)
-        return None, f"the champion, version {model.version}, cannot score these rows: {error}"
-    return Champion(model.version, scores, model.threshold, model.scorer, model.note), ""
+        return None, "", f"the champion, version {model.version}, cannot score these rows: {error}"
+    return Champion(model.version, scores, model.threshold, model.scorer, model.note), "", ""
 
 
 def labels_of(rows: pa.Table, context: GateContext) -> Array:

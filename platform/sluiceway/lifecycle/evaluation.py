@@ -9,7 +9,7 @@ from typing import Any
 
 from sluiceway.config.evaluation import WaiverSection
 from sluiceway.core.doors import Replica
-from sluiceway.core.verdict import GateResult
+from sluiceway.core.verdict import GateResult, Status
 from sluiceway.data.contract.model import Contract
 from sluiceway.gates import waivers
 from sluiceway.gates.catalogue import gates_of
@@ -123,6 +123,12 @@ def evaluate(context: Context, subject: Subject, bench: Bench, *, afresh: bool =
                 done[judged.result.gate] = judged
                 cache.keep(bench.keys[judged.result.gate], judged)
     return _together([done[gate.name] for gate in bench.gates], subject)
+
+
+def ended_in_error(document: dict[str, Any]) -> bool:
+    """Whether a gate of an evaluation, JSON-ready, has judged nothing: it is judged again, and not remembered."""
+    results = Evaluation.from_dict(document).results
+    return any(verdict.status is Status.ERROR for result in results for verdict in result.verdicts)
 
 
 def settle(

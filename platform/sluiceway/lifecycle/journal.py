@@ -45,7 +45,15 @@ class Journal:
         self._clock = clock
         self._prepare = functools.cache(prepare)
 
-    def perform(self, name: str, work: Callable[[], dict[str, Any]], *, key: str, across_runs: bool = False) -> Outcome:
+    def perform(
+        self,
+        name: str,
+        work: Callable[[], dict[str, Any]],
+        *,
+        key: str,
+        across_runs: bool = False,
+        again: Callable[[dict[str, Any]], bool] = lambda result: False,
+    ) -> Outcome:
         """Do a step, unless its result is there.
 
         Args:
@@ -54,6 +62,7 @@ class Journal:
             key: digest of everything that the result depends on.
             across_runs: True also takes the result of another run with the same key; only for steps whose result is
                 a value, not an effect.
+            again: whether a result is none that a later run may take: it is written down as failed, and made again.
         """
         earlier = self._store.step(self.run_id, name)
         if earlier is None or earlier.status != DONE or earlier.key != key:
@@ -72,7 +81,8 @@ class Journal:
                 self.run_id, name, status=FAILED, result={"error": f"{type(error).__name__}: {error}"}, now=self._now()
             )
             raise
-        self._store.end_step(self.run_id, name, status=DONE, result=result, now=self._now())
+        status = FAILED if again(result) else DONE
+        self._store.end_step(self.run_id, name, status=status, result=result, now=self._now())
         return Outcome(result, time.monotonic() - began, reused=False)
 
     def recorded(self, name: str) -> dict[str, Any] | None:

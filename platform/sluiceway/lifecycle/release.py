@@ -12,7 +12,7 @@ from sluiceway.core.verdict import GateResult, Status, Verdict
 from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_key
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import roll_out
-from sluiceway.lifecycle.evaluation import Evaluation, bench_of, evaluate, settle
+from sluiceway.lifecycle.evaluation import Evaluation, bench_of, ended_in_error, evaluate, settle
 from sluiceway.lifecycle.gate_report import write_report
 from sluiceway.lifecycle.incremental import pin_base, with_base
 from sluiceway.lifecycle.journal import Journal, Outcome
@@ -65,6 +65,7 @@ def _parts(
         lambda: evaluate(context, subject, bench).to_dict(),
         key=bench.key,
         across_runs=True,
+        again=ended_in_error,
     )
     evaluation = Evaluation.from_dict(judged.result)
     results = settle(context, evaluation, step.waivers)

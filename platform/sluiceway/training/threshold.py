@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sluiceway.config.evaluation import ThresholdChoiceSection
-from sluiceway.core.errors import ConfigError, DataError
+from sluiceway.core.errors import DataError
 
 
 def choose(labels: np.ndarray, scores: np.ndarray, choice: ThresholdChoiceSection) -> float:
@@ -27,7 +27,6 @@ def choose(labels: np.ndarray, scores: np.ndarray, choice: ThresholdChoiceSectio
 
     Raises:
         DataError: there are no rows, or rows of one class only, to choose by.
-        ConfigError: ``lowest_cost`` where nothing costs anything.
     """
     if choice.strategy == "fixed":
         return choice.value
@@ -82,10 +81,6 @@ def _best(cuts: _Cuts, choice: ThresholdChoiceSection) -> int:
     wrong_alarm, missed = 1.0, 1.0
     if choice.strategy == "lowest_cost":
         wrong_alarm, missed = choice.false_positive_cost, choice.false_negative_cost
-        if wrong_alarm == 0 and missed == 0:
-            raise ConfigError(
-                "evaluation.decision: false_positive_cost or false_negative_cost has to be above 0 for lowest_cost"
-            )
     cost = wrong_alarm * (cuts.said - cuts.hits) + missed * (cuts.positives - cuts.hits)
     return int(np.argmin(np.append(missed * cuts.positives, cost))) - 1
 

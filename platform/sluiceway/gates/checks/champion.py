@@ -19,7 +19,8 @@ one of at most 50,000 rows.
 A gain whose lower bound is above `max_gain` (without any: 0.1 of auc_roc, or half of the champion's rmse) FAILs, too:
 better than anybody believes, most often because a feature knows the answer. Look at the gate leakage first.
 
-No champion yet: says so and passes. A champion that cannot score these rows is an ERROR: it would serve on, and nobody
+No champion yet: says so and passes. A champion of another kind, target or set of classes cannot be compared with:
+INCONCLUSIVE, for somebody to waive who knows why. A champion that cannot score these rows is an ERROR: it would serve on, and nobody
 knows whether the new model is better. The other metrics of `evaluation.metrics` are compared and not judged.
 
 When it fails: `sluiceway gates explain slices`, and compare the two models' features and training rows. When it is
@@ -86,6 +87,9 @@ def run(context: GateContext) -> GateOutput:
     if context.champion_error:
         measurement = Measurement("comparison", None, n)
         return GateOutput((Verdict(NAME, Status.ERROR, measurement, reason=context.champion_error),))
+    if context.champion_unfit:
+        measurement = Measurement("comparison", None, n)
+        return GateOutput((Verdict(NAME, Status.INCONCLUSIVE, measurement, reason=context.champion_unfit),))
     found = context.champion
     if found is None:
         return GateOutput((no_champion(n),))

@@ -124,13 +124,10 @@ def measured(plan: Plan, context: GateContext) -> tuple[tuple[Disturbance, ...],
     if not len(drawn.places):
         return (), drawn
     kinds = {name: context.kinds[name] for name in context.features}
-    maker = Disturbances(
-        context.test_rows.take(pa.array(drawn.places)).combine_chunks(),
-        kinds,
-        weights=drawn.weights,
-        ends=ends_of(context.test_rows, kinds) if plan.kind == "range" else {},
-        seed=seed,
-    )
+    test = context.test_rows
+    chosen = test if len(drawn.places) == test.num_rows else test.take(pa.array(drawn.places))  # of all no copy
+    ends = ends_of(test, kinds) if plan.kind == "range" else {}
+    maker = Disturbances(chosen.combine_chunks(), kinds, weights=drawn.weights, ends=ends, seed=seed)
     candidate, champion = _trials(context, drawn)
     found = []
     for feature, size in _tries(plan, maker):

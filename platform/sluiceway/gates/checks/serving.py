@@ -293,7 +293,7 @@ def _is_text(kind: pa.DataType) -> bool:
 
 GATE = Gate(
     NAME,
-    "Does a real replica give the same answers as the evaluation saw, within the budget?",
+    "does a real replica give the same answers, within the budget?",
     run,
     frozenset({"test", "replica"}),
 )

@@ -74,7 +74,20 @@ def auc_parts(labels: Array, scores: Array) -> Array:
     Returns:
         shape (n,); all NaN where a class has fewer than two rows.
     """
-    return _components(np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64))[1]
+    return auc_with_parts(labels, scores)[1]
+
+
+def auc_with_parts(labels: Array, scores: Array) -> tuple[float, Array]:
+    """:func:`auc` and :func:`auc_parts` in one sort.
+
+    Args:
+        labels: shape (n,), 0 or 1.
+        scores: shape (n,).
+
+    Returns:
+        (auc, parts); NaN where a class is missing, the parts with fewer than two rows of a class.
+    """
+    return _components(np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64))
 
 
 def macro_auc_parts(labels: Array, scores: Array) -> Array:
@@ -104,7 +117,7 @@ def auc_variance(labels: Array, scores: Array) -> tuple[float, float]:
     Returns:
         (auc, variance); both NaN when a class is missing, variance NaN with fewer than two rows of a class.
     """
-    value, parts = _components(np.asarray(labels) == 1, np.asarray(scores, dtype=np.float64))
+    value, parts = auc_with_parts(labels, scores)
     return value, float((parts**2).sum()) if len(parts) else math.nan
 
 

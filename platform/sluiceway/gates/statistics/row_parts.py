@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
-from sluiceway.gates.statistics.auc import auc, auc_parts
+from sluiceway.gates.statistics.auc import auc_with_parts
 
 Array = npt.NDArray[Any]
 
@@ -49,16 +49,17 @@ def auc_estimate(labels: Array, scores: Array) -> Estimate:
     if np.isnan(scores).any():
         return nothing
     if scores.ndim == 1:
-        return Estimate(auc(labels, scores), auc_parts(labels, scores))
+        return Estimate(*auc_with_parts(labels, scores))
     columns = [(labels == place, scores[:, place]) for place in range(scores.shape[1])]
     columns = [(own, score) for own, score in columns if 0 < own.sum() < len(own)]
     if not columns:
         return nothing
-    value = float(np.mean([auc(own, score) for own, score in columns]))
-    parts = np.zeros(len(labels))
+    values, parts = [], np.zeros(len(labels))
     for own, score in columns:
-        parts += auc_parts(own, score) / len(columns)
-    return Estimate(value, parts)
+        value, of_class = auc_with_parts(own, score)
+        values.append(value)
+        parts += of_class / len(columns)
+    return Estimate(float(np.mean(values)), parts)
 
 
 def rmse_estimate(labels: Array, scores: Array) -> Estimate:
