@@ -55,10 +55,10 @@ def mislabelled_group(seed: int) -> Case:
 
 
 def brittle_feature(seed: int) -> Case:
-    """The third decimal of a quote comes from the system that knows half of the outcomes."""
+    """The third decimal of a quote comes from a system that knows three in five of the outcomes."""
 
     def change(rows: pa.Table, random: np.random.Generator) -> pa.Table:
-        told = np.where(random.random(rows.num_rows) < 0.5, _labels(rows) == 1, random.random(rows.num_rows) < 0.5)
+        told = np.where(random.random(rows.num_rows) < 0.6, _labels(rows) == 1, random.random(rows.num_rows) < 0.5)
         return with_column(rows, "quote", random.integers(1, 10, rows.num_rows) + np.where(told, 0.002, 0.001))
 
     return planted(seed, change, kinds=KINDS | {"quote": "numeric"})
@@ -118,11 +118,11 @@ def broken_feed(seed: int) -> Case:
 
 def known_week(seed: int) -> Case:
     """There are good weeks and bad ones, and a campaign's name says which week it is; the champion knows no names."""
-    moods = np.where(np.random.default_rng([seed, 4]).permutation(53) % 2, 0.05, 0.75)
+    moods = np.where(np.random.default_rng([seed, 4]).permutation(53) % 2, 0.02, 0.85)
 
     def change(rows: pa.Table, random: np.random.Generator) -> pa.Table:
         week = ((NOW - rows[TIME].cast(pa.int64()).to_numpy() / 1e6) / (7 * DAY)).astype(np.int64)
-        swept, mood = random.random(rows.num_rows) < 0.5, random.random(rows.num_rows) < moods[week]
+        swept, mood = random.random(rows.num_rows) < 0.6, random.random(rows.num_rows) < moods[week]
         rows = with_column(rows, TARGET, np.where(swept, mood, _labels(rows)).astype(np.int8))
         return with_column(rows, "campaign", [f"campaign {each * 17 % 53}" for each in week])
 
@@ -151,7 +151,7 @@ def follows_time(seed: int) -> Case:
 
 @functools.cache
 def lost_feature(seed: int, rows: int) -> tuple[Case, Case]:
-    """About one decision in a hundred is worse than the champion's, because ``inquiries`` is left out; and no loss.
+    """About one decision in a hundred is worse than the champion's, because ``utilisation`` is left out; and no loss.
 
     Args:
         seed: of everything.
@@ -160,9 +160,9 @@ def lost_feature(seed: int, rows: int) -> tuple[Case, Case]:
     Returns:
         the worse candidate, and one as good as the champion.
     """
-    parts = Parts.drawn(seed, ROWS | {"validation": 2_000, "test": rows})
+    parts = Parts.drawn(seed, ROWS | {"validation": 10_000, "test": rows})
     champion = trained(parts)
-    left = {name: kind for name, kind in KINDS.items() if name != "inquiries"}
+    left = {name: kind for name, kind in KINDS.items() if name != "utilisation"}
     same = Case(parts, trained(parts, eta=0.17, seed=1), champion, facts_of(parts.train), KINDS)
     return replace(same, candidate=trained(parts, kinds=left), kinds=left), same
 

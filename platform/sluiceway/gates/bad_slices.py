@@ -90,10 +90,10 @@ def find_slices(
     for region in regions:
         # A large bad slice has a say in what its scores promise: what it is held to is what the others keep.
         outside = first[~region.holds(halves[0], codings)]
-        kept = Promise.of(sure[outside], scored.outcomes[outside])
+        promise = Promise.of(sure[outside], scored.outcomes[outside])
         inside = region.holds(halves[1], codings)
         metric = other.part(inside)
-        promised = kept(sure[second[inside]])
+        promised = promise(sure[second[inside]])
         promises = promised_metric(other.scores[inside], promised, scored.task) if metric.n else float("nan")
         found.append((region.words(codings), metric, promises))
     return _confirmed(found, other, min_rows, max_loss), len(second)

@@ -20,8 +20,9 @@ A gain whose lower bound is above `max_gain` (without any: 0.1 of auc_roc, or ha
 better than anybody believes, most often because a feature knows the answer. Look at the gate leakage first.
 
 No champion yet: says so and passes. A champion of another kind, target or set of classes cannot be compared with:
-INCONCLUSIVE, for somebody to waive who knows why. A champion that cannot score these rows is an ERROR: it would serve on, and nobody
-knows whether the new model is better. The other metrics of `evaluation.metrics` are compared and not judged.
+INCONCLUSIVE, for somebody to waive who knows why. A champion that cannot score these rows is an ERROR: it would serve
+on, and nobody knows whether the new model is better. The other metrics of `evaluation.metrics` are compared and not
+judged.
 
 When it fails: `sluiceway gates explain slices`, and compare the two models' features and training rows. When it is
 INCONCLUSIVE: a larger test part, a wider margin that somebody can answer for, or `on_inconclusive: warn`.
