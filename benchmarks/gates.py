@@ -115,26 +115,28 @@ def _memory(bench: Bench, ours: list[Run]) -> None:
 
 
 def _tell(bench: Bench, ours: list[Run], direct: list[Run], by_default: Run, plain: Run) -> None:
-    told = {name: side.told for name, side in (("ours", ours[0]), ("direct", direct[0]), ("plain", plain))}
+    told = {name: side.told for name, side in (("ours", ours[0]), ("one process", direct[0]), ("plain script", plain))}
     bench.tell("single runs", f"ours {_wholes(ours)}, one process {_wholes(direct)}")
+    used = ", ".join(f"{name} {side['cpu']:.0f} s" for name, side in told.items())
+    bench.tell("CPU seconds of all threads and processes", used)
     starting = f"{told['ours']['connect']:.1f} s to start Ray, {told['ours']['put']:.1f} s to put the rows"
     bench.tell("ours, before", starting)
     bench.tell("ours, once more in the same workers", f"{told['ours']['again']:.1f} s")
     bench.tell("ours, 50,000 disturbed rows as by default", f"{by_default.told['whole']:.1f} s")
     bench.tell("ours, done after", _seconds(told["ours"]["seconds"]))
-    bench.tell("one process, each gate", _seconds(told["direct"]["seconds"]))
-    bench.tell("one process, each part", _seconds(told["direct"]["parts"]))
+    bench.tell("one process, each gate", _seconds(told["one process"]["seconds"]))
+    bench.tell("one process, each part", _seconds(told["one process"]["parts"]))
     scored = [
         f"{who} {made['times']} times, {made['rows']:,} rows"
-        for who, made in zip(("candidate", "champion"), told["direct"]["scorings"], strict=True)
+        for who, made in zip(("candidate", "champion"), told["one process"]["scorings"], strict=True)
     ]
     bench.tell("scored", "; ".join(scored))
-    bench.tell("plain script, each part", _seconds(told["plain"]["seconds"]))
-    without = told["plain"]["whole"] - told["plain"]["seconds"]["bootstrap"]
+    bench.tell("plain script, each part", _seconds(told["plain script"]["seconds"]))
+    without = told["plain script"]["whole"] - told["plain script"]["seconds"]["bootstrap"]
     bench.tell(
         "plain script without its draws",
         f"{without:.1f} s; average precision and KS of both models a draw "
-        f"as well, as ours has them: {told['plain']['further_draws']:.0f} s more",
+        f"as well, as ours has them: {told['plain script']['further_draws']:.0f} s more",
     )
     bench.tell("verdicts", ", ".join(f"{count} {status}" for status, count in told["ours"]["statuses"].items()))
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import ray
-from gates_rows import CANDIDATE, CHAMPION, TEST, THRESHOLD, TRAIN, context_of, read_job, read_rows
+from gates_rows import CANDIDATE, CHAMPION, TEST, THRESHOLD, TRAIN, context_of, cpu_seconds, read_job, read_rows
 
 from sluiceway.config.platform import RaySection
 from sluiceway.core.verdict import Verdict
@@ -61,7 +61,7 @@ def direct(folder: Path) -> None:
     test, train = read_rows(folder, TEST), read_rows(folder, TRAIN)
     models = [_Counted(BundleScorer(bundle.read(folder / name), threads=threads)) for name in (CANDIDATE, CHAMPION)]
     plain = context_of(folder)
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu_seconds()
     scores, before = (np.asarray(model.score(test), dtype=np.float64) for model in models)
     seconds = {"scoring": time.perf_counter() - began}
     verdicts: list[Verdict] = []
@@ -84,9 +84,9 @@ def direct(folder: Path) -> None:
             if part:
                 parts[f"{gate.name}: {part}"] = time.perf_counter() - begun
         seconds[gate.name] = time.perf_counter() - started
-    whole = time.perf_counter() - began
+    told = {"whole": time.perf_counter() - began, "cpu": cpu_seconds() - used, "seconds": seconds, "parts": parts}
     scorings = [{"times": model.times, "rows": model.rows} for model in models]
-    print(json.dumps({"whole": whole, "seconds": seconds, "parts": parts, "scorings": scorings, **_told(verdicts)}))
+    print(json.dumps({**told, "scorings": scorings, **_told(verdicts)}))
 
 
 class _Counted:
@@ -121,12 +121,12 @@ def _inputs(folder: Path, plain: GateContext) -> GateInputs:
 
 def _judged(inputs: GateInputs) -> dict[str, Any]:
     plain = next(iter(inputs.contexts.values()))
-    began = time.perf_counter()
+    began, used = time.perf_counter(), cpu_seconds()
     judged = judge(judged_gates(plain), inputs)
-    whole = time.perf_counter() - began
+    whole, used = time.perf_counter() - began, cpu_seconds() - used
     verdicts = [verdict for one in judged for verdict in one.result.verdicts]
     done = {one.result.gate: one.result.seconds for one in judged}
-    return {"whole": whole, "seconds": done, **_told(verdicts)}
+    return {"whole": whole, "cpu": used, "seconds": done, **_told(verdicts)}
 
 
 def _told(verdicts: Iterable[Verdict]) -> dict[str, Any]:

@@ -163,7 +163,6 @@ def _submit(gate: Gate, inputs: GateInputs, shared: _Shared, begun: float) -> di
 
 def _collect(waiting: dict[Any, tuple[_Running, str]], on_done: OnDone | None) -> dict[str, JudgedGate]:
     done: dict[str, JudgedGate] = {}
-    began = time.monotonic()
     try:
         while waiting:
             nearest = min(running.deadline for running, _ in waiting.values())
@@ -173,8 +172,8 @@ def _collect(waiting: dict[Any, tuple[_Running, str]], on_done: OnDone | None) -
             for reference in ready or _late(waiting):
                 running, part = waiting.pop(reference)
                 late = not ready
-                running.outputs[part] = _fetch(reference, running, part, late=late)
-                running.seconds = time.monotonic() - began
+                running.outputs[part], seconds = _fetch(reference, running, part, late=late)
+                running.seconds = max(running.seconds, seconds)
                 if late:
                     ray.cancel(reference, force=True)
                 if len(running.outputs) == len(running.parts):
@@ -192,17 +191,17 @@ def _late(waiting: dict[Any, tuple[_Running, str]]) -> list[Any]:
     return [reference for reference, (running, _) in waiting.items() if running.deadline <= now]
 
 
-def _fetch(reference: Any, running: _Running, part: str, *, late: bool) -> GateOutput:
+def _fetch(reference: Any, running: _Running, part: str, *, late: bool) -> tuple[GateOutput, float]:
     if late:
-        return _error(running.gate.name, part, f"not done after {running.limit:g} s")
+        return _error(running.gate.name, part, f"not done after {running.limit:g} s"), running.limit
     try:
-        output: GateOutput = ray.get(reference)
+        found: tuple[GateOutput, float] = ray.get(reference)
     except Exception as error:  # noqa: BLE001 (whatever a gate died of is its verdict, not the end of the others)
         # Ray wraps what the task raised; its own text carries a remote traceback of many lines.
         cause = getattr(error, "cause", None) or error
         first = next((line for line in str(cause).splitlines() if line.strip()), "")
-        return _error(running.gate.name, part, f"{type(cause).__name__}: {first}")
-    return output
+        return _error(running.gate.name, part, f"{type(cause).__name__}: {first}"), 0.0
+    return found
 
 
 def _error(gate: str, part: str, reason: str) -> GateOutput:
@@ -232,13 +231,16 @@ def _call(
     train: pa.Table | None,
     champion: tuple[Champion | None, str, str] | None,
     replica: Replica | None,
-) -> GateOutput:
+) -> tuple[GateOutput, float]:
+    """One part of a gate, and the seconds that it took."""
+    began = time.monotonic()
     if test is not None and scores is not None:
         context = replace(context, test=test, labels=labels_of(test, context), scores=scores, scorer=scorer)
     found, unfit, error = champion or (None, "", "")
     context = replace(context, train=train, champion=found, champion_unfit=unfit, champion_error=error, replica=replica)
     given = function(context)
-    return given if isinstance(given, GateOutput) else GateOutput(tuple(given))
+    output = given if isinstance(given, GateOutput) else GateOutput(tuple(given))
+    return output, time.monotonic() - began
 
 
 def _score(scorer: Scorer, rows: pa.Table, features: Sequence[str], classes: int) -> Array:
