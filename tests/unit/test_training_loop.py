@@ -215,3 +215,17 @@ def test_whoever_asks_to_stop_stops_all_of_them():
     with pytest.raises(BackendError, match="nobody waits for it"):
         boost(*rows, spec=more, emit=lambda event: None, stop=lambda: True, together=True)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("fold")]
+
+
+def test_a_metric_that_is_not_a_number_is_refused():
+    train, validation = rows_of(table())
+    nothing = dataclasses.replace(train, weight=np.zeros(len(train), np.float32))
+    with pytest.raises((DataError, xgboost.core.XGBoostError)):
+        run((nothing, validation))
+    numbers = spec(
+        PARAMS | {"objective": "reg:squarederror", "eval_metric": "rmsle"},
+        maximise=False, kind="regression", classes=0,
+    )  # fmt: skip
+    negative = dataclasses.replace(train, y=train.y - 5)
+    with pytest.raises(DataError, match="rmsle of fold 1 is not a number"):
+        run((negative, validation), numbers)

@@ -4,7 +4,7 @@ import pytest
 
 from sluiceway.config.experiment import TrainingSection
 from sluiceway.core.errors import BackendError
-from sluiceway.training.plan import Cluster, plan_run, require_gpus
+from sluiceway.training.plan import Cluster, plan_run, require_cpus, require_gpus
 
 ONE = Cluster(nodes=1, cpus=2, node_cpus=2, node_memory=8e9, gpus=0)
 FOUR = Cluster(nodes=4, cpus=32, node_cpus=8, node_memory=8e9, gpus=2)
@@ -60,3 +60,10 @@ def test_folds_share_a_worker_where_it_has_threads_and_memory_for_two(training, 
 
 def test_without_a_known_limit_folds_share_a_worker():
     assert plan_run(TrainingSection(), Cluster(1, 4, 4, 0.0, 0), **SMALL).together
+
+
+def test_more_workers_than_the_cluster_has_cpus_for_are_refused_at_once():
+    require_cpus(TrainingSection(workers=4), ONE)
+    with pytest.raises(BackendError, match="training.workers is 5") as caught:
+        require_cpus(TrainingSection(workers=5), ONE)
+    assert "lower it to 4" in str(caught.value.hint)

@@ -21,7 +21,7 @@ from sluiceway.training.side_by_side import Spans, fold_threads, run_side_by_sid
         (3, 8, (2, 2, 2)),
     ],
 )
-def test_folds_share_all_threads(folds, threads, shares):
+def test_as_many_folds_as_threads_share_them_evenly(folds, threads, shares):
     assert fold_threads(folds, threads) == shares
 
 

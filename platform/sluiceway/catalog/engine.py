@@ -23,6 +23,16 @@ VERSION_TABLE = "sluiceway_schema"
 MIGRATION_LOCK = 0x51_1C_E3
 
 
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(
+            f"the catalog's folder {folder} cannot be made: {error.strerror or error}",
+            hint="set platform.state (or platform.catalog) to a folder that may be written",
+        ) from error
+
+
 def open_catalog(url: str, *, migrate: bool = True) -> sa.Engine:
     """Open the catalog, creating or migrating it forward when needed.
 
@@ -35,7 +45,7 @@ def open_catalog(url: str, *, migrate: bool = True) -> sa.Engine:
         BackendError: the database cannot be reached, or its schema is newer than this release knows.
     """
     if url.startswith("sqlite:///"):
-        Path(url.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(Path(url.removeprefix("sqlite:///")).parent)
     try:
         engine = sa.create_engine(url, pool_pre_ping=True, **_engine_options(url))
     except (sa.exc.ArgumentError, ModuleNotFoundError) as error:

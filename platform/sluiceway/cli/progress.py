@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from types import TracebackType
 from typing import Protocol, Self
@@ -37,7 +38,7 @@ class LogProgress:
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._last = 0.0
+        self._last, self._said = 0.0, ""
 
     def __enter__(self) -> Self:
         """Nothing to open."""
@@ -54,9 +55,10 @@ class LogProgress:
         self._last = time.monotonic()
 
     def advance(self, text: str, fraction: float | None = None) -> None:
-        """Write the line, at most every few seconds."""
-        if time.monotonic() - self._last >= LOG_EVERY_SECONDS:
-            self._last = time.monotonic()
+        """Write the line; one that says the same as the last with other numbers at most every few seconds."""
+        said = re.sub(r"[\d.]+", "", text)
+        if said != self._said or time.monotonic() - self._last >= LOG_EVERY_SECONDS:
+            self._last, self._said = time.monotonic(), said
             share = f" ({fraction:.0%})" if fraction is not None else ""
             self._write(f"  {text}{share}")
 

@@ -14,7 +14,7 @@ import ray.data
 from ray.data._internal.datasource.parquet_datasource import ParquetDatasource
 
 from sluiceway.config.experiment import DataSection, SplitSection
-from sluiceway.core.errors import DataError, SchemaMismatchError
+from sluiceway.core.errors import DataError, SchemaMismatchError, SluicewayError
 from sluiceway.core.references import TableVersion
 from sluiceway.data import membership, tables
 from sluiceway.data.given_folds import given_folds
@@ -276,7 +276,8 @@ def _at_ranks(
             lambda counts: {kind: wanted(rows) for kind, rows in counts.items()},
         )
     except ray.exceptions.RayTaskError as error:
-        raise error.as_instanceof_cause() from error
+        # Our own error, without the lines of the task that raised it.
+        raise (error.cause if isinstance(error.cause, SluicewayError) else error) from None
     if not found:
         told = f"{uri} has no rows" + ("" if window is None else " for training later than those that were seen")
         raise DataError(told, hint="look at data.path and data.version, or at the window")

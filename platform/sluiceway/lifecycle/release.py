@@ -70,13 +70,13 @@ def _parts(
     evaluation = Evaluation.from_dict(judged.result)
     results = settle(context, evaluation, step.waivers)
     report = write_report(context, subject, evaluation, results, candidate.training)
-    yield _gates_summary(f"{name}: gates", step, results, report, judged)
-
+    # A blocked candidate is in MLflow, too, before anybody hears of it: the run ends with what is told next.
     registered = journal.perform(
         f"{name}: register",
         lambda: register(context, step, candidate, evaluation, results, report),
         key=content_key("register", candidate.digest, [r.to_dict() for r in results], journal.run_id, name),
     )
+    yield _gates_summary(f"{name}: gates", step, results, report, judged)
     model_version = registered.result["version"]
     yield StepSummary(
         f"{name}: register",

@@ -13,6 +13,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Protocol
 
+from sluiceway.core.errors import BackendError
+
 STALE_SECONDS = 7 * 86_400.0
 _CHECK_BYTES = 4
 
@@ -58,7 +60,20 @@ class CheckpointFolder:
         return data if check == _check(data) else None
 
     def save(self, name: str, data: bytes) -> None:
-        """Write a file beside the old one, then put it in its place."""
+        """Write a file beside the old one, then put it in its place.
+
+        Raises:
+            BackendError: it cannot be written.
+        """
+        try:
+            self._write(name, data)
+        except OSError as error:
+            raise BackendError(
+                f"a checkpoint cannot be written into {self._folder}: {error.strerror or error}",
+                hint="make room or give leave to write there; the same command goes on from the last checkpoint",
+            ) from error
+
+    def _write(self, name: str, data: bytes) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         handle, beside = tempfile.mkstemp(prefix=f".{name}-", dir=self._folder)
         try:

@@ -15,7 +15,7 @@ from typing import Any, Literal
 import numpy as np
 import xgboost
 
-from sluiceway.core.errors import BackendError
+from sluiceway.core.errors import BackendError, DataError
 from sluiceway.training.boosting import Boosting, best_round, run_rounds
 from sluiceway.training.checkpoints import Checkpoints, NoCheckpoints
 from sluiceway.training.final_model import average, first_rounds
@@ -172,6 +172,7 @@ class Loop:
 
         Raises:
             BackendError: it was told to stop.
+            DataError: the metric is not a number.
         """
         spec, train = self._spec, self._train
         self._emit({"fold": number, "of": spec.folds, "rounds": spec.rounds})
@@ -190,6 +191,11 @@ class Loop:
             checkpoints=self._checkpoints,
             after_round=_Watch(number, spec.rounds, spec, self._emit, self._ended),
         )
+        if not np.isfinite(boosted.history).all():
+            raise DataError(
+                f"{spec.metric} of fold {number + 1} is not a number",
+                hint="the metric cannot be taken of these labels and weights; choose another training.eval_metric",
+            )
         best = boosted.rounds - 1
         if spec.early_stopping:
             best = best_round(boosted.history, maximise=spec.maximise)

@@ -11,6 +11,8 @@ from sluiceway.core.errors import BackendError
 
 WORKER_SHARE = 0.5  # of a node's memory; the rest is for readers, replicas and the object store's pages
 CPUS_OF_A_FOLD = 4  # a task of its own, with a copy of the rows, is worth it from so many on
+# A worker whose CPUs are held by others for the moment asks for so much and waits; by replicas, it runs beside them.
+LEAST_CPUS = 0.5
 GIGABYTE = 1e9
 
 
@@ -201,8 +203,14 @@ def require_cpus(training: TrainingSection, cluster: Cluster) -> None:
     """Fail at once where a run would wait for CPUs or memory for ever.
 
     Raises:
-        BackendError: a worker needs more than the largest node has.
+        BackendError: a worker needs more than the largest node has, or all of them more than there is.
     """
+    if isinstance(training.workers, int) and training.workers * LEAST_CPUS > cluster.cpus:
+        raise BackendError(
+            f"training.workers is {training.workers}, each with {LEAST_CPUS:g} CPUs at least; the Ray cluster has "
+            f"{cluster.cpus:g}",
+            hint=f"lower it to {int(cluster.cpus / LEAST_CPUS)} or less, or set it to auto",
+        )
     if training.cpus_per_worker and training.cpus_per_worker > cluster.node_cpus:
         raise BackendError(
             f"training.cpus_per_worker is {training.cpus_per_worker:g}; the largest node has {cluster.node_cpus:g}",

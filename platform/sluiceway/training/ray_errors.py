@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 import ray
 from ray.train import TrainingFailedError
 
-from sluiceway.core.errors import BackendError, SluicewayError
+from sluiceway.core.errors import BackendError, ConfigError, SluicewayError
 
 OUT_OF_MEMORY = (
     "set training.memory_per_worker to what a worker may hold (rows that need more are trained from disk), "
@@ -42,12 +43,21 @@ def cause_of(error: BaseException, where: str) -> SluicewayError:
     if _out_of_memory(error):
         return BackendError(f"{where} ran out of memory", hint=OUT_OF_MEMORY)
     told = str(last).strip().splitlines() or ["no message"]
-    # XGBoost tells the cause first and then its stack; Ray the other way round.
-    line = told[0] if type(last).__name__ == "XGBoostError" else told[-1]
+    if type(last).__name__ == "XGBoostError":
+        # It tells the cause first and then its stack; Ray the other way round.
+        return ConfigError(
+            f"XGBoost refuses what it is given: {_without_place(told[0])}",
+            hint="look at model.params, experiment.seed, the target and data.weight",
+        )
     return BackendError(
-        f"{where} failed: {type(last).__name__}: {line}",
+        f"{where} failed: {type(last).__name__}: {told[-1]}",
         hint=f"the worker's log is in Ray's session folder; where the system killed it for its memory: {OUT_OF_MEMORY}",
     )
+
+
+def _without_place(line: str) -> str:
+    """Without the time and the source line that XGBoost begins with: ``[12:00:00] /src/x.cc:80: Check failed: ...``."""
+    return re.sub(r"^(\[[\d:]+\] )?\S+:\d+: ", "", line)
 
 
 def _out_of_memory(error: BaseException) -> bool:

@@ -186,6 +186,8 @@ def _fit(trainer: XGBoostTrainer, mailbox: Any, emit: Emit) -> dict[str, Any]:
     listener.start()
     try:
         value = trainer.fit().return_value
+    except SystemExit as error:  # what Ray Train makes of a ctrl-C
+        raise KeyboardInterrupt from error
     finally:
         done.set()
         listener.join(PATIENCE_SECONDS)

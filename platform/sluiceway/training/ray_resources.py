@@ -8,11 +8,9 @@ import time
 import ray
 
 from sluiceway.core.errors import BackendError
-from sluiceway.training.plan import Cluster, Plan
+from sluiceway.training.plan import LEAST_CPUS, Cluster, Plan
 
 SETTLE_SECONDS = 2.0
-# A worker whose CPUs are held by others for the moment asks for so much and waits; by replicas, it runs beside them.
-LEAST_CPUS = 0.5
 
 
 def look_at_cluster() -> Cluster:

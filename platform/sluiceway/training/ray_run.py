@@ -183,7 +183,3 @@ def _told(plan: Plan) -> str:
     if plan.engine == "xgboost_ray":
         workers = f"xgboost-ray in an environment of its own, actors: {plan.workers}"
     return f"{workers} ({plan.why})"
-
-
-def _trees_depend_on(plan: Plan) -> tuple[object, ...]:
-    return plan.workers, plan.disk_rows > 0, plan.together

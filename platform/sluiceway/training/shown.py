@@ -35,6 +35,8 @@ class Shown:
             text = f"fold {fold + 1}/{self._folds}" + (f" round {done}" if done else "")
         if "value" in event:
             text += f" {self._metric} {event['value']:.3f}"
+        if event.get("done"):
+            text += ", done"
         self._progress.advance(text, self._share())
 
     def _share(self) -> float:

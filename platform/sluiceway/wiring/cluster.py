@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import threading
 import warnings
 from collections.abc import Iterator
@@ -28,6 +29,7 @@ from sluiceway.serving.sessions import end_dead_sessions, end_own_session, own_p
 # What Ray says where its node did not come up in time.
 SLOW_START = "timed out during startup"
 START_ATTEMPTS = 2
+ANSWER_SECONDS = 10.0
 # Variables that processes of ours need on a cluster which was started without them.
 PASSED_ON = ("RAY_SERVE_", "RAY_TRAIN_", "RAY_USAGE_STATS_ENABLED")
 
@@ -45,7 +47,8 @@ def connect_ray(section: RaySection, *, catalog: str | None = None) -> None:
     if not ray.is_initialized():
         _init_ray(section)
     # Its bars and log lines would draw over ours.
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    # What fails is raised, and told once.
+    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     ray.data.DataContext.get_current().enable_progress_bars = False
     logging.getLogger("ray.serve").setLevel(logging.WARNING)
     if catalog is not None:
@@ -85,6 +88,7 @@ def _init_ray(section: RaySection) -> None:
         "runtime_env": {"env_vars": {**passed_on, **_import_path(), **_own_state(address)}},
     }
     if address is not None:
+        _require_answer(address)
         try:
             _init_quietly(options | {"address": address})
         except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
@@ -93,6 +97,22 @@ def _init_ray(section: RaySection) -> None:
     clear_machine(section)
     local = {"address": "local", "num_cpus": section.num_cpus or os.cpu_count(), "include_dashboard": False}
     _start_here(options | local | {"object_store_memory": section.object_store_mb * 2**20})
+
+
+def _require_answer(address: str) -> None:
+    """Ray asks an address that nobody answers at for minutes.
+
+    Raises:
+        BackendError: nobody listens there.
+    """
+    place = address.removeprefix("ray://")
+    host, colon, port = place.rpartition(":")
+    if not colon or not port.isdigit():
+        return  # a name such as ``auto``, which Ray looks up
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_SECONDS).close()
+    except OSError as error:
+        raise _unusable(address, error) from error
 
 
 def _start_here(options: dict[str, Any]) -> None:
