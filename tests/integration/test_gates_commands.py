@@ -17,11 +17,14 @@ from sluiceway.cli.main import run_command
 from sluiceway.config.evaluation import GATES
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.load import load_settings
+from sluiceway.core.verdict import Status
 from sluiceway.data.commit import append
 from sluiceway.lifecycle.candidate import build_candidate
 from sluiceway.lifecycle.evaluation import bench_of, evaluate, settle
 from sluiceway.lifecycle.gate_report import write_report
+from sluiceway.lifecycle.journal import Journal
 from sluiceway.lifecycle.registration import register
+from sluiceway.lifecycle.release import release
 from sluiceway.lifecycle.subject import subject_of
 from sluiceway.wiring.context import build_context
 
@@ -140,6 +143,23 @@ def test_an_own_gate_runs_beside_the_others(command, config, monkeypatch):
     assert found["measurement"]["n"] > 100
     assert "cheaper" in cached(command("run", "fares@1", "-c", config, "--data", "0", "--set", own, "--json"))
     sys.modules.pop("fares", None)
+
+
+def test_a_release_that_the_gates_block_is_in_mlflow_before_it_is_told(config):
+    context = build_context(load_settings(config, overrides=["evaluation.thresholds.auc_roc=0.99"]))
+    context.stores.pipeline.create("r1", config_digest="d", config="", now=context.now())
+    journal = Journal(context.stores.pipeline, "r1", clock=context.clock)
+    told = []
+    for summary in release(context, journal, ReleaseStep(step="release", name="blocked", data=0), number=1):
+        told.append(summary)
+        if summary.status is not Status.PASS:
+            break
+    assert told[-1].name.endswith("gates")
+    client = context.registry._connection.client
+    found = client.search_runs([client.get_experiment_by_name("fares").experiment_id])
+    (run,) = [run for run in found if run.info.run_name == "blocked"]
+    assert run.data.tags["gate_performance"] == "FAIL"
+    assert [version.version for version in context.registry.versions("fares")] == ["1"]
 
 
 def test_what_cannot_be_run_is_refused_with_its_key(command, config):

@@ -36,7 +36,7 @@ def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
         raise OSError(28, "no space left on device")
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(BackendError, match="cannot be written into .*: no space left"):
+    with pytest.raises(BackendError, match=r"cannot be written into .*: no space left"):
         kept.save("final", b"new")
     assert kept.load("final") == b"old"
     assert [path.name for path in tmp_path.iterdir()] == ["final"]

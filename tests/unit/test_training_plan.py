@@ -64,6 +64,6 @@ def test_without_a_known_limit_folds_share_a_worker():
 
 def test_more_workers_than_the_cluster_has_cpus_for_are_refused_at_once():
     require_cpus(TrainingSection(workers=4), ONE)
-    with pytest.raises(BackendError, match="training.workers is 5") as caught:
+    with pytest.raises(BackendError, match=r"training\.workers is 5") as caught:
         require_cpus(TrainingSection(workers=5), ONE)
     assert "lower it to 4" in str(caught.value.hint)
