@@ -193,6 +193,6 @@ def test_at_a_million_rows_the_gates_block_a_world_that_has_drifted(a_million):
 
 def _spare(gates: dict) -> dict[str, float]:
     """How far each metric of the performance gate is above its limit."""
-    pattern = re.compile(r"^performance (\w+) ([\d.]+) .*\(limit >= ([\d.]+)\)")
+    pattern = re.compile(r"^performance (\w+) ([\d.]+) .*limit >= ([\d.]+),")
     found = [match for line in gates["details"] if (match := pattern.match(line))]
     return {match[1]: float(match[2]) - float(match[3]) for match in found}

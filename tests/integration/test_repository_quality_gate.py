@@ -122,7 +122,7 @@ def test_a_bad_branch_is_refused_by_its_rules_and_comes_in_when_it_is_mended(lak
     error = refused(lake, sales, lambda: merge(lake, "exp"))
     assert error.exit_code == 1
     assert "amount minimum" in error.message
-    assert "2 rows (limit <= 0 rows), n=4" in error.message
+    assert "2 rows limit <= 0 rows, n=4" in error.message
     assert "-5.0" in error.message
     assert "id unique" not in error.message
     (told,) = error.fields["tables"].values()

@@ -122,6 +122,7 @@ def test_it_starts_serve_like_a_deployment_and_does_without_a_port_that_somebody
     from sluiceway.serving.instance import serve_address, stop_serve  # noqa: PLC0415 (Ray has to be up)
     from sluiceway.serving.preflight import preflight  # noqa: PLC0415
 
+    stop_serve()  # of whoever was here before
     assert serve_address() is None
     with socket.create_server(("127.0.0.1", 0)) as holder:
         port = holder.getsockname()[1]

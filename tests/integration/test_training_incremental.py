@@ -12,7 +12,8 @@ from sluiceway.config.load import load_settings
 from sluiceway.core.errors import ConfigError, DataError, ModelError
 from sluiceway.data.commit import append
 from sluiceway.lifecycle.candidate import build_candidate, candidate_key
-from sluiceway.lifecycle.evaluation import evaluate
+from sluiceway.lifecycle.evaluation import bench_of, evaluate
+from sluiceway.lifecycle.subject import subject_of
 from sluiceway.registry.mlflow_registry import CHAMPION, RunRecord
 from sluiceway.wiring.context import build_context
 
@@ -89,7 +90,8 @@ def test_new_rows_are_learnt_and_old_trees_kept(champion):
     assert candidate.training["rows"]["train"] == pytest.approx(ROWS * 0.7, rel=0.1)  # of the second month alone
     assert bundle.schema == old.schema  # the champion's codes; the new carrier is missing to both
 
-    evaluation = evaluate(context, candidate, champion=None)  # as any other model, on all test rows
+    subject = subject_of(context, candidate, champion=None)
+    evaluation = evaluate(context, subject, bench_of(context, subject))  # as any other model, on all test rows
     results = {result.gate: result for result in evaluation.results}
     assert results["performance"].status.name in {"PASS", "FAIL"}
     scratch = build_candidate(context_of(folder), version)

@@ -26,8 +26,10 @@ from sluiceway.config.load import load_settings
 from sluiceway.data.commit import append
 from sluiceway.lifecycle.candidate import Candidate, build_candidate
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.evaluation import evaluate
+from sluiceway.lifecycle.evaluation import bench_of, evaluate, settle
+from sluiceway.lifecycle.gate_report import write_report
 from sluiceway.lifecycle.registration import register
+from sluiceway.lifecycle.subject import subject_of
 from sluiceway.wiring.context import build_context
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("on_the_sessions_ray")]
@@ -108,11 +110,17 @@ class Logged:
 def logged(config: Path, *, blocked: bool = False) -> Logged:
     context = build_context(load_settings(config))
     candidate = build_candidate(context, context.version())
-    evaluation = evaluate(context, candidate, champion=None)
+    subject = subject_of(context, candidate, champion=None)
+    evaluation = evaluate(context, subject, bench_of(context, subject))
     step = ReleaseStep(step="release", name="first")
-    assert any(result.blocks for result in evaluation.results) == blocked, evaluation.results
-    done = register(context, step, candidate, evaluation, evaluation.results)
-    assert register(context, step, candidate, evaluation, evaluation.results) == done, "a retried write is another run"
+    results = settle(context, evaluation)
+    assert any(result.blocks for result in results) == blocked, [
+        v.line() for r in results for v in r.verdicts if v.blocks
+    ]
+    report = write_report(context, subject, evaluation, results, candidate.training)
+    done = register(context, step, candidate, evaluation, results, report)
+    again = register(context, step, candidate, evaluation, results, report)
+    assert again == done, "a retried write is another run"
     return Logged(context, config, candidate, done["run_id"], done["version"])
 
 

@@ -70,11 +70,18 @@ def test_whatever_the_verdict_depends_on_changes_the_key(changed):
     [
         {"evaluation": EvaluationSection(fairness=FairnessSection(severity="warn", dry_run=True, timeout_seconds=3))},
         {"evaluation": EvaluationSection(robustness={"max_metric_loss": 0.2}, slices={"discover": False})},
+        {"evaluation": EvaluationSection(thresholds={"auc_roc": 0.9}, metrics=("brier",))},
         {"version": dataclasses.replace(VERSION, version=4, ref="newest")},  # another name for the same files
     ],
 )
 def test_what_it_does_not_depend_on_does_not(unchanged):
     assert key(**unchanged) == key()
+
+
+def test_thresholds_count_for_the_gates_that_hold_metrics_against_them():
+    stricter = EvaluationSection(thresholds={"auc_roc": 0.9})
+    assert key("performance", evaluation=stricter) != key("performance")
+    assert key("slices", evaluation=stricter) == key("slices")
 
 
 def test_the_champion_counts_only_where_it_is_looked_at():

@@ -26,6 +26,8 @@ from sluiceway.serving.scorer import BundleScorer
 
 # The gates look at so many training rows at most; their numbers do not move any more beyond that.
 TRAINING_ROWS = 1_000_000
+# Gates of the package that look at `evaluation.metrics` and `evaluation.thresholds`.
+ABOUT_METRICS = ("performance", "champion")
 
 
 def contract_of(context: Context, version: TableVersion) -> Contract | None:
@@ -111,6 +113,8 @@ def _own(evaluation: EvaluationSection, gate: str) -> EvaluationSection:
     defaults = EvaluationSection()
     others: dict[str, Any] = {name: getattr(defaults, name) for name in GATES if name != gate}
     own = {gate: evaluation.own[gate]} if gate in evaluation.own else {}
+    if gate in GATES and gate not in ABOUT_METRICS:
+        others |= {"metrics": defaults.metrics, "thresholds": defaults.thresholds}
     return evaluation.model_copy(update={**others, "own": own, "waivers": ()})
 
 
