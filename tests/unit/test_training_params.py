@@ -106,3 +106,14 @@ def test_constraints_are_placed_by_position():
     assert placed["interaction_constraints"] == "[[2, 0]]"
     with pytest.raises(ConfigError, match="'bb'"):
         place_constraints({"monotone_constraints": {"bb": 1}}, ("a", "b"))
+
+
+def test_a_category_neither_rises_nor_falls():
+    wanted = {"monotone_constraints": {"a": 1, "c": -1}}
+    with pytest.raises(ConfigError) as caught:
+        place_constraints(wanted, ("a", "c"), categories=("c",))
+    assert caught.value.problems == (
+        "model.params.monotone_constraints: 'c' is text, and a category neither rises nor falls",
+    )
+    free = place_constraints({"monotone_constraints": {"a": 1, "c": 0}}, ("a", "c"), categories=("c",))
+    assert free["monotone_constraints"] == "(1,0)"

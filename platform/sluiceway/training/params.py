@@ -250,15 +250,18 @@ def metric_of(model: ModelSection, training: TrainingSection, *, classes: int | 
     )
 
 
-def place_constraints(params: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any]:
+def place_constraints(
+    params: Mapping[str, Any], names: Sequence[str], *, categories: Sequence[str] = ()
+) -> dict[str, Any]:
     """Write constraints by position instead of by feature name, as matrices without names need them.
 
     Args:
         params: of ``xgboost.train``.
         names: the features, in the order of the matrix.
+        categories: those of them that have no order.
 
     Raises:
-        ConfigError: a constraint names something that is no feature.
+        ConfigError: a constraint names something that is no feature, or wants a score to rise with a category.
     """
     placed = dict(params)
     monotone: Mapping[str, int] = placed.pop("monotone_constraints", {})
@@ -271,6 +274,11 @@ def place_constraints(params: Mapping[str, Any], names: Sequence[str]) -> dict[s
         )
         for name in used
         if name not in names
+    ]
+    problems += [
+        f"model.params.monotone_constraints: {name!r} is text, and a category neither rises nor falls"
+        for name, sign in monotone.items()
+        if sign and name in categories
     ]
     if problems:
         raise ConfigError("the constraints do not fit the features", problems=tuple(problems))

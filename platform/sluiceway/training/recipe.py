@@ -50,9 +50,10 @@ class Recipe:
         params, rounds = booster_params(
             self.model, training, seed=self.seed, nthread=threads, classes=len(self.classes)
         )
+        categories = [feature.name for feature in self.schema.features if feature.kind == "category"]
         readable = all(not set("[]<") & set(name) for name in names)  # XGBoost refuses these in names
         return LoopSpec(
-            params=place_constraints(params, names),
+            params=place_constraints(params, names, categories=categories),
             rounds=rounds,
             early_stopping=training.early_stopping_rounds,
             maximise=maximised(str(params["eval_metric"])),
