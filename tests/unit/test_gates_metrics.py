@@ -13,7 +13,7 @@ from sklearn import metrics as theirs
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.verdict import Direction
 from sluiceway.gates import metric_kinds
-from sluiceway.gates.metrics import check_names, compare, confusion, evaluate, known_metrics, measure, metric, usable
+from sluiceway.gates.metrics import check_names, compare, evaluate, known_metrics, measure, metric, usable
 from sluiceway.gates.scored_rows import Doubt, PairedRows, ScoredRows
 from sluiceway.gates.scorers import OF_CLUSTERS, scorer_metric, scorer_names
 
@@ -101,7 +101,8 @@ def test_what_is_not_defined_has_no_value():
     assert evaluate("precision", ones, np.zeros(10)) == 0
     assert measure("precision", ones, np.zeros(10)).high == 0
     assert evaluate("log_loss", ones, np.zeros(10)) < 40
-    assert confusion(np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.6, 0.2, 0.7, 0.5]), 0.5).tolist() == [1, 1, 1, 2]
+    rows = ScoredRows.of([0, 0, 1, 1, 1], [0.1, 0.6, 0.2, 0.7, 0.5], 0.5)
+    assert rows.counts.tolist() == [1, 1, 1, 2]
 
 
 def test_intervals_stay_where_the_metric_may_be():

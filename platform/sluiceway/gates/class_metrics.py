@@ -30,25 +30,25 @@ def class_confusion(labels: Array, scores: Array) -> Array:
 def class_accuracy(counts: Array) -> Array:
     """Share of right decisions, from counts of shape (..., k * k)."""
     hits, truth, _ = _sums(counts)
-    return _ratio(hits.sum(axis=-1), truth.sum(axis=-1))
+    return ratio(hits.sum(axis=-1), truth.sum(axis=-1))
 
 
 def class_precision(counts: Array) -> Array:
     """Precision of each class, shape (..., k); 0 for a class that was never decided, as scikit-learn has it."""
     hits, _, decided = _sums(counts)
-    return np.where(decided > 0, _ratio(hits, decided), 0.0)
+    return np.where(decided > 0, ratio(hits, decided), 0.0)
 
 
 def class_recall(counts: Array) -> Array:
     """Recall of each class, shape (..., k); NaN for a class without rows."""
     hits, truth, _ = _sums(counts)
-    return _ratio(hits, truth)
+    return ratio(hits, truth)
 
 
 def class_f1(counts: Array) -> Array:
     """F1 of each class, shape (..., k); NaN for a class without rows."""
     hits, truth, decided = _sums(counts)
-    return np.where(truth > 0, _ratio(2 * hits, truth + decided), np.nan)
+    return np.where(truth > 0, ratio(2 * hits, truth + decided), np.nan)
 
 
 def macro(of_classes: OfClasses) -> OfClasses:
@@ -66,7 +66,7 @@ def weighted(of_classes: OfClasses) -> OfClasses:
 
     def value(counts: Array) -> Array:
         truth = _sums(counts)[1]
-        return _ratio((np.nan_to_num(of_classes(counts)) * truth).sum(axis=-1), truth.sum(axis=-1))
+        return ratio((np.nan_to_num(of_classes(counts)) * truth).sum(axis=-1), truth.sum(axis=-1))
 
     return value
 
@@ -85,6 +85,7 @@ def _sums(counts: Array) -> tuple[Array, Array, Array]:
     return np.diagonal(square, axis1=-2, axis2=-1), square.sum(axis=-1), square.sum(axis=-2)
 
 
-def _ratio(top: Array, bottom: Array) -> Array:
+def ratio(top: Array, bottom: Array) -> Array:
+    """One over the other, NaN where there is nothing below."""
     result: Array = np.divide(top, bottom, out=np.full(np.shape(bottom), np.nan), where=np.asarray(bottom) > 0)
     return result

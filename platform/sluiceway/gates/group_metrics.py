@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sluiceway.config.gates import FairnessSection
+from sluiceway.gates.class_metrics import ratio
 from sluiceway.gates.drawn import GroupScore
 from sluiceway.gates.groups import Groups
 from sluiceway.gates.metrics import Task
@@ -77,7 +78,7 @@ class Rate:
     @property
     def values(self) -> Array:
         """The shares; NaN where there is no row."""
-        return _ratio(self.hits, self.of)
+        return ratio(self.hits, self.of)
 
     def bounds(self, alpha: float) -> Bounds:
         """Their intervals."""
@@ -190,9 +191,3 @@ def measure_groups(groups: Groups, rows: JudgedRows, section: FairnessSection) -
     # Not even a number of rows that the configuration calls enough makes a variance out of one row.
     judged = enough & ~np.isnan(values) & ~np.isnan(variances)
     return GroupMetrics(groups, rows.task, positives, values, variances, influence, cells, large, judged)
-
-
-def _ratio(top: Array, bottom: Array) -> Array:
-    bottom = np.asarray(bottom, dtype=np.float64)
-    result: Array = np.divide(top, bottom, out=np.full(bottom.shape, np.nan), where=bottom > 0)
-    return result

@@ -18,6 +18,7 @@ from sluiceway.gates.class_metrics import (
     class_precision,
     class_recall,
     macro,
+    ratio,
     weighted,
 )
 from sluiceway.gates.metric_kinds import DecidedMetric, DistanceMetric, Metric, SummedMetric, Task
@@ -84,25 +85,20 @@ def _share(hit: int, *beside: int) -> Callable[[Array], tuple[int, int]]:
     return share
 
 
-def _ratio(top: Array, bottom: Array) -> Array:
-    result: Array = np.divide(top, bottom, out=np.full(np.shape(bottom), np.nan), where=np.asarray(bottom) > 0)
-    return result
-
-
 def _precision(c: Array) -> Array:
     # No positive decision: precision is 0, as scikit-learn has it, so that a threshold on it fails.
     c = c.astype(np.float64)
-    return np.where(c[..., 1] + c[..., 3] > 0, _ratio(c[..., 3], c[..., 1] + c[..., 3]), 0.0)
+    return np.where(c[..., 1] + c[..., 3] > 0, ratio(c[..., 3], c[..., 1] + c[..., 3]), 0.0)
 
 
 def _recall(c: Array) -> Array:
     c = c.astype(np.float64)
-    return _ratio(c[..., 3], c[..., 2] + c[..., 3])
+    return ratio(c[..., 3], c[..., 2] + c[..., 3])
 
 
 def _f1(c: Array) -> Array:
     c = c.astype(np.float64)
-    return _ratio(2 * c[..., 3], 2 * c[..., 3] + c[..., 1] + c[..., 2])
+    return ratio(2 * c[..., 3], 2 * c[..., 3] + c[..., 1] + c[..., 2])
 
 
 def _f1_of_share(share: float) -> float:

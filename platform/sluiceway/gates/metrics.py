@@ -26,7 +26,6 @@ __all__ = [
     "Task",
     "check_names",
     "compare",
-    "confusion",
     "evaluate",
     "known_metrics",
     "measure",
@@ -158,12 +157,6 @@ def compare(name: str, pair: PairedRows, doubt: Doubt) -> tuple[float, float, Di
     if chosen.direction is Direction.AT_MOST:
         found = Difference(-found.value, -found.high, -found.low, found.error)
     return first, second, found
-
-
-def confusion(labels: Array, scores: Array, threshold: float) -> Array:
-    """Counts (true negative, false positive, false negative, true positive), shape (4,)."""
-    cell = 2 * (np.asarray(labels) == 1).astype(np.int64) + (np.asarray(scores) >= threshold)
-    return np.bincount(cell, minlength=4)
 
 
 def _found(name: str, tasks: Sequence[Task]) -> Metric | None:

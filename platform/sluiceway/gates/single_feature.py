@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sluiceway.gates.identity import is_text, number_column, text_column
-from sluiceway.gates.statistics.auc import auc_bounds, auc_of_bins
+from sluiceway.gates.statistics.auc import auc_of_bins
+from sluiceway.gates.statistics.differences import auc_bounds
 
 Array = npt.NDArray[Any]
 LEAVES = 64
@@ -81,7 +82,8 @@ def interval_of_bins(positives: Array, negatives: Array, scores: Array) -> tuple
     variance = (above * (wins - value) ** 2).sum() / (m * (m - 1)) + (below * (losses - value) ** 2).sum() / (
         n * (n - 1)
     )
-    return (value, *auc_bounds(value, float(variance), int(min(m, n)), alpha=0.05))
+    low, high = map(float, auc_bounds(value, variance, min(m, n), 0.05))
+    return value, low, high
 
 
 def _of_class(feature: str, counts: Array, shares: Array, place: int) -> Alone:

@@ -17,10 +17,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import expit, logit
 from scipy.stats import norm, rankdata
 
-from sluiceway.gates.statistics.intervals import rule_of_three
+from sluiceway.gates.statistics.differences import auc_bounds
 
 Array = npt.NDArray[Any]
 
@@ -129,7 +128,8 @@ def auc_interval(labels: Array, scores: Array, *, alpha: float = 0.05) -> tuple[
         three on the smaller class.
     """
     value, variance = auc_variance(labels, scores)
-    return (value, *auc_bounds(value, variance, smallest_class(labels, 2), alpha=alpha))
+    low, high = map(float, auc_bounds(value, variance, smallest_class(labels, 2), alpha))
+    return value, low, high
 
 
 def macro_auc(labels: Array, scores: Array) -> float:
@@ -153,7 +153,8 @@ def macro_auc_interval(labels: Array, scores: Array, *, alpha: float = 0.05) -> 
     """
     variance = float((macro_auc_parts(labels, scores) ** 2).sum()) if len(labels) else math.nan
     value = macro_auc(labels, scores)
-    return (value, *auc_bounds(value, variance, smallest_class(labels, scores.shape[1]), alpha=alpha))
+    low, high = map(float, auc_bounds(value, variance, smallest_class(labels, scores.shape[1]), alpha))
+    return value, low, high
 
 
 def smallest_class(labels: Array, classes: int) -> int:
@@ -164,27 +165,6 @@ def smallest_class(labels: Array, classes: int) -> int:
         classes: how many there are.
     """
     return int(np.bincount(np.asarray(labels).astype(np.int64), minlength=classes).min())
-
-
-def auc_bounds(value: float, variance: float, smaller: int, *, alpha: float) -> tuple[float, float]:
-    """Bounds of an AUC on the logit scale.
-
-    Args:
-        value: the AUC.
-        variance: of it.
-        smaller: rows of the smallest class.
-        alpha: two-sided error.
-
-    Returns:
-        (low, high), NaN where the value or the variance is.
-    """
-    if math.isnan(value) or math.isnan(variance):
-        return math.nan, math.nan
-    if value in (0.0, 1.0) or variance == 0:
-        slack = rule_of_three(smaller, alpha=alpha)
-        return max(0.0, value - slack), min(1.0, value + slack)
-    half = norm.ppf(1 - alpha / 2) * math.sqrt(variance) / (value * (1 - value))
-    return float(expit(logit(value) - half)), float(expit(logit(value) + half))
 
 
 def auc_difference(
