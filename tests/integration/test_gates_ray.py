@@ -173,6 +173,14 @@ def nothing(_context):
     return []
 
 
+def text(_context):
+    return "PASS"
+
+
+def in_anothers_name(_context):
+    return [Verdict("performance", Status.PASS, Measurement("x", 1.0, 10))]
+
+
 def meet(folder, context):
     """Both can only meet where there is a CPU for each."""
     (folder / context.gate).touch()
@@ -191,12 +199,16 @@ def gate(name, function, **arguments):
 def test_a_worker_that_dies_a_task_that_raises_and_a_gate_without_a_verdict():
     gates = [gate("performance", die), gate("fairness", raise_error), gate("slices", nothing)]
     gates.append(gate("robustness", answer, parts=lambda _: ("one", "two", "three")))
+    gates += [gate("leakage", text), gate("calibration", in_anothers_name)]
     results = [one.result for one in judge(gates, make_inputs(Truth()))]
-    assert [r.gate for r in results] == ["performance", "fairness", "slices", "robustness"]
-    assert [r.status for r in results] == [Status.ERROR, Status.ERROR, Status.INCONCLUSIVE, Status.PASS]
+    assert [r.gate for r in results] == ["performance", "fairness", "slices", "robustness", "leakage", "calibration"]
+    assert [r.status for r in results[:4]] == [Status.ERROR, Status.ERROR, Status.INCONCLUSIVE, Status.PASS]
+    assert [r.status for r in results[4:]] == [Status.ERROR, Status.ERROR]
+    assert "'P', which is no Verdict" in results[4].verdicts[0].reason
+    assert "has to be context.gate, 'calibration'" in results[5].verdicts[0].reason
     assert "WorkerCrashedError" in results[0].verdicts[0].reason
     assert "KeyError" in results[1].verdicts[0].reason
-    assert [r.blocks for r in results] == [True, True, True, False]
+    assert [r.blocks for r in results] == [True, True, True, False, True, True]
     assert [v.measurement.name for v in results[3].verdicts] == ["one", "two", "three"]
 
 

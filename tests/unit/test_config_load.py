@@ -118,6 +118,10 @@ def test_a_key_like_no_other_gets_the_list_of_its_siblings(tmp_path: Path) -> No
         ("platform: {aliases: {a: 3}}", "platform.aliases.a", "has to be text"),
         ("model: 3", "model", "mapping"),
         ("training:", "training", "mapping"),
+        ("evaluation: {thresholds: {auc_roc: .nan}}", "evaluation.thresholds.auc_roc", "finite"),
+        ("evaluation: {champion: {margins: {auc_roc: .inf}}}", "evaluation.champion.margins.auc_roc", "finite"),
+        ("evaluation: {data_quality: {max_drift: .inf}}", "evaluation.data_quality.max_drift", "finite"),
+        ("evaluation: {robustness: {noise_stds: [-1]}}", "evaluation.robustness.noise_stds", "above 0"),
     ],
 )
 def test_a_wrong_value_is_named_where_it_stands(tmp_path: Path, addition: str, location: str, part: str) -> None:
@@ -160,6 +164,7 @@ def test_a_target_among_the_features_is_refused(tmp_path: Path) -> None:
         ("? [a, b]\n: c", "a key has to be a word"),
         ("just text", "holds no mapping"),
         ("", "holds no mapping"),
+        ("evaluation: {waivers: [{expires: 2026-13-01}]}", "2026-13-01 is no date"),
     ],
 )
 def test_text_that_is_no_configuration(tmp_path: Path, text: str, part: str) -> None:

@@ -7,6 +7,7 @@ import json
 import math
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -160,3 +161,12 @@ def test_the_json_form_is_json(value: float, low: float, high: float) -> None:
     assert {**again.to_dict(), "line": ""} == {**got, "line": ""}  # a bound that is infinite is told as such once
     gate = GateResult("performance", (judge("c", Measurement("m", value, 3), AT_LEAST),))
     assert json.loads(json.dumps(gate.to_dict(), allow_nan=False))["gate"] == "performance"
+
+
+def test_numpys_numbers_become_plain_ones_and_a_name_is_one_line():
+    measured = Measurement("share", np.float32(0.25), np.int64(7), low=np.float64(0.1), high=1)
+    assert json.loads(json.dumps(Verdict("mine", Status.PASS, measured).to_dict()))["measurement"]["n"] == 7
+    assert {type(number) for number in (measured.value, measured.low, measured.high)} == {float}
+    for name, n in (("two\nlines", 1), ("fewer than none", -1)):
+        with pytest.raises(ValueError, match="one line, and n is 0 or more"):
+            Measurement(name, 0.5, n)

@@ -31,6 +31,7 @@ number = 3
 @pytest.fixture
 def module(tmp_path, monkeypatch):
     (tmp_path / "our_gates_for_a_test.py").write_text(MODULE)
+    (tmp_path / "our_gates_that_exit.py").write_text("raise SystemExit(0)")
     monkeypatch.syspath_prepend(tmp_path)
     yield "our_gates_for_a_test"
     sys.modules.pop("our_gates_for_a_test", None)
@@ -71,6 +72,7 @@ def test_a_changed_own_gate_has_another_digest(module, tmp_path):
         ("our_gates_for_a_test:absent", "has no attribute 'absent'"),
         ("our_gates_for_a_test:number", "is a int, not a function"),
         ("no_such_entry_point", "no installed package has an entry point"),
+        ("our_gates_that_exit:f", "SystemExit: 0"),
     ],
 )
 def test_an_own_gate_that_cannot_be_loaded_is_named_with_its_key(module, function, why):

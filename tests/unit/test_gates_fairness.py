@@ -267,6 +267,8 @@ def test_a_declared_group_without_rows_fails_and_a_small_one_is_inconclusive(dra
     assert small.status is Status.INCONCLUSIVE
     assert "SFO (40 rows)" in small.reason
     assert small.enough == N * 100 // 40
+    few = judge(rows[:50], labels[:50], scores[:50], "origin", groups={"origin": ("SFO",)})
+    assert by_name(few, "missing groups").status is Status.FAIL
 
 
 def test_a_large_group_of_the_training_rows_without_test_rows_fails(drawn):

@@ -132,6 +132,13 @@ class RobustnessSection(GateSection):
     """Test rows that are disturbed at most, drawn by the seed; a loss of 5 % of an AUC is seen on far fewer. Each
     feature alone is tried on 10,000 of them at most."""
 
+    @field_validator("noise_stds")
+    @classmethod
+    def _above_zero(cls, value: tuple[float, ...]) -> tuple[float, ...]:
+        if any(each <= 0 for each in value):
+            raise ValueError(f"{list(value)}: each has to be above 0")
+        return value
+
 
 class DataQualitySection(GateSection):
     """Gate: what the training rows must be like."""

@@ -36,6 +36,18 @@ class StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
+def _timestamp(loader: StrictLoader, node: yaml.ScalarNode) -> Any:
+    try:
+        return loader.construct_yaml_timestamp(node)
+    except ValueError as error:
+        raise ConstructorError(
+            None, None, f"{node.value} is no date: {error}; in quotes it is text", node.start_mark
+        ) from error
+
+
+StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
+
+
 def one_line(error: yaml.YAMLError) -> str:
     """Where the text is broken, and how."""
     mark = getattr(error, "problem_mark", None)

@@ -58,6 +58,16 @@ class Measurement:
     unit: str = ""
     detail: str = ""
 
+    def __post_init__(self) -> None:
+        # NumPy's numbers are no JSON, and what is told is one line.
+        for name in ("value", "low", "high"):
+            given = getattr(self, name)
+            if given is not None and type(given) is not float:
+                object.__setattr__(self, name, float(given))
+        object.__setattr__(self, "n", int(self.n))
+        if self.n < 0 or "\n" in self.name:
+            raise ValueError(f"a measurement {self.name!r} of n={self.n}: the name is one line, and n is 0 or more")
+
 
 @dataclass(frozen=True)
 class Threshold:

@@ -125,7 +125,7 @@ def _loaded(place: str, key: str) -> Any:
         raise _refused(
             key, f"no installed package has an entry point {place!r} in the group {ENTRY_POINTS!r}"
         ) from error
-    except Exception as error:  # whatever a foreign module raises when it is imported
+    except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
         raise _refused(key, f"{place!r} cannot be loaded: {type(error).__name__}: {error}") from error
 
 

@@ -39,7 +39,7 @@ def missing_groups(check: str, groups: Groups, section: FairnessSection, train: 
     verdict = judge(check, measurement, Threshold(0, Direction.AT_MOST))
     if reason:
         return [dataclasses.replace(verdict, status=Status.FAIL, reason=reason)]
-    few = {name: there[name] for name in declared if there.get(name, n) < section.min_group_rows}
+    few = {name: there[name] for name in declared if there.get(name, math.inf) < section.min_group_rows}
     if not few or verdict.status is not Status.PASS:
         return [verdict]
     reason = f"declared and too small to judge: {listed([f'{name} ({rows:,} rows)' for name, rows in few.items()])}"

@@ -240,7 +240,22 @@ def _call(
     context = replace(context, train=train, champion=found, champion_unfit=unfit, champion_error=error, replica=replica)
     given = function(context)
     output = given if isinstance(given, GateOutput) else GateOutput(tuple(given))
+    _check_given(output, context.gate)
     return output, time.monotonic() - began
+
+
+def _check_given(output: GateOutput, gate: str) -> None:
+    """Refuse what is no verdict of this gate; a gate of the user may give anything.
+
+    Raises:
+        TypeError: something else than a verdict.
+        ValueError: a verdict in the name of another gate.
+    """
+    for verdict in output.verdicts:
+        if not isinstance(verdict, Verdict):
+            raise TypeError(f"the gate gave {str(verdict)[:80]!r}, which is no Verdict")
+        if verdict.check != gate:
+            raise ValueError(f"the gate gave a verdict of {verdict.check!r}; `check` has to be context.gate, {gate!r}")
 
 
 def _score(scorer: Scorer, rows: pa.Table, features: Sequence[str], classes: int) -> Array:

@@ -99,7 +99,14 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
         checkpoints=str(checkpoints),
     )
     rows = str(version_row_digest(version, kept=context.stores.file_digests))
-    bundle = _bundle(context, version, report, row_digest=rows, base=base, membership=membership_of(recipe, version))
+    bundle = _bundle(
+        context,
+        version,
+        report,
+        row_digest=rows,
+        base=base,
+        membership=membership_of(recipe.data, recipe.seed, version),
+    )
     uri = context.bundles.put(bundle)
     document = report_document(context, report) | {"row_digest": rows, "base": None if base is None else base.version}
     plots = _keep_plots(context, report, f"{context.experiment.name}-{bundle.digest[:12]}-plots")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any
 
+from sluiceway.config.experiment import DataSection
 from sluiceway.core.errors import ConfigError, DataError, ModelError
 from sluiceway.core.references import TableVersion
 from sluiceway.data.ray_read import key_columns, newest_tick
@@ -83,7 +84,7 @@ def going_on(context: Context, recipe: Recipe, base: Base, version: TableVersion
         DataError: there are no rows in the window, or the base's rows cannot be read any more.
     """
     schema = FeatureSchema.from_dict(base.bundle.schema)
-    differs = _difference(recipe, schema, base.bundle, membership_of(recipe, version))
+    differs = _difference(recipe, schema, base.bundle, membership_of(recipe.data, recipe.seed, version))
     if differs:
         raise ModelError(
             f"{context.experiment.name}@{base.version} cannot be gone on from: {differs}",
@@ -121,12 +122,11 @@ def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle, membershi
     return ""
 
 
-def membership_of(recipe: Recipe, version: TableVersion) -> dict[str, Any]:
+def membership_of(data: DataSection, seed: int, version: TableVersion) -> dict[str, Any]:
     """What decides which rows are test rows, JSON-ready; it is written into a model's lineage."""
-    data = recipe.data
     key = key_columns(table_schema(version.uri, version.version), data)
     by = {"row": sorted(key), "group": sorted(data.group), "time": data.time}[data.split.by]
-    return {"seed": recipe.seed, "columns": by, "split": data.split.model_dump(mode="json")}
+    return {"seed": seed, "columns": by, "split": data.split.model_dump(mode="json")}
 
 
 def _start_of_window(context: Context, base: Base, version: TableVersion) -> int:

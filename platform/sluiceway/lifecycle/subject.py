@@ -6,11 +6,13 @@ import json
 from dataclasses import dataclass
 from functools import cached_property
 
+from sluiceway.core.errors import ConfigError
 from sluiceway.core.references import ModelReference, TableVersion
 from sluiceway.gates.column_facts import ColumnFacts
 from sluiceway.gates.ray_tasks import ChampionModel
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.incremental import membership_of
 from sluiceway.lifecycle.preflight import check_evaluation
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.mlflow_registry import CHAMPION
@@ -96,10 +98,12 @@ def registered_subject(context: Context, model: ModelReference, version: TableVe
 
     Raises:
         ModelError: there is no such version of the model.
-        ConfigError: the evaluation names metrics that its kind does not have.
+        ConfigError: the evaluation names metrics that its kind does not have, or the configuration makes rows that
+            the model was trained on test rows.
     """
     _, bundle = context.registry.bundle(model.name, model.version)
     check_evaluation(context.evaluation, bundle.decision["kind"])
+    _check_membership(context, bundle, version)
     champion = _serving(context, model.name, present_champion(context, model.name))
     return Subject(model.name, version, bundle, context.bundles.put(bundle), champion)
 
@@ -110,6 +114,22 @@ def _serving(context: Context, name: str, version: str | None) -> ServingModel |
     number, bundle = context.registry.bundle(name, version)
     content = context.registry.artifact(name, version, FACTS_ARTIFACT)
     return ServingModel(number, bundle, tuple(ColumnFacts.from_dict(fact) for fact in json.loads(content)))
+
+
+def _check_membership(context: Context, bundle: Bundle, version: TableVersion) -> None:
+    then = bundle.lineage.get("membership")
+    if then is None:
+        return
+    now = membership_of(context.data, context.experiment.seed, version)
+    # Another table has other keys, of which the model's may have none.
+    judged = [part for part in now if part != "columns" or bundle.lineage["data"]["uri"] == version.uri]
+    other = [f"{part} {now[part]}, trained with {then[part]}" for part in judged if now[part] != then[part]]
+    if other:
+        raise ConfigError(
+            "the configuration places rows otherwise than the training did, so that rows which the model learned "
+            f"from would be test rows: {'; '.join(other)}",
+            hint="take experiment.seed, data.key, data.group and data.split of the training; without -c they are",
+        )
 
 
 def _unfit(mine: Bundle, theirs: Bundle) -> str:

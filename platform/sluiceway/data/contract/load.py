@@ -143,9 +143,6 @@ def parse_contract(text: str, *, path: str) -> Contract:
         document: Any = yaml.load(text, Loader=_StrictLoader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{path} is not YAML: {one_line(error)}") from error
-    except ValueError as error:  # what looks like a date and is none, 2024-02-31
-        hint = "put quotes around text that looks like a date"
-        raise ConfigError(f"{path} is not YAML: {error}", hint=hint) from error
     if not isinstance(document, dict):
         raise ConfigError(f"{path} holds no mapping of keys to values", hint="see docs/data/contract.md")
     try:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from datetime import date, datetime
 from typing import Any, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import ConfigDict, Field, field_validator, model_validator
 
 from sluiceway.config.base import Section
 from sluiceway.data.contract.limits import Operators
@@ -87,6 +87,9 @@ class Quality(Operators):
 
 class TypeOptions(Section):
     """What the values of a type have to be."""
+
+    # Of a limit that may be a number or a time, pydantic would tell every kind that it is not: see ``problems``.
+    model_config = ConfigDict(allow_inf_nan=True)
 
     minimum: Limit | None = None
     maximum: Limit | None = None
