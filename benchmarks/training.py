@@ -22,6 +22,7 @@ from bench_line import Bench, Number, run_area
 from peak_memory import PeakMemory
 from training_table import Job, make_table
 
+from sluiceway.config.load import MEMORY_DEFAULTS
 from sluiceway.training.legacy import PACKAGES
 
 HERE = Path(__file__).resolve().parent
@@ -47,8 +48,6 @@ LARGE_PEAK = Number("peak_memory_5m_x_20", "ratio<=0.5", unit="GB")
 RECIPE = Number("ray_recipe_1m_x_10", "ratio<=0.5")
 XGBOOST_RAY = Number("xgboost_ray_1m_x_10", "ratio<=1")
 EXTERNAL = Number("larger_than_memory", "ours>=4", unit="times the limit")
-# What our package sets for itself when it is imported, as it is here, and no peer has.
-OF_OURS = ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_", "ARROW_DEFAULT_MEMORY_POOL")
 # Each side of a process: its module and function.
 OURS, ARRANGED = "training_ours.ours", "training_ours.arranged"
 BARE, PLAIN = "training_peers.bare", "training_peers.plain"
@@ -75,7 +74,8 @@ def run_side(side: str, folder: Path, *, python: str = sys.executable, **environ
     """Run a side on the table of a folder."""
     module, function = side.split(".")
     command = [python, "-c", f"import pathlib, {module}; {module}.{function}(pathlib.Path({str(folder)!r}))"]
-    inherited = {name: value for name, value in os.environ.items() if name not in OF_OURS}
+    # Our own side sets these again when it connects; no peer has them.
+    inherited = {name: value for name, value in os.environ.items() if name not in MEMORY_DEFAULTS}
     given = {**inherited, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore", **environment}
     log_file = folder / f"{function}.log"
     with log_file.open("w") as log:

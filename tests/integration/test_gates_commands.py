@@ -167,6 +167,13 @@ def test_what_cannot_be_run_is_refused_with_its_key(command, config):
     assert "evaluation.own.x.function" in command("run", "fares@1", "-c", config, "--set", own, code=2)
 
 
+def test_a_configuration_that_would_judge_on_rows_of_the_training_is_refused(command, config):
+    other_seed = command("run", "fares@1", "-c", config, "--set", "experiment.seed=6", code=2)
+    assert "seed 6, trained with 5" in other_seed
+    other_key = command("run", "fares@1", "-c", config, "--set", "data.key=[fare]", code=2)
+    assert "columns ['fare'], trained with ['id']" in other_key
+
+
 def test_list_and_explain_teach(command, config):
     assert [row["gate"] for row in command("list", "--json")] == list(GATES)
     assert "fairness" in command("list")

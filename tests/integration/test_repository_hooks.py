@@ -143,6 +143,13 @@ def test_a_callable_that_is_not_there(lake, name):
         hooked(lake, on=("pre-commit",), function=name)
 
 
+def test_a_module_that_exits_when_it_is_imported_is_refused(lake, tmp_path, monkeypatch):
+    (tmp_path / "my_script_without_a_guard.py").write_text("raise SystemExit(0)")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    with pytest.raises(ConfigError, match="cannot be loaded: SystemExit: 0"):
+        hooked(lake, on=("pre-commit",), function="my_script_without_a_guard:check")
+
+
 def test_a_hook_has_one_action():
     for given in ({}, {"command": "true", "url": "http://x"}, {"command": "true", "gate": "data_quality"}):
         with pytest.raises(ValueError, match="one of command, url, function and gate"):

@@ -165,6 +165,7 @@ def test_a_target_among_the_features_is_refused(tmp_path: Path) -> None:
         ("just text", "holds no mapping"),
         ("", "holds no mapping"),
         ("evaluation: {waivers: [{expires: 2026-13-01}]}", "2026-13-01 is no date"),
+        ("experiment: {seed: 0b_}", "0b_ is no number"),
     ],
 )
 def test_text_that_is_no_configuration(tmp_path: Path, text: str, part: str) -> None:
@@ -220,6 +221,8 @@ def test_a_value_that_is_no_yaml_is_named_wherever_it_comes_from(
         "--set training.max_bin={",
     ]
     assert all("not YAML" in problem for problem in listed)
+    (no_date,) = problems(tmp_path, SMALLEST, "experiment.name=2026-13-01")[1:]
+    assert no_date.startswith("--set experiment.name=2026-13-01: the value is not YAML")
 
 
 def test_anchors_and_merges_of_yaml_work(tmp_path: Path) -> None:

@@ -130,7 +130,13 @@ def test_what_is_wrong_with_the_table_and_its_service_is_told():
 
 @pytest.mark.parametrize(
     ("text", "said"),
-    [("a: [", "is not YAML"), ("- 1", "no mapping"), ("id: 1\nid: 2", "stands twice"), ("id: 2024-02-31", "quotes")],
+    [
+        ("a: [", "is not YAML"),
+        ("- 1", "no mapping"),
+        ("id: 1\nid: 2", "stands twice"),
+        ("id: 2024-02-31", "quotes"),
+        ("id: 0b_", "quotes"),
+    ],
 )
 def test_what_is_no_contract_is_told(text, said):
     with pytest.raises(ConfigError) as caught:

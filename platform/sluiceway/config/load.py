@@ -96,6 +96,14 @@ def load_platform(path: str | Path | None = None) -> PlatformSection:
     return section
 
 
+# Idle workers keep what they have freed, unless large pieces go back at once (docs/decisions/0032).
+MEMORY_DEFAULTS = {
+    "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
+    "ARROW_DEFAULT_MEMORY_POOL": "system",
+}
+
+
 def set_environment_defaults(values: Mapping[str, str]) -> None:
     """Set variables that engines read once, when they are imported, where nobody has set them.
 
@@ -110,10 +118,7 @@ def set_environment_defaults(values: Mapping[str, str]) -> None:
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
         # Ray's default of 15 lets any ordinary process on the machine starve training and serving.
         "RAY_worker_niceness": "0",
-        # Idle workers keep what they have freed, unless large pieces go back at once (docs/decisions/0032).
-        "MALLOC_MMAP_THRESHOLD_": str(1 << 20),
-        "MALLOC_TRIM_THRESHOLD_": str(16 << 20),
-        "ARROW_DEFAULT_MEMORY_POOL": "system",
+        **MEMORY_DEFAULTS,
         # MLflow prints addresses into stdout, draws bars, calls home, and repeats itself for minutes, unless told.
         "MLFLOW_DISABLE_TELEMETRY": "true",
         "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
@@ -169,7 +174,7 @@ def _overrides(overrides: Iterable[str], problems: list[str]) -> Iterator[tuple[
 
 def _parsed(key: str, value: str, origin: str, problems: list[str]) -> Iterator[tuple[str, Any, str]]:
     try:
-        yield key, yaml.safe_load(value), origin
+        yield key, yaml.load(value, Loader=StrictLoader), origin
     except yaml.YAMLError as error:
         problems.append(f"{origin}: the value is not YAML: {one_line(error)}")
 

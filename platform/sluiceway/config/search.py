@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
@@ -34,8 +33,8 @@ class DrawSection(Section):
     @model_validator(mode="after")
     def _ends_in_order(self) -> DrawSection:
         ends = self.ends
-        if self.choice is None and ends and not (all(map(math.isfinite, ends)) and ends[0] < ends[1]):
-            raise ValueError(f"two finite numbers are needed, the smaller one first, not {list(ends)}")
+        if self.choice is None and ends and not ends[0] < ends[1]:
+            raise ValueError(f"two numbers are needed, the smaller one first, not {list(ends)}")
         if self.log and ends and ends[0] <= 0:
             raise ValueError(f"log needs numbers above 0, not {ends[0]}")
         return self

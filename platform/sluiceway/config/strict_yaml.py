@@ -17,6 +17,19 @@ class StrictLoader(yaml.SafeLoader):
 
     key_types: ClassVar[tuple[type, ...]] = (str, int, float, bool)
 
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """The value of a node.
+
+        Raises:
+            ConstructorError: it looks like a date or a number and is none, such as 2024-02-31 or 0b_.
+        """
+        try:
+            return super().construct_object(node, deep)
+        except ValueError as error:
+            kind = {"timestamp": "date", "int": "number", "float": "number"}.get(node.tag.rpartition(":")[2], node.tag)
+            problem = f"{node.value} is no {kind}: {error}; in quotes it is text"
+            raise ConstructorError(None, None, problem, node.start_mark) from error
+
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         """A mapping whose keys are all different.
 
@@ -34,18 +47,6 @@ class StrictLoader(yaml.SafeLoader):
                 raise ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
-
-
-def _timestamp(loader: StrictLoader, node: yaml.ScalarNode) -> Any:
-    try:
-        return loader.construct_yaml_timestamp(node)
-    except ValueError as error:
-        raise ConstructorError(
-            None, None, f"{node.value} is no date: {error}; in quotes it is text", node.start_mark
-        ) from error
-
-
-StrictLoader.add_constructor("tag:yaml.org,2002:timestamp", _timestamp)
 
 
 def one_line(error: yaml.YAMLError) -> str:

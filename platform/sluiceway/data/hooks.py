@@ -171,6 +171,7 @@ def _callable(name: str) -> Hook:
     module, _, attribute = name.partition(":")
     try:
         found: Hook = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ConfigError(f"the hook {name!r} cannot be loaded: {error}", hint="write it as module:name") from error
+    except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
+        told = f"{type(error).__name__}: {error}"
+        raise ConfigError(f"the hook {name!r} cannot be loaded: {told}", hint="write it as module:name") from error
     return found
