@@ -1,4 +1,4 @@
-"""A process that ingests and erases, in children of its own where they are to be killed: all is imported once, before.
+"""A process that ingests, scores and erases, in children of its own where they are to be killed; all is imported first.
 
 Run as a script it reads a line of JSON for each task, and answers with a line of JSON: the report of the ingest, or
 the signal that ended it. It joins the Ray whose address it is told, or starts one of its own.
@@ -44,6 +44,10 @@ class Victims:
     def erase(self, **task: Any) -> Task:
         """Erase the rows of a key."""
         return self._run({"do": "erase", **task})
+
+    def score(self, **task: Any) -> Task:
+        """Score a version of a table."""
+        return self._run({"do": "score", **task})
 
     def _run(self, task: Task) -> Task:
         self._process.stdin.write(json.dumps(task) + "\n")
@@ -172,11 +176,24 @@ def _ingest(task: Task) -> Any:
     return dataclasses.asdict(ray_ingest.ingest(task["sources"], task["uri"], request, progress=kill))
 
 
+def _score(task: Task) -> Any:
+    from batch_scores import plan  # noqa: PLC0415
+    from sluiceway.core.references import TableVersion  # noqa: PLC0415
+    from sluiceway.lifecycle import batch_score  # noqa: PLC0415
+    from sluiceway.registry import bundle  # noqa: PLC0415
+
+    kill = KillAt(task.get("kill", ""), task.get("delay", 0))
+    _prepare(kill, many=True)
+    _join(task)
+    planned = plan(TableVersion(**task["source"]), bundle.read(task["bundle"]), task["uri"])
+    return dataclasses.asdict(batch_score.score(planned, progress=kill))
+
+
 def _told(task: Task) -> Task:
     from sluiceway.core.errors import SluicewayError  # noqa: PLC0415
 
     try:
-        return {"ingest": _ingest, "erase": _erase}[task["do"]](task)
+        return {"ingest": _ingest, "erase": _erase, "score": _score}[task["do"]](task)
     except SluicewayError as error:
         return {"error": type(error).__name__, "message": str(error)}
     except Exception:  # noqa: BLE001 (a child of a fork may not return, and the test wants to know)
@@ -204,7 +221,8 @@ def _in_a_child(task: Task) -> Task:
 
 if __name__ == "__main__":
     import sluiceway.data.ray_erase
-    import sluiceway.data.ray_ingest  # noqa: F401
+    import sluiceway.data.ray_ingest
+    import sluiceway.lifecycle.batch_score  # noqa: F401
 
     for line in sys.stdin:
         given = json.loads(line)

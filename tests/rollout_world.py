@@ -146,6 +146,8 @@ class World:
         self.applied = None
         self.moves, self.aliases, self.applications = [], {"champion": "1"}, set()
         self.seen = defaultdict(lambda: [ArmSeen(), ArmSeen(), np.zeros(4, dtype=int)])
+        # Weight of a step -> what replicas say that ask the challenger no more then.
+        self.breakers = {}
         self.operations, self.crash_at = 0, None
 
     # The clock: waiting is when users come.
@@ -198,7 +200,8 @@ class World:
         counts = [self.seen[g] for g in state.generations]
         steps = tuple(StepSeen(plan.steps[i].weight, c[0], c[1]) for i, c in enumerate(counts))
         whole = sum((c[2] for c in counts), np.zeros(4, dtype=int))
-        return Observations(steps, _pairs(counts[-1][2]), _pairs(whole), int(whole.sum()), 0)
+        breakers = self.breakers.get(steps[-1].weight, ())
+        return Observations(steps, _pairs(counts[-1][2]), _pairs(whole), int(whole.sum()), 0, breakers=breakers)
 
     # Crashes.
     def step(self):

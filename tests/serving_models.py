@@ -68,6 +68,38 @@ def train_grades(folder: Path, *, seed: int, grades: tuple[int | str, ...] = GRA
     return SmallModel(booster, made, bundle.write(made, folder / made.digest))
 
 
+def train_minutes(folder: Path, *, seed: int) -> SmallModel:
+    """A regression of the same features: three times the delay, and a little of the distance."""
+    matrix, _ = examples(400, seed=seed)
+    target = 3 * matrix[:, 0] + np.nan_to_num(matrix[:, 1]) / 1000
+    data = xgboost.DMatrix(matrix, label=target, feature_types=["q", "q", "c"], enable_categorical=True)
+    booster = xgboost.train({"objective": "reg:squarederror", "max_depth": 3, "seed": seed, "nthread": 1}, data, 15)
+    schema = FeatureSchema(
+        (Feature("delay", "numeric"), Feature("distance", "numeric"), Feature("carrier", "category", CARRIERS))
+    )
+    decision = {"kind": "regression", "threshold": None, "target": "minutes"}
+    made = bundle.Bundle(bytes(booster.save_raw("ubj")), schema.to_dict(), decision, {"seed": seed})
+    return SmallModel(booster, made, bundle.write(made, folder / made.digest))
+
+
+def train_numbers(folder: Path, *, seed: int, features: int = 2) -> SmallModel:
+    """A model of numbers alone, ``f0``, ``f1`` and so on: 1 where the first one is above 10."""
+    rng = np.random.default_rng(seed)
+    matrix = rng.normal(10, 20, (400, features)).astype(np.float32)
+    data = xgboost.DMatrix(matrix, label=matrix[:, 0] > 10)
+    booster = xgboost.train({"objective": "binary:logistic", "max_depth": 3, "seed": seed, "nthread": 1}, data, 15)
+    schema = FeatureSchema(tuple(Feature(f"f{i}", "numeric") for i in range(features)))
+    decision = {"kind": "binary", "threshold": 0.5, "target": "high"}
+    made = bundle.Bundle(bytes(booster.save_raw("ubj")), schema.to_dict(), decision, {"seed": seed})
+    return SmallModel(booster, made, bundle.write(made, folder / made.digest))
+
+
+def predicted(model: SmallModel, matrix: np.ndarray) -> np.ndarray:
+    """``Booster.predict`` on encoded rows, shape (n,) or (n, classes)."""
+    types = FeatureSchema.from_dict(model.bundle.schema).xgboost_types
+    return model.booster.predict(xgboost.DMatrix(matrix, feature_types=types, enable_categorical=True))
+
+
 def examples(n: int, *, seed: int, carriers: tuple[str, ...] = CARRIERS) -> tuple[np.ndarray, np.ndarray]:
     """Encoded rows, shape (n, 3) float32, and the truth, shape (n,): late where the delay is over 10."""
     rng = np.random.default_rng(seed)

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.references import ModelReference, TableReference, TableVersion
 from sluiceway.core.verdict import GateResult, Measurement, Status, Threshold, Verdict
+from sluiceway.core.version import VERSION
 
 if TYPE_CHECKING:
     from sluiceway.config.load import load_settings
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from sluiceway.wiring.context import build_context
     from sluiceway.wiring.stores import build_stores
 
-__version__ = "0.1.0"
+__version__ = VERSION
 
 _WHERE = {
     "load_settings": "sluiceway.config.load",

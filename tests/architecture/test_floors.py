@@ -22,13 +22,14 @@ ENGINES = {
         "training/ray_*.py",
         "training/trainer.py",
         "gates/ray_tasks.py",
+        "lifecycle/ray_*.py",
         "serving/*.py",
         "rollout/actor.py",
         "wiring/cluster.py",
     ),
     "mlflow": ("registry/*.py",),
     "deltalake": ("data/*.py",),
-    "xgboost": ("training/*.py", "serving/scorer.py"),
+    "xgboost": ("training/*.py", "serving/scorer.py", "serving/in_place.py"),
     "sqlalchemy": ("catalog/*.py",),
     "alembic": ("catalog/*.py",),
 }
@@ -140,6 +141,7 @@ def test_pure_modules_load_no_engine() -> None:
 # Words that ask the catalog or a table: nobody should wait seconds for engines that they do not need.
 QUICK = {"cli/data.py": {"ray", "mlflow", "xgboost"}, "cli/rollout.py": {"ray", "mlflow", "xgboost", "deltalake"}}
 QUICK |= {"cli/monitor.py": {"ray", "mlflow", "xgboost"}, "cli/models.py": {"ray", "xgboost"}}
+QUICK |= {"cli/keys.py": {"ray", "mlflow", "xgboost", "deltalake"}}
 
 
 @pytest.mark.parametrize("name", QUICK)

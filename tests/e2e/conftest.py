@@ -14,7 +14,7 @@ def on_the_sessions_ray(ray_cluster: None) -> Iterator[None]:
     from sluiceway.serving.instance import stop_serve  # noqa: PLC0415 (Ray has to be up)
 
     with pytest.MonkeyPatch.context() as patch:
-        for command in ("run", "init", "serve"):
+        for command in ("run", "init"):
             patch.setattr(importlib.import_module(f"sluiceway.cli.{command}"), "disconnect", lambda: None)
         patch.setenv("SLUICEWAY_PLATFORM__SERVING__PORT", "0")
         yield

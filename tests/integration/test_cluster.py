@@ -1,5 +1,6 @@
 """The cluster that this package starts."""
 
+import os
 import subprocess
 
 import pytest
@@ -30,6 +31,14 @@ def starts(monkeypatch, tmp_path):
     for process in left:
         process.kill()
         process.wait()
+
+
+def test_who_reserves_no_gpu_sees_none():
+    @ray.remote(num_cpus=0)
+    def seen():
+        return os.environ.get("CUDA_VISIBLE_DEVICES")
+
+    assert ray.get(seen.remote()) == ""
 
 
 SLOW = "The current node timed out during startup. This could happen because some of the raylet failed to"

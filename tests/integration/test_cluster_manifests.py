@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 import gzip
+import math
 import re
 import subprocess
 import tomllib
@@ -197,6 +198,10 @@ def test_what_the_schemas_leave_open_stays_open():
     assert problems(document) == []
 
 
+def _config_of_job(folder: str) -> str:
+    return one(folder, "RayJob")["spec"]["entrypoint"].split()[3]
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_serve_config_is_the_file_and_ray_parses_it(folder: str):
     from ray.serve.schema import ServeDeploySchema  # noqa: PLC0415 (the other tests need no Ray)
@@ -212,25 +217,34 @@ def test_the_serve_config_is_the_file_and_ray_parses_it(folder: str):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_arguments_of_the_serve_config_are_those_of_the_builder(folder: str):
+    from sluiceway.lifecycle.deployment import endpoint_name  # noqa: PLC0415
     from sluiceway.serving.app import EndpointArguments  # noqa: PLC0415
 
     config = yaml.safe_load(one(folder, "RayService")["spec"]["serveConfigV2"])
     for application in config["applications"]:
         assert application["import_path"] == "sluiceway.serving.app:build"
         arguments = EndpointArguments.model_validate(application["args"])
-        assert arguments.endpoint == application["name"] == application["route_prefix"].strip("/")
+        # What the job of the same folder rolls out is what these replicas follow.
+        experiment, environment = application["route_prefix"].strip("/").split("/")
+        assert experiment == yaml.safe_load((REPOSITORY / _config_of_job(folder)).read_text())["experiment"]["name"]
+        assert environment == ("staging" if folder.endswith("staging") else "production")
+        assert arguments.endpoint == application["name"] == endpoint_name(experiment, environment)
         assert arguments.catalog == one(folder, "ConfigMap")["data"]["SLUICEWAY_PLATFORM__CATALOG"]
 
 
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_workers_have_room_for_the_replicas_and_one_challenger(folder: str):
+def test_the_workers_have_room_for_all_replicas_a_challenger_and_a_swap_of_the_replicas(folder: str):
+    from sluiceway.serving.app import EndpointArguments  # noqa: PLC0415
+    from sluiceway.serving.applications import RECORDER_CPUS, SURGE_PERCENT  # noqa: PLC0415
+
     service = one(folder, "RayService")
-    config = yaml.safe_load(service["spec"]["serveConfigV2"])
-    needed = sum(
-        (a["args"]["serving"]["replicas"] + a["args"]["serving"]["challenger_replicas"])
-        * a["args"]["serving"]["replica_cpus"]
-        for a in config["applications"]
-    )
+    needed = 0.0
+    for application in yaml.safe_load(service["spec"]["serveConfigV2"])["applications"]:
+        serving = EndpointArguments.model_validate(application["args"]).serving
+        replicas = serving.scaling.max_replicas
+        challengers = serving.challenger_scaling.max_replicas if serving.challenger_scaling else 1
+        swap = math.ceil(replicas * SURGE_PERCENT / 100)
+        needed += (replicas + swap + challengers) * serving.replica_cpus + RECORDER_CPUS
     group = ray_spec(service)["workerGroupSpecs"][0]
     cpus = group["replicas"] * float(group["template"]["spec"]["containers"][0]["resources"]["limits"]["cpu"])
     assert needed <= cpus
@@ -284,18 +298,107 @@ def test_no_secret_is_written_down(folder: str):
     assert not re.search(r"://[^/\s:@]+:[^/\s@]+@", text), "a URL with a password"
 
 
+EVERY_PORT = frozenset(range(1, 65536))
+OURS, GATEWAY = {"app.kubernetes.io/part-of": "sluiceway"}, {"sluiceway/gateway": "true"}
+OPERATOR = {"app.kubernetes.io/name": "kuberay-operator"}
+
+
+def open_ports(spec: dict[str, Any], pod: dict[str, str], namespace: dict[str, str] | None) -> frozenset[int]:
+    """TCP ports that a NetworkPolicy's ingress rules open to a pod; a namespace None is the policy's own."""
+    found: frozenset[int] = frozenset()
+    for rule in spec["ingress"]:
+        if "from" in rule and not any(_lets_in(peer, pod, namespace) for peer in rule["from"]):
+            continue
+        found |= {port["port"] for port in rule["ports"]} if "ports" in rule else EVERY_PORT
+    return found
+
+
+def _lets_in(peer: dict[str, Any], pod: dict[str, str], namespace: dict[str, str] | None) -> bool:
+    assert peer.keys() <= {"podSelector", "namespaceSelector"}, "this test knows no other peers"
+    wanted = peer.get("namespaceSelector")
+    there = namespace is None if wanted is None else _selects(wanted, namespace or {})
+    return there and _selects(peer.get("podSelector", {}), pod)
+
+
+def _selects(selector: dict[str, Any], labels: dict[str, str]) -> bool:
+    assert selector.keys() <= {"matchLabels"}, "this test knows no expressions"
+    return selector.get("matchLabels", {}).items() <= labels.items()
+
+
 @pytest.mark.parametrize("folder", FOLDERS)
-def test_the_policy_guards_every_pod_and_opens_no_port_of_a_replica(folder: str):
+def test_the_policy_guards_every_pod(folder: str):
     spec = one(folder, "NetworkPolicy")["spec"]
-    labels = spec["podSelector"]["matchLabels"]
+    assert spec["podSelector"]["matchLabels"] == OURS
     for document in ray_documents(folder):
         for pod in pods(document):
-            assert labels.items() <= pod["metadata"]["labels"].items()
+            assert OURS.items() <= pod["metadata"]["labels"].items()
     assert spec["policyTypes"] == ["Ingress"]
-    for rule in spec["ingress"]:
-        assert rule["from"], "an empty list lets everybody in"
-        inside = rule["from"] == [{"podSelector": {"matchLabels": labels}}]
-        assert inside or {p["port"] for p in rule["ports"]} <= {8000, 8265, 52365}
+
+
+@pytest.mark.parametrize(
+    ("pod", "namespace", "ports"),
+    [
+        (OURS, None, EVERY_PORT),
+        (OURS, {}, set()),
+        (GATEWAY, None, {8000}),
+        ({"app": "proxy"}, GATEWAY, {8000}),
+        (GATEWAY, {}, set()),
+        ({}, None, set()),
+        ({}, {"kubernetes.io/metadata.name": "default"}, set()),
+        ({"app.kubernetes.io/name": "prometheus"}, {"kubernetes.io/metadata.name": "monitoring"}, set()),
+        (OPERATOR, {}, {8000, 8265, 52365}),
+    ],
+    ids=[
+        "a pod of the cluster",
+        "a pod that says so in another namespace",
+        "a gateway beside it",
+        "a gateway in a namespace of its own",
+        "a pod that says so elsewhere",
+        "a stranger beside it",
+        "a stranger",
+        "a stranger that scrapes",
+        "the operator",
+    ],
+)
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_the_policy_opens_these_ports_and_no_others(
+    folder: str, pod: dict[str, str], namespace: dict[str, str] | None, ports: set[int]
+):
+    assert open_ports(one(folder, "NetworkPolicy")["spec"], pod, namespace) == ports
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_nobody_but_the_gateway_and_the_operator_reaches_the_port_of_the_endpoints(folder: str):
+    """Its number is the one that Serve is told, and no endpoint does without keys there."""
+    config = yaml.safe_load(one(folder, "RayService")["spec"]["serveConfigV2"])
+    spec = one(folder, "NetworkPolicy")["spec"]
+    assert config["http_options"]["port"] in open_ports(spec, GATEWAY, None)
+    assert {application["args"]["serving"].get("keys", "auto") for application in config["applications"]} <= {
+        "auto",
+        "required",
+    }
+
+
+def test_the_gateways_of_the_documentation_lead_to_the_endpoints():
+    text = (REPOSITORY / "docs" / "serving" / "security.md").read_text()
+    found = [d for block in re.findall(r"```yaml\n(.*?)```", text, re.S) for d in yaml.safe_load_all(block)]
+    by_kind = {d["kind"]: d["spec"] for d in found}
+    assert sorted(by_kind) == ["Gateway", "HTTPRoute", "Ingress"]
+    service = one("base", "RayService")
+    name = f"{service['metadata']['name']}-serve-svc"  # as the operator calls it
+    config = yaml.safe_load(service["spec"]["serveConfigV2"])
+    port, prefix = config["http_options"]["port"], config["applications"][0]["route_prefix"]
+    (rule,) = by_kind["HTTPRoute"]["rules"]
+    assert rule["backendRefs"] == [{"name": name, "port": port}]
+    assert rule["matches"] == [{"path": {"type": "PathPrefix", "value": prefix}}]
+    (rule,) = by_kind["Ingress"]["rules"]
+    (path,) = rule["http"]["paths"]
+    assert path == {
+        "path": prefix,
+        "pathType": "Prefix",
+        "backend": {"service": {"name": name, "port": {"number": port}}},
+    }
+    assert {listener["protocol"] for listener in by_kind["Gateway"]["listeners"]} == {"HTTPS"}
 
 
 def test_an_overlay_can_name_another_image(tmp_path: Path):

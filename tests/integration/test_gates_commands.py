@@ -17,6 +17,7 @@ from sluiceway.cli.main import run_command
 from sluiceway.config.evaluation import GATES
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.load import load_settings
+from sluiceway.core.errors import ConfigError
 from sluiceway.core.verdict import Status
 from sluiceway.data.commit import append
 from sluiceway.lifecycle.candidate import build_candidate
@@ -165,6 +166,19 @@ def test_a_release_that_the_gates_block_is_in_mlflow_before_it_is_told(config):
 def test_what_cannot_be_run_is_refused_with_its_key(command, config):
     own = "evaluation.own={x: {function: 'no_such_module:f'}}"
     assert "evaluation.own.x.function" in command("run", "fares@1", "-c", config, "--set", own, code=2)
+    limit = "evaluation.thresholds.accuracy=85"
+    told = command("run", "fares@1", "-c", config, "--set", limit, code=2)
+    assert "85 is outside of what accuracy can be, from 0 to 1" in told
+
+
+def test_a_misspelt_column_is_refused_before_the_training_and_before_the_gates(command, config):
+    misspelt = "evaluation.fairness.protected_attributes=[sexx]"
+    expected = "evaluation.fairness.protected_attributes[0]: 'sexx' is no column of the table; did you mean 'sex'?"
+    assert expected in command("run", "fares@1", "-c", config, "--set", misspelt, code=2)
+    context = build_context(load_settings(config, overrides=[misspelt]))
+    with pytest.raises(ConfigError) as caught:
+        build_candidate(context, context.version())
+    assert caught.value.problems == (expected,)
 
 
 def test_a_configuration_that_would_judge_on_rows_of_the_training_is_refused(command, config):

@@ -152,6 +152,17 @@ def test_the_champion_is_scored_on_the_same_rows_and_one_that_cannot_is_an_error
     assert not dead["robustness"].result.blocks
 
 
+def test_rows_without_a_target_are_an_error_that_says_what_to_do():
+    inputs = make_inputs(Truth())
+    rows = make_rows(1)
+    holed = rows.set_column(3, "late", pa.array([None, *rows["late"].to_pylist()[1:]]))
+    gates = [gate for gate in gates_of(EvaluationSection()) if gate.name in ("performance", "calibration")]
+    for one in judge(gates, dataclasses.replace(inputs, test=ray.put(holed))):
+        (verdict,) = one.result.verdicts
+        expected = "DataError: 1 test rows have no 'late'; leave rows without an outcome out of the table"
+        assert (verdict.status, verdict.reason) == (Status.ERROR, expected)
+
+
 def answer(context):
     return [Verdict(context.gate, Status.PASS, Measurement(context.part or "x", 1.0, 10))]
 
@@ -206,8 +217,11 @@ def test_a_worker_that_dies_a_task_that_raises_and_a_gate_without_a_verdict():
     assert [r.status for r in results[4:]] == [Status.ERROR, Status.ERROR]
     assert "'P', which is no Verdict" in results[4].verdicts[0].reason
     assert "has to be context.gate, 'calibration'" in results[5].verdicts[0].reason
-    assert "WorkerCrashedError" in results[0].verdicts[0].reason
-    assert "KeyError" in results[1].verdicts[0].reason
+    died = results[0].verdicts[0].reason
+    assert died.startswith("the process of gate performance ended before it had judged, 2 times: os._exit, ")
+    raised = results[1].verdicts[0].reason
+    assert raised.startswith("KeyError: 'fairness' (")
+    assert raised.endswith(f"test_gates_ray.py, line {raise_error.__code__.co_firstlineno + 1})")
     assert [r.blocks for r in results] == [True, True, True, False, True, True]
     assert [v.measurement.name for v in results[3].verdicts] == ["one", "two", "three"]
 

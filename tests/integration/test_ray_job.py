@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
+from deltalake import DeltaTable
 from ray._private.runtime_env.packaging import create_package  # what `ray job submit` packs with
 
 from ray_head import Head, free_ports, running_head
@@ -106,11 +107,15 @@ def submitted(
     request: pytest.FixtureRequest, head: Head, python: Path, working_copy: Path, place: Path
 ) -> subprocess.CompletedProcess[str]:
     (working_copy / "jobs/configs/loans.yaml").write_text(yaml.safe_dump(job_config(place, request.param)))
-    submit = f"job submit --address {head.dashboard} --working-dir . --"
     job = f"python jobs/lifecycle.py --config jobs/configs/loans.yaml --set platform.state={place / 'state'}"
+    return submit(job, head, python, working_copy)
+
+
+def submit(job: str, head: Head, python: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    command = f"job submit --address {head.dashboard} --working-dir . --"
     return subprocess.run(
-        [python, "-m", "ray.scripts.scripts", *submit.split(), *job.split()],
-        cwd=working_copy,
+        [python, "-m", "ray.scripts.scripts", *command.split(), *job.split()],
+        cwd=folder,
         env=head.environment,
         capture_output=True,
         text=True,
@@ -138,6 +143,20 @@ def test_the_endpoint_outlives_the_job(submitted, place):
     assert answer["predictions"][0]["decision"] == 1
 
 
+@pytest.mark.timeout(500)
+def test_a_submitted_job_scores_the_table_beside_the_endpoint(submitted, head, python, working_copy, place):
+    model = re.search(r"(loans-\w+) version 1", submitted.stdout + submitted.stderr)[1]
+    config = {**job_config(place, "auto"), "platform": {"state": str(place / "state")}}
+    (working_copy / "jobs/configs/scores.yaml").write_text(yaml.safe_dump(config))
+    scores = place / f"{model}-scores"
+    words = f"{place / 'loans'} --model {model}@champion --to {scores} --keep income --config jobs/configs/scores.yaml"
+    done = submit(f"python jobs/batch_score.py {words}", head, python, working_copy)
+    assert done.returncode == 0, (done.stdout + done.stderr)[-6000:]
+    found = DeltaTable(str(scores)).to_pyarrow_table()
+    assert found.num_rows == ROWS
+    assert found["model_version"].unique().to_pylist() == ["1"]
+
+
 def _endpoint(submitted: subprocess.CompletedProcess[str]) -> str:
     return re.findall(r"endpoint: (http://\S+)", submitted.stdout)[-1]
 
@@ -147,7 +166,7 @@ def test_what_is_uploaded_is_small_and_holds_no_tests(working_copy, tmp_path):
     create_package(str(working_copy), package, include_gitignore=True)
     assert package.stat().st_size < UPLOAD_LIMIT
     names = ZipFile(package).namelist()
-    assert "jobs/lifecycle.py" in names
+    assert {"jobs/lifecycle.py", "jobs/batch_score.py"} <= set(names)
     assert "platform/sluiceway/__init__.py" in names
     unwanted = ("tests/", ".venv/", "data/", ".sluiceway/", ".bench/")
     assert [name for name in names if name.startswith(unwanted) and not name.endswith("/")] == []

@@ -161,6 +161,24 @@ def test_all_verdicts_and_drawings_are_there(page, file):
     assert all(wide > 250 and high > 60 and parts > 3 for wide, high, parts in boxes)
 
 
+# Tables of figures: how wide they are, how wide their frame is, whether it scrolls and shows that there is more.
+FRAMES = """
+[...document.querySelectorAll('figure .scroll[role=region]')].filter(e => e.checkVisibility()).map(e =>
+  [e.scrollWidth, e.clientWidth, getComputedStyle(e).overflowX, getComputedStyle(e).backgroundImage])
+"""
+
+
+def test_a_wide_table_has_the_room_that_there_is_and_shows_that_it_scrolls(page, file):
+    page.open(file, width=DESK)
+    frames = page.ask(FRAMES)
+    assert max(table for table, *_ in frames) > 700
+    assert all(table <= room for table, room, *_ in frames)
+    page.open(file, width=500)
+    narrow = [frame for frame in page.ask(FRAMES) if frame[0] > frame[1]]
+    assert narrow
+    assert all(flow == "auto" and "gradient" in shadow for *_, flow, shadow in narrow)
+
+
 def test_the_headline_leads_to_the_verdict_that_blocks(page, file):
     for width in (DESK, PHONE):
         page.open(file, width=width)

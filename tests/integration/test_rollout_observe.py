@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from rollout_world import CHAMPION, make_plan
+from sluiceway.catalog.breakers import BreakerStore, OpenBreaker
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore, ReplicaCounts
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
@@ -42,6 +43,11 @@ def store(catalog):
     return RecordStore(catalog)
 
 
+@pytest.fixture
+def breakers(catalog):
+    return BreakerStore(catalog)
+
+
 def counts(generation, replica, arm, requests, errors):
     version = "1" if arm == "champion" else "2"
     return ReplicaCounts("flights", generation, replica, version, arm, requests, errors, HISTOGRAM, 0.0)
@@ -54,9 +60,9 @@ def prediction(request_id, generation, decision, champion):
     )
 
 
-def test_the_end_of_a_replay_is_told_once_its_records_are_in(store):
+def test_the_end_of_a_replay_is_told_once_its_records_are_in(store, breakers):
     watch, running = Watch(), True
-    observe = UntilTrafficEnds(RecordObserver(store, clock=watch), lambda: running, clock=watch)
+    observe = UntilTrafficEnds(RecordObserver(store, breakers, clock=watch), lambda: running, clock=watch)
     seen = []
     for seconds in (0.0, 100.0, 101.0, 101.0 + SETTLE_SECONDS, 500.0):
         watch.time, running = seconds, seconds < 101
@@ -68,13 +74,13 @@ def outcome(request_id, value=1.0, received=4e9):
     return FeedbackRecord(request_id, value, 1.0, received)
 
 
-def test_counts_of_replicas_are_summed_by_step_and_arm(store):
+def test_counts_of_replicas_are_summed_by_step_and_arm(store, breakers):
     store.put_counts(
         [counts(1, "a", "champion", 999, 9)]
         + [counts(2, r, "champion", 100, 1) for r in "ab"]
         + [counts(2, "a", "challenger", 5, 2), counts(3, "a", "challenger", 7, 0), counts(3, "b", "champion", 30, 0)]
     )
-    seen = RecordObserver(store, clock=Watch())(make_plan(), STATE)
+    seen = RecordObserver(store, breakers, clock=Watch())(make_plan(), STATE)
     assert [step.weight for step in seen.steps] == [0.05, 0.25]
     assert [(s.champion.requests, s.champion.errors) for s in seen.steps] == [(200, 2), (30, 0)]
     assert [(s.challenger.requests, s.challenger.errors) for s in seen.steps] == [(5, 2), (7, 0)]
@@ -82,20 +88,20 @@ def test_counts_of_replicas_are_summed_by_step_and_arm(store):
     assert seen.requests() == {"champion": 230, "challenger": 12}
 
 
-def test_pairs_of_the_step_and_of_the_rollout(store):
+def test_pairs_of_the_step_and_of_the_rollout(store, breakers):
     cells = {"both": (1, 1), "champion": (0, 1), "challenger": (1, 0), "neither": (0, 0)}
     rows = [prediction(f"{g}-{name}", g, d, c) for g in (2, 3) for name, (d, c) in cells.items()]
     store.add_predictions([*rows, prediction("2-more", 2, 0, 1), prediction("no outcome", 3, 1, 1)])
     store.add_feedback([outcome(row.request_id) for row in rows] + [outcome("2-more")])
-    seen = RecordObserver(store, clock=Watch())(make_plan(), STATE)
+    seen = RecordObserver(store, breakers, clock=Watch())(make_plan(), STATE)
     assert seen.pairs_step == Pairs(1, 1, 1, 1)
     assert seen.pairs_rollout == Pairs(2, 3, 2, 2)
     assert (seen.outcomes, seen.outcomes_lost) == (9, 0)
 
 
-def test_an_outcome_is_lost_only_when_its_prediction_had_time_to_come(store):
+def test_an_outcome_is_lost_only_when_its_prediction_had_time_to_come(store, breakers):
     watch = Watch()
-    observe = RecordObserver(store, clock=watch)
+    observe = RecordObserver(store, breakers, clock=watch)
     store.add_feedback([outcome(f"r{i}") for i in range(10)])
     assert observe(make_plan(), STATE).outcomes_lost == 0
     watch.sleep(SETTLE_SECONDS)
@@ -105,5 +111,19 @@ def test_an_outcome_is_lost_only_when_its_prediction_had_time_to_come(store):
     assert observe(make_plan(), STATE).outcomes_lost == 0
 
 
-def test_before_the_first_step_nothing_is_seen(store):
-    assert RecordObserver(store, clock=Watch())(make_plan(), RolloutState()).steps == ()
+def test_before_the_first_step_nothing_is_seen(store, breakers):
+    assert RecordObserver(store, breakers, clock=Watch())(make_plan(), RolloutState()).steps == ()
+
+
+def test_open_breakers_of_the_present_step_and_the_challenger_are_seen(store, breakers):
+    observe = RecordObserver(store, breakers, clock=Watch())
+    breakers.add(
+        [
+            OpenBreaker("flights", 2, "a", "2", "of the step before", 1.0),
+            OpenBreaker("flights", 3, "a", "9", "of somebody else", 2.0),
+            OpenBreaker("fraud", 3, "a", "2", "of another endpoint", 3.0),
+        ]
+    )
+    assert observe(make_plan(), STATE).breakers == ()
+    breakers.add([OpenBreaker("flights", 3, "b", "2", "5 errors in a row", 4.0)])
+    assert observe(make_plan(), STATE).breakers == ("b: 5 errors in a row",)

@@ -17,7 +17,7 @@ from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.records import RecordStore
 from sluiceway.catalog.traffic import TrafficStore
-from sluiceway.config.platform import ServingSection
+from sluiceway.config.serving import BreakerSection, ServingSection
 from sluiceway.core.errors import BackendError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.serving.scorer import BundleScorer
@@ -43,7 +43,9 @@ class Endpoint:
         self.url_of_catalog = f"sqlite:///{folder / 'catalog.db'}"
         self.engine = open_catalog(self.url_of_catalog)
         self.traffic_store, self.records = TrafficStore(self.engine), RecordStore(self.engine)
-        self.serving = ServingSection(port=0, challenger_timeout_seconds=5.0)
+        # A drill of many failures: what a breaker does is told elsewhere.
+        breaker = BreakerSection(errors_total=1000)
+        self.serving = ServingSection(port=0, challenger_timeout_seconds=5.0, breaker=breaker)
         self.address = start_serve(self.serving)
         self.spec = EndpointSpec(NAME, f"/{NAME}", self.url_of_catalog, self.serving)
         deploy_endpoint(self.spec)
@@ -176,7 +178,7 @@ def test_a_path_or_method_that_nobody_serves_is_told_in_json(endpoint):
     for method, path, status in (("GET", "/predict", 405), ("GET", "/", 404), ("POST", "/predikt", 404)):
         answer = endpoint.client.request(method, path)
         assert answer.status_code == status
-        assert answer.json()["hint"] == "POST /predict or /feedback, GET /health or /ready"
+        assert answer.json()["hint"] == "GET /docs lists what is served here"
 
 
 def test_an_unknown_category_is_missing_and_counted(endpoint):

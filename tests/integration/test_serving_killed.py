@@ -22,7 +22,8 @@ pytestmark = [
 DRIVER = """
 import sys
 from sluiceway import connect_ray, disconnect
-from sluiceway.config.platform import RaySection, ServingSection
+from sluiceway.config.platform import RaySection
+from sluiceway.config.serving import ServingSection
 connect_ray(RaySection(num_cpus=1, object_store_mb=80))
 from sluiceway.serving.instance import start_serve, stop_serve
 print(start_serve(ServingSection(port=int(sys.argv[1]))).url, flush=True)

@@ -14,7 +14,7 @@ import pytest
 from serving_models import CARRIERS, GRADES, as_rows, examples, train_grades, train_small
 from sluiceway.config.evaluation import EvaluationSection
 from sluiceway.config.gates import ServingSection as GateOptions
-from sluiceway.config.platform import ServingSection
+from sluiceway.config.serving import ServingSection
 from sluiceway.core.errors import BackendError, RequestError
 from sluiceway.core.verdict import Status
 from sluiceway.features.schema import Feature, FeatureSchema
@@ -267,7 +267,8 @@ def test_an_interruption_is_raised_and_the_replica_is_gone(serve_running, model)
 OTHER_DRIVER = """
 import sys
 from sluiceway import connect_ray
-from sluiceway.config.platform import RaySection, ServingSection
+from sluiceway.config.platform import RaySection
+from sluiceway.config.serving import ServingSection
 connect_ray(RaySection(address=sys.argv[1]))
 from sluiceway.serving.preflight import preflight
 from sluiceway.serving.preflight_replica import PreflightSpec

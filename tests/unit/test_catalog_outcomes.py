@@ -1,7 +1,5 @@
 """Predictions, outcomes, and their way into the archive."""
 
-from dataclasses import replace
-
 import pytest
 
 from sluiceway.catalog.outcomes import WAIT_FOR_OUTCOME_SECONDS, OutcomeStore
@@ -58,7 +56,7 @@ def test_a_crash_between_the_commit_and_the_removal_moves_no_row_twice(catalog, 
         patched.setattr(store, "end_archive", die)
         with pytest.raises(RuntimeError):
             archive(store, tmp_path, endpoint="e", cutoff=NOW + 10)
-    records.add_predictions([replace(prediction(99), time=NOW + 50)])
+    records.add_predictions([prediction(99)._replace(time=NOW + 50)])
     records.add_feedback([FeedbackRecord("r0099", 1.0, NOW + 50, NOW + 50)])
     assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 8
     assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 1

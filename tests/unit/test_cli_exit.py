@@ -26,6 +26,13 @@ def test_exit_code_threads_and_what_was_registered() -> None:
     assert (done.returncode, done.stdout.split()) == (3, ["work", "thread", "registered"]), done.stderr
 
 
+def test_the_module_is_the_command_too() -> None:
+    called = [sys.executable, "-m", "sluiceway.cli.main", "--help"]
+    done = subprocess.run(called, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert "Exit codes: 0 pass" in done.stdout
+
+
 def test_an_idle_pool_of_threads_does_not_hold_the_end() -> None:
     """Its threads wait for work until they are told that there is none: libraries keep such pools for good."""
     code = """

@@ -9,7 +9,8 @@ import pyarrow as pa
 import pytest
 
 from sluiceway.core.errors import DataError, RequestError, SchemaMismatchError
-from sluiceway.features.encode import MOST_PROBLEMS, encode_rows, encode_table
+from sluiceway.features.encode import encode_rows, encode_table
+from sluiceway.features.problems import MOST_PROBLEMS
 from sluiceway.features.schema import Feature, FeatureSchema
 
 SCHEMA = FeatureSchema(

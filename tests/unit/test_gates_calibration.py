@@ -141,11 +141,26 @@ def gate_context(labels, scores, **given):
 
 def test_the_gate_judges_what_its_context_has():
     labels, chances = draw(9)
-    assert run(gate_context(labels, chances)).verdicts == calibration(labels, chances, section=STRICT)
+    output = run(gate_context(labels, chances))
+    assert output.verdicts == calibration(labels, chances, section=STRICT)
+    # What is drawn are the bins that are judged: both name the same furthest point.
+    assert len(output.data.calibration) == STRICT.bins
+    worst = max(output.data.calibration, key=lambda b: abs(b.observed - b.predicted))
+    told = f"furthest off: {worst.predicted:.3f} predicted, {worst.observed:.3f} observed in {worst.n:,} rows"
+    assert by_name(output.verdicts, ERROR).measurement.detail == told
+    assert not run(gate_context(np.empty(0), np.empty(0))).data.calibration
+    assert not run(gate_context(labels, np.full(len(labels), np.nan))).data.calibration
     (regression,) = run(gate_context(labels, labels * 5, task="regression")).verdicts
     assert regression.check == "calibration"
     several = run(gate_context(labels, np.column_stack([1 - chances, chances, 0 * chances]), task="multiclass"))
     assert {v.status for v in several.verdicts} == {Status.PASS}
+    assert several.data.calibration
+
+
+def test_no_interval_of_the_error_leaves_what_an_error_can_be():
+    found = reliability(np.zeros(40), np.full(40, 0.999), 5)
+    value, low, high = calibration_error(found)
+    assert 0 <= low <= value <= high <= 1
 
 
 # the statistics

@@ -6,6 +6,7 @@ import sys
 from datetime import date
 
 import pytest
+from pydantic import ValidationError
 
 from sluiceway.config.evaluation import GATES, EvaluationSection, WaiverSection
 from sluiceway.config.gates import GateSection, OwnGateSection
@@ -89,6 +90,20 @@ def test_a_waiver_for_a_gate_that_is_not_there_is_refused():
     assert problem == "evaluation.waivers[0].gates[0]: there is no gate 'fairnes'; did you mean 'fairness'?"
     (problem,) = gate_problems(EvaluationSection(), ("lifecycle[2].waivers", [waiver]))
     assert problem.startswith("lifecycle[2].waivers[0].gates[0]: ")
+
+
+@pytest.mark.parametrize(
+    ("given", "why"),
+    [
+        ({"checks": ()}, "checks"),
+        ({"checks": ("carrier *", " ")}, "a blank pattern fits no check"),
+        ({"owner": "  "}, "it is blank"),
+        ({"reason": "\t"}, "it is blank"),
+    ],
+)
+def test_a_waiver_that_waives_nothing_or_that_nobody_answers_for_is_refused(given, why):
+    with pytest.raises(ValidationError, match=why):
+        WaiverSection(**{"gates": ("fairness",), "owner": "Ada", "reason": "r", "expires": date(2030, 1, 1), **given})
 
 
 def test_an_own_gate_cannot_take_the_name_of_another():

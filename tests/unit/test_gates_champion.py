@@ -268,11 +268,26 @@ def test_the_gate_compares_and_draws_the_champion(drawn):
     output = GATE.function(context(labels, one, serving))
     assert combine(output.verdicts) is Status.PASS
     assert all("version 12; trained on 3 % of these rows" in v.measurement.detail for v in output.verdicts)
+    # Its intervals are not those of the other gates, so the line says at which level they are.
+    assert all(v.measurement.detail.endswith("; 90 % interval") for v in output.verdicts)
+    (strict,) = champion(pair(labels, one, other), section=ChampionSection(alpha=0.01), evaluation=BARE)[:1]
+    assert strict.measurement.detail.endswith("98 % interval")
     assert output.data.roc_champion
     assert output.data.precision_recall_champion
     assert not output.data.roc
     assert combine(GATE.function(context(labels, worse, serving)).verdicts) is Status.FAIL
     assert GATE.needs == {"test", "champion"}
+
+
+def test_one_row_is_too_few_to_fail_by():
+    found = judged(pair(np.ones(1), np.array([0.8]), np.array([0.7])))["auc_roc gain"]
+    assert (found.status, found.reason) == (Status.INCONCLUSIVE, "no value of too few rows")
+    two = judged(pair(np.array([1.0, 0.0]), np.array([0.8, 0.2]), np.array([0.7, 0.3])), margins={"log_loss": 0.1})[
+        "log_loss gain"
+    ]
+    assert two.measurement.low > 0  # as sure as two rows that agree
+    assert (two.status, two.enough) == (Status.INCONCLUSIVE, 30)
+    assert judged(pair(np.ones(50), np.full(50, 0.8), np.full(50, 0.7)))["auc_roc gain"].status is Status.FAIL
 
 
 def test_no_champion_passes_and_one_that_cannot_score_is_an_error(drawn):

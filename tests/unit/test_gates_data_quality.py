@@ -15,7 +15,7 @@ from sluiceway.core.errors import SchemaMismatchError
 from sluiceway.core.verdict import Direction, GateResult, Measurement, Status, Threshold, Verdict
 from sluiceway.gates import catalogue
 from sluiceway.gates.checks.data_quality import GATE, judge_columns, run
-from sluiceway.gates.column_facts import ColumnFacts, column_facts, label_facts
+from sluiceway.gates.column_facts import ColumnFacts, column_facts, counts_over, label_facts
 from sluiceway.gates.context import GateContext
 from sluiceway.gates.drift import drift
 from sluiceway.gates.row_facts import content_hashes, copies, newest
@@ -26,6 +26,7 @@ from sluiceway.gates.statistics.distances import histogram, quantile_edges
 FEATURES = ("delay", "distance", "carrier")
 N = 6000
 NOW = datetime(2026, 3, 10, 12, tzinfo=UTC)
+AGES = np.arange(18.0, 78.0).repeat(17)[:1000]  # as ages are spread
 
 
 def make_rows(seed=1, n=N, shift=0.0):
@@ -396,6 +397,17 @@ def test_drift_against_production_is_judged_only_where_asked(rows, held_out):
     assert by_name(result, "requests").measurement.detail == "breaks it: delay"
     assert result.data.drift[0].feature == "delay"
     assert broken(judged(rows, held_out, production=same, limits=limits)) == set()
+
+
+def test_drift_from_a_constant_is_seen_on_both_sides_of_it():
+    constant, spread = (pa.table({"x": values, "late": [0, 1] * 500}) for values in (np.full(1000, 30.0), AGES))
+    (reference,) = column_facts(constant, ("x",), "late")
+    for now, found in ((spread, True), (constant, False)):
+        (facts,) = column_facts(now, ("x",), "late", reference=(reference,))
+        assert sum(facts.compared) == 1000
+        assert (drift(facts, reference, facts.compared) > 1) is found
+    # As the gate compares with requests, whose numbers have been through 32 bits.
+    assert counts_over(spread, reference, single=True)[1] == (AGES == 30).sum()
 
 
 def test_too_few_or_no_recorded_requests(rows, held_out):

@@ -529,6 +529,25 @@ def test_the_gate_asks_for_what_it_needs_and_says_that_the_champion_cannot_be_co
     assert len(good.data.groups) == 3
 
 
+@pytest.mark.parametrize(
+    "twice",
+    [
+        {"protected_attributes": ("a", "b", "a")},
+        {"protected_attributes": ("a", "b"), "intersections": (("a", "b"), ("b", "a"))},
+    ],
+)
+def test_what_is_judged_twice_is_refused(twice):
+    with pytest.raises(ValidationError, match="stands there twice"):
+        FairnessSection(**twice)
+
+
+def test_of_a_group_with_one_class_only_nobody_knows_how_many_rows_would_be_enough(drawn):
+    rows, labels, scores = drawn
+    one = np.where(of(rows, "gender", "m"), 0.0, labels)
+    verdict = by_name(judge(rows, one, scores, "gender"), "AUC gap")
+    assert (verdict.status, verdict.enough) == (Status.INCONCLUSIVE, None)
+
+
 def test_arrays_that_nobody_may_write_to_are_enough(drawn):
     rows, labels, scores = drawn
     frozen = [np.array(values) for values in (labels, scores)]

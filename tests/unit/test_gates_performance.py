@@ -76,6 +76,39 @@ def test_nothing_is_never_a_pass(drawn):
     assert {undecided[name].status for name in ("f1_score", "balanced_accuracy")} == {Status.FAIL}
 
 
+def test_so_few_rows_that_their_interval_has_no_width_are_no_pass(drawn):
+    labels, scores = drawn
+    for n in (1, 2, 29):
+        for by in ("point", "interval"):
+            found = judged((labels[:n], scores[:n]), thresholds={"log_loss": 5, "accuracy": 0.01}, judge_by=by)
+            assert {(found[m].status, found[m].enough) for m in ("log_loss", "accuracy")} == {(Status.INCONCLUSIVE, 30)}
+    first = judged((labels[:1], scores[:1]), thresholds={"auc_roc": 0.1})["auc_roc"]
+    assert (first.status, first.enough) == (Status.INCONCLUSIVE, None)  # nobody knows how many bring another class
+    assert "all rows are of class" in first.line()
+    assert judged((labels[:30], scores[:30]), thresholds={"log_loss": 5})["log_loss"].status is Status.PASS
+
+
+def test_few_rows_of_a_class_do_not_tell_how_well_it_is_told_apart(drawn):
+    labels, scores = drawn
+    chosen = np.concatenate([np.flatnonzero(labels == 1)[:5], np.flatnonzero(labels == 0)[:395]])
+    limits = {"auc_roc": 0.01, "average_precision": 0.001, "ks": 0.001, "log_loss": 5}
+    found = judged((labels[chosen], scores[chosen]), thresholds=limits)
+    for name in ("auc_roc", "average_precision", "ks"):
+        assert found[name].line().endswith("INCONCLUSIVE; only 5 rows of one class; about 800 would be enough")
+    assert found["log_loss"].status is Status.PASS
+    assert judged((labels[chosen], scores[chosen]))["auc_roc"].status is Status.INCONCLUSIVE
+
+
+def test_rows_of_one_class_are_named_and_what_is_shown_without_a_value_is_no_pass():
+    found = judged((np.ones(50), np.linspace(0.4, 0.9, 50)), thresholds={"accuracy": 0.5})
+    shown = found["auc_roc"]
+    assert "n=50, all rows are of class 1 -> INCONCLUSIVE (warn only); no value; reported, not judged" in shown.line()
+    assert not shown.blocks
+    asked = judged((np.zeros(50), np.linspace(0.4, 0.9, 50)), thresholds={"auc_roc": 0.5})["auc_roc"]
+    assert asked.line().endswith("n=50, all rows are of class 0 -> FAIL; no value")
+    assert judged((np.ones(50), np.full(50, np.nan)), metrics=("accuracy",))["accuracy"].status is Status.INCONCLUSIVE
+
+
 def test_without_thresholds_the_model_has_to_beat_chance(drawn):
     labels, scores = drawn
     assert combine(judged(drawn).values()) is Status.PASS
@@ -135,7 +168,7 @@ def test_the_gate_draws_what_it_judged(drawn):
     output = GATE.function(context(*drawn))
     assert combine(output.verdicts) is Status.PASS
     assert output.data.roc
-    assert output.data.calibration
+    assert not output.data.calibration  # the gate calibration draws what it judges
     assert not output.data.roc_champion
     json.dumps(output.data.to_dict())
     places = np.arange(300) % 3

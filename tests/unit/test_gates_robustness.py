@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from pydantic import ValidationError
 from scipy.special import expit, softmax
 from sklearn.metrics import roc_auc_score
 
@@ -137,13 +139,63 @@ def test_a_smooth_model_passes_and_every_disturbance_is_a_task_of_its_own(rows):
 
 
 def test_parts_need_no_rows_and_only_what_is_asked_for():
-    section = RobustnessSection(noise_stds=(), missing_share=0)
+    section = RobustnessSection(noise_stds=(), missing_share=0, max_unseen_loss=0.1)
     empty = GateContext("robustness", section, EvaluationSection(), ("a",), {"a": "category"}, "late", 0.5)
     assert GATE.parts(empty) == ["categories never seen in one feature"]
-    nothing = GateContext("robustness", section, EvaluationSection(), (), {}, "late", 0.5)
-    assert GATE.parts(nothing) == []
-    (verdict,) = GATE.function(nothing).verdicts
-    assert (verdict.status, verdict.reason) == (Status.PASS, "none is asked for")
+
+
+def test_nothing_that_is_judged_is_no_pass():
+    with pytest.raises(ValidationError, match="nothing is asked for: give noise_stds"):
+        RobustnessSection(noise_stds=(), missing_share=0)
+    section = RobustnessSection(missing_share=0)
+    for kinds in ({}, {"a": "category"}):  # which have no noise
+        context = GateContext("robustness", section, EvaluationSection(), tuple(kinds), kinds, "late", 0.5)
+        part = GATE.parts(context)[-1]
+        (verdict,) = GATE.function(dataclasses.replace(context, part=part)).verdicts
+        assert verdict.status is Status.INCONCLUSIVE
+        assert "none is asked for that these features can have" in verdict.reason
+
+
+def test_so_few_rows_that_nothing_can_be_lost_are_no_pass(rows, labels):
+    few = np.concatenate([np.flatnonzero(labels == 1)[:10], np.flatnonzero(labels == 0)[:10]])
+    section = RobustnessSection(max_flips=0.5)
+    verdicts, _ = run(rows.take(pa.array(few)), Truth(), section=section, only="noise of 0.001 std")
+    assert {(v.status, v.reason, v.enough) for v in verdicts.values()} == {(Status.INCONCLUSIVE, "too few rows", 30)}
+    assert len(verdicts) == 4
+    rare = np.concatenate([np.flatnonzero(labels == 1)[:5], np.flatnonzero(labels == 0)[:95]])
+    verdicts, _ = run(rows.take(pa.array(rare)), Truth(), only="noise of 0.001 std")
+    assert {(v.status, v.enough) for v in verdicts.values()} == {(Status.INCONCLUSIVE, 200)}
+
+
+def test_where_nothing_can_be_measured_no_feature_is_said_to_be_beyond_the_limit(rows, labels):
+    ones = rows.take(pa.array(np.flatnonzero(labels == 1)))
+    verdicts, _ = run(ones, Truth())
+    for verdict in verdicts.values():
+        assert verdict.status is not Status.PASS
+        assert verdict.measurement.detail == "all rows are of class 1"
+        assert verdict.enough is None
+    assert {v.status for v in run(ones.slice(0, 1), Truth(), only="noise")[0].values()} == {Status.INCONCLUSIVE}
+
+    class Breaks(Truth):
+        def score(self, rows):
+            gone = [np.isnan(rows[name].to_numpy().astype(float)) for name in ("delay", "distance")]
+            return np.where(gone[0] | gone[1], np.nan, super().score(rows))
+
+    verdicts, _ = run(rows, Breaks(), only="1 % missing values in one")
+    (verdict,) = verdicts.values()
+    assert verdict.measurement.detail.endswith("also without a value: distance")
+    assert "beyond the limit" not in verdict.line()
+
+
+def test_a_shown_loss_without_a_value_is_no_pass(rows):
+    class Refuses(Truth):
+        def score(self, rows):
+            unseen = np.array(rows["carrier"].to_pylist(), dtype=object) == UNSEEN
+            return np.where(unseen, np.nan, super().score(rows))
+
+    (verdict,) = run(rows, Refuses(), only="categories")[0].values()
+    assert (verdict.status, verdict.blocks) == (Status.INCONCLUSIVE, False)
+    assert verdict.reason == "no value; reported, not judged"
 
 
 def test_a_brittle_feature_is_named(rows, labels):

@@ -142,13 +142,16 @@ def test_a_declared_slice_that_is_too_small_is_inconclusive(drawn):
     rows, labels, scores = drawn
     small = rows.append_column("gate", pa.array(["A1"] * 60 + ["B2"] * (N - 60)))
     none, few = judge(small, labels, scores, **declared({"gate": "C3"}, {"gate": "A1"})).verdicts
-    assert (none.status, none.measurement.n, none.enough) == (Status.INCONCLUSIVE, 0, 200)
+    assert (none.status, none.measurement.n, none.enough) == (Status.INCONCLUSIVE, 0, None)
     assert (few.status, few.measurement.n, few.enough) == (Status.INCONCLUSIVE, 60, 200)
     assert few.reason == "too few rows"
     one = np.where(np.arange(N) < 300, (np.arange(N) < 5).astype(float), labels)
     lopsided = rows.append_column("gate", pa.array(["A1"] * 300 + ["B2"] * (N - 300)))
     verdict = only(judge(lopsided, one, scores, **declared({"gate": "A1"})))
     assert (verdict.status, verdict.reason, verdict.enough) == (Status.INCONCLUSIVE, "only 5 rows of one class", 600)
+    late = np.where(np.arange(N) < 300, 0.0, labels)
+    verdict = only(judge(lopsided, late, scores, **declared({"gate": "A1"})))
+    assert (verdict.reason, verdict.enough) == ("only 0 rows of one class", None)  # nobody knows when one comes
 
 
 def test_the_interval_knows_what_slice_and_whole_have_in_common(drawn):

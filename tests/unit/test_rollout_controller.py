@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from rollout_world import CHAMPION, Crash, World, make_plan
-from sluiceway.config.deployment import RollbackSection
+from sluiceway.catalog.rollouts import JournalRow
+from sluiceway.config.deployment import DeploymentSection, RollbackSection
 from sluiceway.core.errors import ConflictError, InputError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.rollout.controller import abort, resume, run
-from sluiceway.rollout.plan import plan_first
+from sluiceway.rollout.decide import decide
+from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
 from sluiceway.rollout.state import Phase, RolloutState
 
 
@@ -35,6 +39,121 @@ def test_an_equally_good_challenger_is_promoted():
         assert all(metric.n >= metric.n_needed for metric in step.metrics)
         assert step.seconds > 0
     assert outcome.requests["challenger"] > 1000
+
+
+def test_keys_stay_and_the_old_champion_is_kept_in_memory():
+    world = served()
+    run(make_plan(salt="r1", keeps_warm=True), world.doors(), poll_seconds=1)
+    assert {document.salt for document in world.moves} == {"r1"}
+    assert [document.warm for document in world.moves[:-1]] == [()] * 4
+    assert world.applied.warm == (Arm("1", 0.0, "bundles/one", "d1"),)
+    world = served(errors=(0.0, 0.33))
+    run(make_plan(salt="r1", keeps_warm=True), world.doors())
+    assert (world.applied.champion, world.applied.warm, world.applied.salt) == (CHAMPION, (), "r1")
+
+
+def test_a_challenger_in_the_endpoints_replicas_has_no_application():
+    world = served()
+    outcome = run(make_plan(application="", isolation="replica"), world.doors(), poll_seconds=1)
+    assert outcome.status == "promoted"
+    assert {arm.application for document in world.moves for arm in document.challengers} == {""}
+
+
+def test_an_open_breaker_sends_the_challenger_back():
+    world = served()
+    world.breakers = {0.25: ("a: 5 errors in a row", "b: late")}
+    outcome = run(make_plan(), world.doors(), poll_seconds=1)
+    assert (outcome.status, outcome.cause) == ("rolled_back", "breaker")
+    assert outcome.reason == "endpoint replicas ask the challenger no more: a: 5 errors in a row; b: late"
+    assert [sum(arm.weight for arm in document.challengers) for document in world.moves] == [0.05, 0.25, 0]
+    last = world.rollouts.journal("r1")[-2]
+    assert "5 errors in a row" in last.evidence
+
+
+def test_a_metric_that_fails_names_the_cause_before_the_breaker():
+    world = served(errors=(0.0, 0.33))
+    world.apply(make_plan().step_document(0, generation=2))
+    world.sleep(3)
+    world.breakers = {0.05: ("a: 20 errors in 60 requests",)}
+    state = RolloutState(Phase.STEP, 0, 2, since=world.time, generations=(2,))
+    seen = world.observe(make_plan(), state)
+    assert seen.breakers
+    action = decide(make_plan(), state=state, observations=seen, now=world.time).action
+    assert action.cause == "error_rate"
+
+
+def test_with_rollback_disabled_an_open_breaker_is_waited_with():
+    world = served()
+    world.breakers = {0.05: ("a: 5 errors in a row",)}
+    outcome = run(make_plan(rollback=RollbackSection(enabled=False)), world.doors())
+    assert (outcome.status, outcome.cause) == ("paused", "breaker")
+
+
+OLD_PLAN = {
+    "application": "flights-challenger-2",
+    "bundle": "bundles/two",
+    "champion": {"application": "", "bundle": "bundles/one", "digest": "d1", "version": "1", "weight": 1.0},
+    "created": 1000.0,
+    "digest": "d2",
+    "endpoint": "flights",
+    "margins": {},
+    "model": "flights",
+    "on_inconclusive": "rollback",
+    "rollback": {},
+    "rollout_id": "r1",
+    "steps": [{"weight": 0.5}, {"weight": 1.0}],
+    "version": "2",
+}
+
+
+def test_a_rollout_that_an_earlier_release_began_is_gone_on_with():
+    """Its documents have neither salt nor warm arms, and are the same when they are made again."""
+    world = served()
+    text = json.dumps(OLD_PLAN)
+    world.rollouts.create("r1", endpoint="flights", plan=text, now=1000.0)
+    state = RolloutState(Phase.STEP, 0, 2, since=world.time, generations=(2,))
+    world.rollouts.append("r1", JournalRow(1, state.to_json(), "advance to step 0", "{}", world.time))
+    written = {
+        "endpoint": "flights",
+        "generation": 2,
+        "champion": {**OLD_PLAN["champion"], "weight": 0.5},
+        "challengers": [
+            {
+                "version": "2",
+                "weight": 0.5,
+                "bundle": "bundles/two",
+                "digest": "d2",
+                "application": "flights-challenger-2",
+            }
+        ],
+        "rollout_id": "r1",
+    }
+    world.documents.publish(TrafficDocument.from_json(json.dumps(written)))
+    assert resume("r1", world.doors(), poll_seconds=1).status == "promoted"
+    assert world.applied == TrafficDocument("flights", 4, Arm("2", 1.0, "bundles/two", "d2"), (), "r1")
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"application": ""}, {"isolation": "replica"}], ids=["no application", "one too many"]
+)
+def test_a_plan_that_does_not_say_who_scores_the_challenger_is_refused(wrong):
+    with pytest.raises(InputError, match="application"):
+        make_plan(**wrong)
+
+
+def test_a_canary_is_planned_by_where_its_challenger_runs():
+    for application, isolation in (("app", "process"), ("", "replica")):
+        plan = plan_canary(
+            "r7",
+            endpoint="flights",
+            model="flights",
+            challenger=Arm("2", 1.0, "bundles/two", "d2", application),
+            champion=CHAMPION,
+            deployment=DeploymentSection(),
+            now=0.0,
+        )
+        assert (plan.isolation, plan.salt, plan.keeps_warm) == (isolation, "r7", True)
+        assert RolloutPlan.from_json(plan.to_json()) == plan
 
 
 def test_a_challenger_four_points_less_accurate_goes_back_on_accuracy():

@@ -62,6 +62,7 @@ def observed(draw, plan, step):
         pairs_rollout=whole,
         outcomes=whole.n,
         outcomes_lost=draw(st.sampled_from([0, 0, whole.n // 10])),
+        breakers=draw(st.sampled_from([(), (), (), ("a: 5 errors in a row",)])),
     )
 
 
@@ -76,6 +77,7 @@ def test_the_promises_hold_whatever_is_seen(data):
         decision = decide(plan, state=state, observations=seen, now=now)
         assert decide(plan, state=state, observations=seen, now=now) == decision
         failed |= any(verdict.status is Status.FAIL for verdict in decision.verdicts)
+        failed |= seen is not None and bool(seen.breakers)
         after = follow(state, decision.action, newest_generation=state.generation, now=now)
         assert not (failed and isinstance(decision.action, Promote | Advance))
         if isinstance(decision.action, Promote | Advance) and state.phase is Phase.STEP:

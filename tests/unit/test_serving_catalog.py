@@ -1,5 +1,6 @@
 """The catalog's stores that serving and rollout share."""
 
+import concurrent.futures
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore, ReplicaCounts
+from sluiceway.catalog.secrets import SecretStore
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.core.errors import BackendError, ConflictError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, Arm, TrafficDocument
@@ -92,9 +94,26 @@ def test_outcomes_before_the_generation_do_not_count_as_lost(catalog):
 def test_of_two_outcomes_and_of_two_records_the_first_stays(catalog):
     store = RecordStore(catalog)
     store.add_predictions([prediction("a"), prediction("a", decision=0.0)])
-    store.add_feedback([outcome("a", 1)])
-    store.add_feedback([outcome("a", 0), outcome("a", 0)])
+    assert store.add_feedback([outcome("a", 1), outcome("b", 1)]) == {"a", "b"}
+    assert store.add_feedback([outcome("a", 0), outcome("a", 0), outcome("c", 1), outcome("c", 0)]) == {"c"}
     assert store.pairs("fraud", "2", [2]).only_challenger_right == 1
+
+
+def test_a_store_takes_many_records_and_outcomes(catalog):
+    store, n = RecordStore(catalog), 12_001  # three transactions
+    store.add_predictions([prediction(f"r{i}", key_hash="h") for i in range(n)])
+    assert len(store.add_feedback([outcome(f"r{i}", i % 2) for i in range(n)])) == n
+    pairs = store.pairs("fraud", "2", [2])
+    assert (pairs.n, pairs.predictions) == (n, n)
+
+
+def test_a_secret_is_made_once_and_is_the_same_for_everybody(catalog):
+    store = SecretStore(catalog)
+    with concurrent.futures.ThreadPoolExecutor(4) as pool:
+        found = set(pool.map(lambda _: SecretStore(catalog).get("predictions"), range(8)))
+    assert found == {store.get("predictions")}
+    assert len(store.get("predictions")) == 32
+    assert store.get("another") not in found
 
 
 def test_counts_are_replaced_by_replica_and_summed_over_replicas(catalog):

@@ -10,13 +10,18 @@ import xgboost
 
 from serving_models import GRADES, as_rows, examples, train_grades, train_small
 from sluiceway.catalog.outcomes import OutcomeStore
-from sluiceway.catalog.records import RecordStore
+from sluiceway.catalog.records import PredictionRecord, RecordStore
+from sluiceway.config.serving import ServingSection
 from sluiceway.core.classes import class_codes
 from sluiceway.core.errors import ArmError, ModelError, RequestError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.registry.bundle import Bundle
-from sluiceway.serving.answering import Answerer
-from sluiceway.serving.ledger import Answer, Ledger, prediction_records
+from sluiceway.serving.answering import Answerer, Asked
+from sluiceway.serving.inputs import RowsInput
+from sluiceway.serving.ledger import Answer, Ledger
+from sluiceway.serving.log_rows import catalog_rows
+from sluiceway.serving.protocols.native import answer_body
+from sluiceway.serving.record_batches import LogPlan, record_batches
 from sluiceway.serving.requests import read_feedback
 from sluiceway.serving.route import load_route, load_scorer
 from sluiceway.serving.scorer import BundleScorer
@@ -71,8 +76,8 @@ def answered(route, rows):
     async def run():
         metrics = ServingMetrics("flights")
         ledger = Ledger(None, endpoint="flights", replica="r", dropped=lambda _: None)
-        answerer = Answerer("flights", ledger=ledger, metrics=metrics, challenger_timeout_seconds=1.0)
-        return await answerer.answer(route, rows, request_id="mine", started=0.0)
+        answerer = Answerer("flights", ledger=ledger, metrics=metrics, limits=ServingSection())
+        return answer_body(await answerer.answer(route, Asked("mine", 0.0), RowsInput(rows)), model="flights")
 
     return asyncio.run(run())
 
@@ -124,7 +129,7 @@ def test_outcomes_are_classes_of_any_arm(models):
         ("grades", None, "has to be a class, not null"),
         ("grades", ["late"], "has to be a class, not a list"),
         ("numbers", 3, "has to be -1, 2 or 7, not 3"),
-        ("numbers", "7", "has to be a number, not text"),
+        ("numbers", "7", "has to be a number, not a text"),
         ("binary", 2, "has to be 0 or 1, not 2"),
     ],
 )
@@ -140,7 +145,8 @@ def test_accuracy_is_counted_from_outcomes_though_the_arms_know_other_classes(mo
     challenger, (matrix, _) = route.challengers[0], examples(60, seed=7)
     scores = challenger.scorer.score_matrix(matrix)
     answer = Answer("one", 1.0, 3, challenger, scores, challenger.scorer.decide(scores), matrix, route.champion)
-    written = prediction_records([answer], endpoint="flights")
+    (batch,) = record_batches([answer], LogPlan())
+    written = [PredictionRecord._make(row) for row in catalog_rows(batch, endpoint="flights", keys=None)]
     assert [r.score for r in written] == scores.max(axis=1).tolist()
     records.add_predictions(written)
     ours = route.champion.scorer.score_matrix(matrix)

@@ -1,16 +1,21 @@
-"""What replicas write: records, pairs, counts, feedback; and what happens where the catalog does not take them."""
+"""What replicas write: records, pairs, counts, feedback; and what happens where nobody takes them."""
 
 import asyncio
 import time
+from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from serving_models import examples, train_small
-from sluiceway.catalog.records import FeedbackRecord, RecordStore
+from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
 from sluiceway.core.errors import BackendError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
 from sluiceway.serving import ledger as ledger_module
-from sluiceway.serving.ledger import Answer, Ledger, prediction_records
+from sluiceway.serving.ledger import Answer, Ledger
+from sluiceway.serving.log_rows import catalog_rows
+from sluiceway.serving.outbox import Outbox, Receipt
+from sluiceway.serving.record_batches import LogPlan, record_batches
 from sluiceway.serving.route import load_route, load_scorer
 
 
@@ -35,14 +40,20 @@ class Failing(RecordStore):
     down = False
 
     def add_predictions(self, rows):
-        if self.down:
-            raise BackendError("down")
+        self.up()
         super().add_predictions(rows)
 
     def add_feedback(self, rows):
+        self.up()
+        return super().add_feedback(rows)
+
+    def put_counts(self, rows):
+        self.up()
+        super().put_counts(rows)
+
+    def up(self):
         if self.down:
             raise BackendError("down")
-        super().add_feedback(rows)
 
 
 @pytest.fixture
@@ -50,9 +61,18 @@ def dropped():
     return []
 
 
-def make(catalog, dropped, store=None):
+def make(catalog, dropped, store=None, **more):
     store = store or RecordStore(catalog)
-    return Ledger(store, endpoint="fraud", replica="r1", dropped=dropped.append)
+    return Ledger(store, endpoint="fraud", replica="r1", dropped=dropped.append, **more)
+
+
+def recorded(answers):
+    """The records of answers, by their request ids."""
+    found = {}
+    for batch in record_batches(answers, LogPlan()):
+        records = map(PredictionRecord._make, catalog_rows(batch, endpoint="fraud", keys=None))
+        found |= {record.request_id: record for record in records}
+    return found
 
 
 def test_a_challengers_rows_are_scored_by_the_champion_too(route):
@@ -62,9 +82,11 @@ def test_a_challengers_rows_are_scored_by_the_champion_too(route):
         answer(route, "by the champion", arm=route.champion, seed=2),
         answer(route, "many", arm=challenger, rows=3, seed=3),
     ]
-    records = {record.request_id: record for record in prediction_records(answers, endpoint="fraud")}
+    records = recorded(answers)
     assert sorted(records) == ["by the champion", "many/0", "many/1", "many/2", "one"]
-    assert records["by the champion"].champion_score is None
+    own = records["by the champion"]
+    assert (own.arm, own.version, own.champion_version, own.champion_score) == ("champion", "1", None, None)
+    assert own.score == pytest.approx(answers[1].scores[0])
     expected = route.champion.scorer.score_matrix(answers[2].matrix)
     for row in range(3):
         record = records[f"many/{row}"]
@@ -72,7 +94,6 @@ def test_a_challengers_rows_are_scored_by_the_champion_too(route):
         assert record.champion_score == pytest.approx(expected[row])
         assert record.champion_decision == float(expected[row] >= 0.5)
         assert record.score == pytest.approx(answers[2].scores[row])
-    assert records["many/0"].key_hash != records["many/1"].key_hash
 
 
 def test_counts_are_cumulative_and_exist_at_zero(route, catalog, dropped):
@@ -103,8 +124,7 @@ def test_a_latency_beyond_all_bounds_is_counted(route, catalog, dropped):
     assert RecordStore(catalog).counts("fraud", [3])[0].latency[-1] == 1
 
 
-def test_records_wait_for_a_catalog_that_is_away(route, catalog, dropped, monkeypatch):
-    monkeypatch.setattr(ledger_module, "ANSWERS_IN_MEMORY", 3)
+def test_records_and_counts_wait_for_a_catalog_that_is_away(route, catalog, dropped, monkeypatch):
     store = Failing(catalog)
 
     async def run():
@@ -112,26 +132,68 @@ def test_records_wait_for_a_catalog_that_is_away(route, catalog, dropped, monkey
         store.down = True
         for i in range(2):
             ledger.answered(answer(route, f"a{i}", arm=route.challengers[0]))
+            ledger.counted(3, route.challengers[0], seconds=0.001, failed=False)
+            await ledger.flush()
+        monkeypatch.setattr(ledger_module, "ROOM_BYTES", 0)
+        ledger.answered(answer(route, "b0", arm=route.challengers[0]))  # below the limit: nothing waits for a flush
+        ledger.answered(answer(route, "b1", arm=route.challengers[0], rows=4))
+        assert dropped == [4]
         await ledger.flush()
-        for i in range(2):
-            ledger.answered(answer(route, f"b{i}", arm=route.challengers[0]))
-        assert dropped == [1]
+        assert dropped == [4, 1]  # it finds no room beside those that wait for the catalog
         store.down = False
         await ledger.flush()
 
     asyncio.run(run())
-    assert store.pairs("fraud", "2", [3]).predictions == 3
+    assert store.pairs("fraud", "2", [3]).predictions == 2
+    assert store.counts("fraud", [3])[0].requests == 2
+
+
+def test_a_champion_that_cannot_score_the_pairs_costs_their_records_only(route, catalog, dropped):
+    async def run():
+        ledger = make(catalog, dropped)
+        broken = answer(route, "broken", arm=route.challengers[0], rows=2)
+        ledger.answered(replace(broken, matrix=np.zeros((2, 9), dtype=np.float32)))
+        ledger.counted(3, route.champion, seconds=0.001, failed=False)
+        await ledger.flush()
+        ledger.answered(answer(route, "whole", arm=route.challengers[0]))
+        await ledger.flush()
+
+    asyncio.run(run())
+    assert dropped == [2]
+    store = RecordStore(catalog)
+    assert store.counts("fraud", [3])[0].requests == 1
+    assert store.pairs("fraud", "2", [3]).predictions == 1
 
 
 def test_feedback_returns_when_it_is_durable(catalog, dropped):
     async def run():
         ledger = make(catalog, dropped)
         begun = time.perf_counter()
-        await asyncio.gather(*(ledger.feedback([FeedbackRecord(str(i), 1.0, 1.0, 1.0)]) for i in range(50)))
+        new = await asyncio.gather(*(ledger.feedback([FeedbackRecord(str(i), 1.0, 1.0, 1.0)]) for i in range(50)))
         assert RecordStore(catalog).pairs("fraud", "2", [3]).outcomes == 50
+        assert new == [1] * 50
         assert time.perf_counter() - begun < 2
 
     asyncio.run(run())
+
+
+def test_feedback_says_how_many_are_new_and_the_first_stays(catalog, dropped):
+    def outcome(name, value):
+        return FeedbackRecord(name, value, 1.0, 1.0)
+
+    async def run():
+        ledger = make(catalog, dropped)
+        assert await ledger.feedback([outcome("a", 1.0), outcome("b", 0.0), outcome("a", 0.0)]) == 2
+        assert await ledger.feedback([outcome("a", 0.0), outcome("c", 1.0), outcome("d/7", 1.0)]) == 2
+        # Two requests that are written together, with one outcome in common: it is new to one of them.
+        both = await asyncio.gather(ledger.feedback([outcome("e", 1.0)]), ledger.feedback([outcome("e", 0.0)]))
+        assert both == [1, 0]
+
+    asyncio.run(run())
+    store = RecordStore(catalog)
+    rest = (1.0, "fraud", 3, "challenger", "2", 0.9, 1.0, "", "1", 0.1, 0.0)
+    store.add_predictions([(name, *rest) for name in "ae"])
+    assert store.pairs("fraud", "2", [3]).only_challenger_right == 2
 
 
 def test_feedback_that_is_not_stored_is_not_acknowledged(catalog, dropped):
@@ -149,6 +211,7 @@ def test_closing_writes_what_is_in_memory(route, catalog, dropped):
     async def run():
         ledger = make(catalog, dropped)
         ledger.start()
+        assert ledger.alive
         ledger.answered(answer(route, "last", arm=route.challengers[0]))
         ledger.counted(3, route.champion, seconds=0.001, failed=False)
         await ledger.close()
@@ -157,3 +220,50 @@ def test_closing_writes_what_is_in_memory(route, catalog, dropped):
     store = RecordStore(catalog)
     assert store.pairs("fraud", "2", [3]).predictions == 1
     assert store.counts("fraud", [3])[0].requests == 1
+
+
+def test_closing_writes_to_the_catalog_what_the_recorder_does_not_take(route, catalog, dropped):
+    async def dead(_parcel):
+        raise ConnectionError("dead")
+
+    async def run():
+        ledger = make(catalog, dropped, outbox=Outbox(dead, replica="r1", dropped=dropped.append))
+        ledger.start()
+        for i in range(3):
+            ledger.answered(answer(route, f"r{i}", arm=route.challengers[0]))
+        await ledger.close()
+
+    asyncio.run(run())
+    assert RecordStore(catalog).pairs("fraud", "2", [3]).predictions == 3
+
+
+def test_with_a_recorder_records_go_to_it_and_not_to_the_catalog(route, catalog, dropped):
+    parcels = []
+
+    async def take(parcel):
+        parcels.append(parcel)
+        return Receipt(parcel.first + len(parcel.payloads), parcel.first + len(parcel.payloads))
+
+    async def run():
+        ledger = make(catalog, dropped, outbox=Outbox(take, replica="r1", dropped=dropped.append))
+        ledger.start()
+        ledger.answered(answer(route, "one", arm=route.challengers[0]))
+        ledger.counted(3, route.challengers[0], seconds=0.001, failed=False)
+        await ledger.close()
+
+    asyncio.run(run())
+    assert sum(len(parcel.payloads) for parcel in parcels) == 1
+    store = RecordStore(catalog)
+    assert store.pairs("fraud", "2", [3]).predictions == 0
+    assert store.counts("fraud", [3])[0].requests == 1
+
+
+def test_a_flusher_that_has_died_is_seen(route, catalog, dropped, monkeypatch):
+    async def run():
+        ledger = make(catalog, dropped, each_flush=lambda: 1 / 0)
+        monkeypatch.setattr(ledger_module, "FLUSH_SECONDS", 0.01)
+        ledger.start()
+        await asyncio.sleep(0.2)
+        assert not ledger.alive
+
+    asyncio.run(run())

@@ -3,7 +3,8 @@
 import pytest
 
 from sluiceway.core.errors import RequestError
-from sluiceway.serving.requests import read_feedback, read_request_id, read_rows
+from sluiceway.serving.protocols.native import read_native
+from sluiceway.serving.requests import read_feedback, read_request_id
 
 
 def refused(function, *args, **kwargs):
@@ -12,11 +13,16 @@ def refused(function, *args, **kwargs):
     return caught.value
 
 
+def read_rows(body, *, max_rows):
+    return read_native(body, max_rows=max_rows).rows
+
+
 @pytest.mark.parametrize(
     "body", [b"", b"{", b'{"rows": [{"a": NaN}]}', b'{"rows": [{"a": Infinity}]}', b"\xff", b"[" * 100_000]
 )
 def test_what_is_no_json_is_400(body):
     assert refused(read_rows, body, max_rows=10).status == 400
+    assert refused(read_feedback, body, max_rows=10, outcomes=None).status == 400
 
 
 @pytest.mark.parametrize(
@@ -27,7 +33,6 @@ def test_what_is_no_json_is_400(body):
         (b'{"rows": []}', "$.rows"),
         (b'{"rows": {"a": 1}}', "$.rows"),
         (b'{"rows": [{}], "row": 1}', "$.row"),
-        (b'{"rows": [{}, 3]}', "$.rows[1]"),
     ],
 )
 def test_another_shape_is_422_with_its_path(body, path):
@@ -67,6 +72,8 @@ def test_feedback_is_read():
         (b'{"request_id": "a", "outcome": 1, "time": -1}', "$.feedback[0].time"),
         (b'{"request_id": "a", "outcome": 1, "time": "0001-01-01T00:00:00+23:00"}', "$.feedback[0].time"),
         (b'{"request_id": "a", "outcome": 1, "time": 1795526866000}', "$.feedback[0].time"),
+        (b'{"request_id": "a", "outcome": 1, "time": "9999-12-31T23:59:59-23:00"}', "$.feedback[0].time"),
+        (b'{"request_id": "a", "outcome": 1, "a b": 3}', "$.feedback[0]['a b']"),
     ],
 )
 def test_feedback_with_a_problem_is_422_with_its_path(entry, path):

@@ -2,12 +2,15 @@
 
 import asyncio
 import collections
-import random
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import xxhash
 
 from serving_models import examples, train_small
+from sluiceway.config.serving import BreakerSection
 from sluiceway.core.errors import ModelError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.serving.batching import TurnBatcher
@@ -25,13 +28,101 @@ def two_arms(models, weight, generation=1):
     return TrafficDocument("fraud", generation, champion, (challenger,))
 
 
+def test_a_key_stays_and_the_salt_is_the_documents(models):
+    keys = [f"user-{i}" for i in range(2000)]
+    first, second = (
+        load_route(replace(two_arms(models, 0.25), salt=salt), {}, load=load_scorer)[0] for salt in ("r1", "r2")
+    )
+    for route, salt in ((first, "r1"), (second, "r2")):
+        expected = [xxhash.xxh64_intdigest(f"{salt}\n{key}".encode()) / 2**64 < 0.25 for key in keys]
+        assert [route.draw(key).name == CHALLENGER for key in keys] == expected
+    assert [first.draw(key).name for key in keys] != [second.draw(key).name for key in keys]
+
+
+def test_later_generations_only_add_to_a_cohort(models):
+    keys = [f"user-{i}" for i in range(2000)]
+    cohort = set()
+    for generation, weight in enumerate((0.05, 0.25, 0.5, 1.0), start=1):
+        document = replace(two_arms(models, weight, generation), salt="r1")
+        route, _ = load_route(document, {}, load=load_scorer)
+        now = {key for key in keys if route.draw(key).name == CHALLENGER}
+        assert now >= cohort
+        cohort = now
+    assert cohort == set(keys)
+
+
 @pytest.mark.parametrize("weight", [0.0, 0.25, 1.0])
-def test_the_share_of_draws_is_the_weight(models, weight):
+@pytest.mark.parametrize("key", [None, ""])
+def test_without_a_key_the_share_of_draws_is_the_weight(models, weight, key):
     route, _ = load_route(two_arms(models, weight), {}, load=load_scorer)
-    drawn = random.Random(7)
-    names = collections.Counter(route.draw(drawn.random()).name for _ in range(20_000))
-    # Five standard errors of a share of 1/4 in 20,000 draws; 0 and 1 have no error.
-    assert abs(names[CHALLENGER] / 20_000 - weight) <= (0.0153 if 0 < weight < 1 else 0)
+    n = 20_000
+    names = collections.Counter(route.draw(key).name for _ in range(n))
+    # Six standard errors, once in 500 million runs beyond; 0 and 1 have none.
+    assert abs(names[CHALLENGER] / n - weight) <= 6 * math.sqrt(weight * (1 - weight) / n)
+
+
+def test_an_open_breaker_gives_its_share_to_the_champion_and_a_new_generation_closes_it(models):
+    document = TrafficDocument(
+        "fraud",
+        1,
+        models[0].arm("1", 0.2),
+        (models[1].arm("2", 0.4, "app"), models[2].arm("3", 0.4, "app3")),
+        salt="r1",
+    )
+    keys = [f"user-{i}" for i in range(500)]
+    limits = BreakerSection(errors_in_row=1)
+    route, loaded = load_route(document, {}, load=load_scorer, breaker=limits)
+    before = {key: route.draw(key) for key in keys}
+    assert route.challengers[0].breaker.note(asked=0.0, done=0.1, failed=True)
+    for key, arm in before.items():
+        expected = route.champion if arm is route.challengers[0] else arm
+        assert route.draw(key) is expected
+    assert "2" not in {route.draw(None).arm.version for _ in range(200)}
+    assert [(a["version"], round(a["weight"], 9), a.get("breaker")) for a in route.described()] == [
+        ("1", 0.6, None),
+        ("2", 0.0, "1 errors in a row"),
+        ("3", 0.4, None),
+    ]
+    again, _ = load_route(replace(document, generation=2), loaded, load=load_scorer, breaker=limits)
+    assert [again.draw(key).arm.version for key in keys] == [before[key].arm.version for key in keys]
+    assert again.described()[1] == {"arm": "challenger", "version": "2", "weight": 0.4}
+
+
+def test_shadows_are_drawn_by_the_key_and_not_by_who_answers(models):
+    document = TrafficDocument(
+        "fraud",
+        1,
+        models[0].arm("1", 0.5),
+        (models[1].arm("2", 0.5, "app"),),
+        shadows=(models[2].arm("3", 0.2, "shadow"),),
+        salt="r1",
+    )
+    route, _ = load_route(document, {}, load=load_scorer)
+    keys = [f"user-{i}" for i in range(4000)]
+    seen = [bool(route.shadowing(key)) for key in keys]
+    assert seen == [xxhash.xxh64_intdigest(f"r1/shadow/3\n{key}".encode()) / 2**64 < 0.2 for key in keys]
+    by_challenger = [is_seen for key, is_seen in zip(keys, seen, strict=True) if route.draw(key).name == CHALLENGER]
+    assert abs(sum(by_challenger) / len(by_challenger) - 0.2) < 6 * math.sqrt(0.16 / len(by_challenger))
+    assert abs(sum(bool(route.shadowing(None)) for _ in keys) / len(keys) - 0.2) < 6 * math.sqrt(0.16 / len(keys))
+
+
+def test_every_version_can_be_asked_for_and_a_warm_one_is_in_memory(models):
+    document = TrafficDocument(
+        "fraud",
+        1,
+        models[0].arm("1", 0.5),
+        (models[1].arm("2", 0.5, "app"),),
+        warm=(models[2].arm("3", 0.0, "gone"),),
+    )
+    route, loaded = load_route(document, {}, load=load_scorer)
+    assert {version: (arm.name, arm.arm.application) for version, arm in route.pinned.items()} == {
+        "1": ("pinned", ""),
+        "2": ("pinned", "app"),
+        "3": ("pinned", ""),
+    }
+    assert models[2].bundle.digest in loaded
+    assert [arm.arm.version for arm in route.arms] == ["1", "2"]
+    assert [arm.arm.version for arm in route.remote] == ["2"]
 
 
 def test_going_back_loads_nothing(models):

@@ -10,6 +10,9 @@ import sqlalchemy as sa
 from sluiceway.catalog.dialect import insert, reaching
 from sluiceway.catalog.schema import leases
 
+# Before the id of a process that shows metrics; the body says where.
+METRICS_LEASES = "metrics:"
+
 
 @dataclass(frozen=True)
 class Lease:
@@ -80,3 +83,19 @@ class LeaseStore:
             query = query.where(leases.c.expires > now.timestamp())
         with reaching(self._engine), self._engine.connect() as connection:
             return [Lease(row.name, row.owner, row.expires, row.body) for row in connection.execute(query)]
+
+    def forget(self, prefix: str, *, before: datetime) -> int:
+        """Delete leases that ended before a time, whoever held them.
+
+        Args:
+            prefix: of their names.
+            before: UTC-aware.
+
+        Returns:
+            How many there were.
+        """
+        statement = sa.delete(leases).where(
+            leases.c.name.startswith(prefix, autoescape=True), leases.c.expires < before.timestamp()
+        )
+        with reaching(self._engine), self._engine.begin() as connection:
+            return connection.execute(statement).rowcount

@@ -9,7 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from sluiceway.catalog.dialect import insert
+from sluiceway.catalog.dialect import insert, reaching
 from sluiceway.catalog.schema import feedback, leases, predictions
 
 # A prediction waits so long for its outcome before it is archived without one.
@@ -45,6 +45,25 @@ class VersionAccuracy:
         return self.right / self.with_outcome if self.with_outcome else None
 
 
+@dataclass(frozen=True)
+class JudgedPrediction:
+    """A prediction whose outcome has come.
+
+    Attributes:
+        request_id: of both.
+        received: when the outcome came, UTC epoch seconds.
+        version: the model version that predicted.
+        arm: ``champion`` or ``challenger``.
+        right: whether the decision equals the outcome.
+    """
+
+    request_id: str
+    received: float
+    version: str
+    arm: str
+    right: bool
+
+
 class OutcomeStore:
     """Reads predictions with outcomes and moves them out of the catalog."""
 
@@ -71,6 +90,29 @@ class OutcomeStore:
             query = query.where(p.endpoint == endpoint)
         with self._engine.connect() as connection:
             return [VersionAccuracy(*row) for row in connection.execute(query)]
+
+    def judged_since(self, endpoint: str, received: float, *, shadows: Sequence[str] = ()) -> list[JudgedPrediction]:
+        """The predictions of an endpoint whose outcome came at a time or later.
+
+        Args:
+            endpoint: whose.
+            received: UTC epoch seconds.
+            shadows: versions whose records stand beside those of who answered, as ``<request id>#<version>``.
+
+        Raises:
+            BackendError: the catalog cannot be reached.
+        """
+        p, f = predictions.c, feedback.c
+        chosen = sa.select(p.request_id, f.received, p.version, p.arm, p.decision == f.outcome).where(
+            f.received >= received, p.endpoint == endpoint
+        )
+        ids = [f.request_id, *(f.request_id + f"#{version}" for version in shadows)]
+        rows: list[tuple[str, float, str, str, bool]] = []
+        with reaching(self._engine), self._engine.connect() as connection:
+            for found_by in ids:
+                query = chosen.select_from(feedback.join(predictions, p.request_id == found_by))
+                rows += [tuple(row) for row in connection.execute(query)]
+        return [JudgedPrediction(name, came, version, arm, bool(right)) for name, came, version, arm, right in rows]
 
     def begin_archive(self, endpoint: str, *, cutoff: float) -> float:
         """Write down up to which time records are being archived; gives an unfinished earlier cutoff first.

@@ -194,6 +194,7 @@ feedback = sa.Table(
     sa.Column("outcome", sa.Float, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     sa.Column("received", sa.Float, nullable=False),
+    sa.Index("feedback_by_time", "received"),
 )
 
 rollouts = sa.Table(
@@ -214,4 +215,34 @@ rollout_journal = sa.Table(
     sa.Column("action", sa.Text, nullable=False),
     sa.Column("evidence", sa.Text, nullable=False, server_default="{}"),
     sa.Column("created", sa.Float, nullable=False),
+)
+
+api_keys = sa.Table(
+    "api_keys",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),  # the part of a key that may be shown
+    sa.Column("name", sa.Text, nullable=False),  # who has it, for people
+    sa.Column("digest", sa.Text, nullable=False),  # of the secret part
+    sa.Column("scopes", sa.Text, nullable=False),  # JSON: predict, feedback, admin
+    sa.Column("endpoint", sa.Text, nullable=False, server_default=""),  # the only one that it opens; "" opens all
+    sa.Column("created", sa.Float, nullable=False),
+    sa.Column("revoked", sa.Float),
+)
+
+open_breakers = sa.Table(
+    "open_breakers",
+    metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("generation", sa.BigInteger, primary_key=True),
+    sa.Column("replica", sa.Text, primary_key=True),
+    sa.Column("version", sa.Text, primary_key=True),  # that the replica asks no more
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+)
+
+secrets = sa.Table(
+    "secrets",
+    metadata,
+    sa.Column("name", sa.Text, primary_key=True),  # what it is for
+    sa.Column("value", sa.Text, nullable=False),  # hex digits
 )

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from sluiceway.catalog.api_keys import ApiKeyStore
+from sluiceway.catalog.breakers import BreakerStore
 from sluiceway.catalog.engine import empty_catalog, open_catalog
 from sluiceway.catalog.erasures import ErasureStore
 from sluiceway.catalog.file_digests import FileDigestStore
@@ -17,6 +19,7 @@ from sluiceway.catalog.pipeline import PipelineStore
 from sluiceway.catalog.records import RecordStore
 from sluiceway.catalog.repository import RepositoryStore
 from sluiceway.catalog.rollouts import RolloutStore
+from sluiceway.catalog.shadows import ShadowStore
 from sluiceway.catalog.tags import TagStore
 from sluiceway.catalog.traffic import TrafficStore
 
@@ -26,6 +29,8 @@ class Stores:
     """The catalog's stores, on one engine, and where that engine points (replicas open their own)."""
 
     url: str
+    api_keys: ApiKeyStore
+    breakers: BreakerStore
     tags: TagStore
     erasures: ErasureStore
     file_digests: FileDigestStore
@@ -37,6 +42,7 @@ class Stores:
     records: RecordStore
     repository: RepositoryStore
     rollouts: RolloutStore
+    shadows: ShadowStore
     traffic: TrafficStore
 
 
@@ -63,6 +69,8 @@ def stores_on(engine: sa.Engine, url: str) -> Stores:
     """
     return Stores(
         url=url,
+        api_keys=ApiKeyStore(engine),
+        breakers=BreakerStore(engine),
         tags=TagStore(engine),
         erasures=ErasureStore(engine),
         file_digests=FileDigestStore(engine),
@@ -74,5 +82,6 @@ def stores_on(engine: sa.Engine, url: str) -> Stores:
         records=RecordStore(engine),
         repository=RepositoryStore(engine),
         rollouts=RolloutStore(engine),
+        shadows=ShadowStore(engine),
         traffic=TrafficStore(engine),
     )

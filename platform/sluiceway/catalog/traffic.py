@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 import sqlalchemy as sa
 
@@ -10,6 +11,9 @@ from sluiceway.catalog.dialect import insert, reaching
 from sluiceway.catalog.schema import traffic
 from sluiceway.core.errors import ConflictError
 from sluiceway.core.traffic import TrafficDocument
+
+# Documents that are read at once by whoever looks back.
+PAGE = 50
 
 
 class TrafficStore:
@@ -29,6 +33,20 @@ class TrafficStore:
         with reaching(self._engine), self._engine.connect() as connection:
             body = connection.execute(query).scalar_one_or_none()
         return None if body is None else TrafficDocument.from_json(body)
+
+    def history(self, endpoint: str) -> Iterator[TrafficDocument]:
+        """All documents of an endpoint, the newest first; read as far as somebody asks."""
+        c = traffic.c
+        query = sa.select(c.generation, c.body).where(c.endpoint == endpoint).order_by(c.generation.desc()).limit(PAGE)
+        before: int | None = None
+        while True:
+            page = query if before is None else query.where(c.generation < before)
+            with reaching(self._engine), self._engine.connect() as connection:
+                rows = connection.execute(page).all()
+            yield from (TrafficDocument.from_json(row.body) for row in rows)
+            if len(rows) < PAGE:
+                return
+            before = rows[-1].generation
 
     def publish(self, document: TrafficDocument) -> None:
         """Write the next generation; the first one is 1.

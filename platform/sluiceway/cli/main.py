@@ -35,9 +35,10 @@ WORDS = {
     "train": "Train a candidate and store its bundle.",
     "gates": "Judge a registered model on a version of a table.",
     "models": "Registered models: list, show.",
-    "serve": "The endpoints: up, status.",
+    "serve": "The endpoints: up, status, traffic, score, down.",
+    "keys": "API keys of the endpoints: create, list, revoke.",
     "rollout": "Rollouts: history, show.",
-    "monitor": "What became of the predictions: status.",
+    "monitor": "What became of the predictions, and where metrics are shown: status, targets, discovery.",
     "doctor": "Check this machine, the catalog and the registry.",
 }
 # Typer carries its own copy of Click; this is its base of everything that a wrong call raises.
@@ -162,3 +163,7 @@ def _run(arguments: list[str], *, as_json: bool) -> int:
     if code == INTERRUPTED:
         sys.stderr.write("interrupted; nothing acknowledged is lost, the same command goes on from here\n")
     return code if isinstance(code, int) else 0
+
+
+if __name__ == "__main__":
+    main()

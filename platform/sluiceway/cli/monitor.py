@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+from typing import Annotated
+
 import typer
 
-from sluiceway.cli.output import ConfigOption, Json, print_rows
+from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
 from sluiceway.config.load import load_platform
+from sluiceway.core.errors import BackendError
 from sluiceway.monitoring.accuracy import observed_accuracy
-from sluiceway.wiring.stores import read_stores, state_folder
+from sluiceway.monitoring.discovery import DiscoveryServer, live_groups, target_groups
+from sluiceway.wiring.stores import build_stores, read_stores, state_folder
 
-app = typer.Typer(help="What became of the predictions: status.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(
+    help="What became of the predictions, and where metrics are shown: status, targets, discovery.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+# Prometheus has none for it.
+DISCOVERY_PORT = 9095
 
 
 @app.callback()
@@ -35,3 +46,31 @@ def status(config: ConfigOption = None, as_json: Json = False) -> None:
         for row in found
     ]
     print_rows(rows, as_json=as_json, empty="no predictions are recorded yet")
+
+
+@app.command("targets")
+def targets(config: ConfigOption = None) -> None:
+    """Where metrics are shown now, as a file of Prometheus' file_sd_configs; always JSON."""
+    print_json(target_groups(read_stores(load_platform(config)).leases, now=datetime.now(UTC)))
+
+
+@app.command("discovery")
+def discovery(
+    config: ConfigOption = None,
+    host: Annotated[str, typer.Option(help="Interface to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Port; 0 takes a free one.")] = DISCOVERY_PORT,
+) -> None:
+    """Tell Prometheus where metrics are shown, by its http_sd_configs, until ctrl-C."""
+    leases = build_stores(load_platform(config)).leases
+    try:
+        server = DiscoveryServer(live_groups(leases), host=host, port=port)
+    except OSError as error:
+        raise BackendError(
+            f"nothing can listen on {host}:{port}: {error.strerror or error}", hint="choose another --port"
+        ) from error
+    shown = f"[{host}]" if ":" in host else host
+    typer.echo(f"http://{shown}:{server.port}/ tells the targets; ctrl-C ends it")
+    try:
+        server.serve()
+    finally:
+        server.close()

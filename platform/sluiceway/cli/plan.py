@@ -15,6 +15,7 @@ from sluiceway.core.references import TableVersion
 from sluiceway.data.profile import check_schema
 from sluiceway.data.references import resolve
 from sluiceway.data.tables import schema, table_uri
+from sluiceway.lifecycle.preflight import check_gate_columns
 from sluiceway.registry.reach import probe, sqlite_path
 from sluiceway.training.params import booster_params
 from sluiceway.wiring.stores import catalog_url, read_stores, state_folder, tracking_uri
@@ -52,6 +53,8 @@ def plan(settings: Settings) -> dict[str, Any]:
         version = resolve(uri, settings.data.version, tags=stores.tags, repository=stores.repository)
         number = settings.model.type == "XGBRegressor"
         check_schema(schema(version.uri, version.version), settings.data, number=number)
+        if not brings_data:
+            check_gate_columns(settings.evaluation, version)
     except DataError:
         if not brings_data:
             raise

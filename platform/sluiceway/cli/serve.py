@@ -2,93 +2,103 @@
 
 from __future__ import annotations
 
-import json
 import time
-from typing import Annotated, Any
+from collections.abc import Sequence
+from typing import Annotated
 
-import httpx
 import typer
 from rich.console import Console
 
-from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_rows, program
-from sluiceway.config.load import load_platform, load_settings
+from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
+from sluiceway.cli.output import Config, Set, program
+from sluiceway.cli.serve_address import Address
+from sluiceway.cli.serve_down import down
+from sluiceway.cli.serve_score import score
+from sluiceway.cli.serve_status import status
+from sluiceway.cli.serve_traffic import traffic
+from sluiceway.config.load import load_settings
+from sluiceway.config.settings import Settings
 from sluiceway.core.errors import ModelError
+from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import endpoint_name, endpoint_spec
-from sluiceway.serving.deploy import deploy_endpoint
+from sluiceway.serving.deploy import DEPLOY_SECONDS, deploy_endpoint
+from sluiceway.serving.doors import ServeDoor
 from sluiceway.serving.instance import start_serve
-from sluiceway.wiring.cluster import connect_ray, disconnect
+from sluiceway.serving.rest_config import declare
+from sluiceway.serving.specs import EndpointSpec
+from sluiceway.serving.state import http_address
+from sluiceway.wiring.cluster import is_own
 from sluiceway.wiring.context import build_context
+from sluiceway.wiring.serving import is_dashboard, joined
 from sluiceway.wiring.stores import read_stores
 
-app = typer.Typer(help="The endpoints: up, status.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="The endpoints: up, status, traffic, score, down.", no_args_is_help=True, add_completion=False)
+app.command("status")(status)
+app.command("down")(down)
+app.command("score")(score)
+app.command("traffic")(traffic)
 
 
 @app.command("up")
 def up(
     config: Config,
     overrides: Set = None,
+    address: Address = None,
     seconds: Annotated[
         float | None, typer.Option("--for", help="Stop after so many seconds; until ctrl-C otherwise.")
     ] = None,
 ) -> None:
-    """Serve the champions of a configuration over HTTP, with the weights that the catalog holds."""
+    """Serve the champions of a configuration over HTTP, with the weights that the catalog holds.
+
+    On a Ray that it starts on this machine, the endpoints last as long as the command: ctrl-C ends them. On a cluster
+    that is there (--address, platform.ray.address, RAY_ADDRESS) they stay until `serve down`.
+
+    With the address of a dashboard (http://HEAD:8265) the endpoints are put into the cluster's Serve config, as
+    `serve deploy` does, but merged: what others have there stays as it is. Where KubeRay keeps that config, put their
+    entries into the RayService instead: it writes its own text again.
+    """
     settings = load_settings(config, overrides=overrides or ())
-    platform, name = settings.platform, settings.experiment.name
-    traffic, environments = read_stores(platform).traffic, settings.deployment.environments
-    rolled_out = [one for one in environments if traffic.newest(endpoint_name(name, one)) is not None]
-    if not rolled_out:
-        raise ModelError(f"no version of {name} has been rolled out yet", hint=f"{program()} run {config}")
+    rolled_out = _rolled_out(config, settings)
     context = build_context(settings)
+    specs = [endpoint_spec(context, environment) for environment in rolled_out]
     console = Console()
-    connect_ray(platform.ray, catalog=context.stores.url)
-    try:
-        address = start_serve(platform.serving)
-        for spec in (endpoint_spec(context, environment) for environment in rolled_out):
-            deploy_endpoint(spec)
-            console.print(f"{spec.name}: POST {address.url}{spec.route_prefix}/predict", soft_wrap=True)
+    with joined(address, settings.platform, catalog=None if is_dashboard(address) else context.stores.url) as door:
+        url = _declared(door, specs, context) if is_dashboard(address) else _deployed(specs, settings)
+        for spec in specs:
+            console.print(f"{spec.name}: POST {url}{spec.route_prefix}/predict", soft_wrap=True)
         console.print('a request\'s body: {"rows": [{FEATURE: VALUE, ...}, ...]}; GET .../health tells the weights')
+        if is_dashboard(address) or not is_own():
+            console.print(f"they stay; `{program()} serve down ENDPOINT` takes one away")
+            return
         console.print("ctrl-C ends it")
         _wait(seconds)
-    finally:
-        disconnect()
 
 
-@app.command("status")
-def status(
-    url: Annotated[
-        str | None,
-        typer.Option(help="Also ask a running endpoint, e.g. http://127.0.0.1:8000/flights_late/production."),
-    ] = None,
-    config: ConfigOption = None,
-    as_json: Json = False,
-) -> None:
-    """The weights of every endpoint, as the catalog holds them."""
-    traffic = read_stores(load_platform(config)).traffic
-    rows: list[dict[str, Any]] = []
-    for endpoint in traffic.endpoints():
-        document = traffic.newest(endpoint)
-        if document is None:
-            continue
-        for arm in (document.champion, *document.challengers):
-            rows.append(
-                {
-                    "endpoint": endpoint,
-                    "generation": document.generation,
-                    "version": arm.version,
-                    "arm": "challenger" if arm in document.challengers else "champion",
-                    "weight": arm.weight,
-                    "digest": arm.digest[:12],
-                    "health": _health(url) if url else None,
-                }
-            )
-    print_rows(rows, as_json=as_json, empty="no endpoints yet")
+def _rolled_out(config: str, settings: Settings) -> list[str]:
+    """The environments whose endpoint has a model.
+
+    Raises:
+        ModelError: there is none.
+    """
+    traffic, name = read_stores(settings.platform).traffic, settings.experiment.name
+    found = [one for one in settings.deployment.environments if traffic.newest(endpoint_name(name, one)) is not None]
+    if not found:
+        raise ModelError(f"no version of {name} has been rolled out yet", hint=f"{program()} run {config}")
+    return found
 
 
-def _health(url: str) -> str:
-    try:
-        return json.dumps(httpx.get(f"{url.rstrip('/')}/health", timeout=5).json())
-    except (httpx.HTTPError, ValueError) as error:
-        return f"not reachable: {error}"
+def _deployed(specs: Sequence[EndpointSpec], settings: Settings) -> str:
+    address = start_serve(settings.platform.serving)
+    for spec in specs:
+        deploy_endpoint(spec)
+    return address.url
+
+
+def _declared(door: ServeDoor, specs: Sequence[EndpointSpec], context: Context) -> str:
+    refuse_sqlite_on_many_nodes(open_catalog(context.stores.url), node_count=door.nodes())
+    declare(door, specs, leases=context.stores.leases, seconds=DEPLOY_SECONDS)
+    address = http_address(door.read())
+    return address.url if address else ""
 
 
 def _wait(seconds: float | None) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from sluiceway.config.base import Section
 from sluiceway.config.gates import (
@@ -41,7 +41,7 @@ class WaiverSection(Section):
 
     gates: tuple[str, ...] = Field(min_length=1)
     """Which gates."""
-    checks: tuple[str, ...] = ("*",)
+    checks: tuple[str, ...] = Field(("*",), min_length=1)
     """Which of their checks, by patterns of their names such as ``carrier AUC gap`` or ``loss under *``."""
     owner: str = Field(min_length=1)
     """Who answers for it."""
@@ -49,6 +49,20 @@ class WaiverSection(Section):
     """Why."""
     expires: date
     """The last day on which it counts; an expired waiver blocks."""
+
+    @field_validator("checks")
+    @classmethod
+    def _patterns_that_fit(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if not all(pattern.strip() for pattern in value):
+            raise ValueError("a blank pattern fits no check; '*' fits all")
+        return value
+
+    @field_validator("owner", "reason")
+    @classmethod
+    def _said(cls, value: str) -> str:
+        if not value.strip():
+            raise ValueError("it is blank: say who answers for it, and why")
+        return value
 
 
 class ThresholdChoiceSection(Section):

@@ -93,12 +93,24 @@ class FairnessSection(GateSection):
         """All columns that it needs of the test and of the training rows."""
         return tuple(dict.fromkeys(name for attribute in self.attributes for name in attribute))
 
+    @field_validator("protected_attributes")
+    @classmethod
+    def _each_once(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        twice = [name for place, name in enumerate(value) if name in value[:place]]
+        if twice:
+            raise ValueError(f"{twice[0]!r} stands there twice")
+        return value
+
     @field_validator("intersections")
     @classmethod
     def _of_several(cls, value: tuple[tuple[str, ...], ...]) -> tuple[tuple[str, ...], ...]:
         for columns in value:
             if len(set(columns)) < max(2, len(columns)):
                 raise ValueError(f"[{', '.join(columns)}]: an intersection is of two or more different columns")
+        sets = [frozenset(columns) for columns in value]
+        twice = [columns for place, columns in enumerate(value) if sets[place] in sets[:place]]
+        if twice:
+            raise ValueError(f"[{', '.join(twice[0])}] stands there twice")
         return value
 
     @model_validator(mode="after")
@@ -139,6 +151,16 @@ class RobustnessSection(GateSection):
             raise ValueError(f"{list(value)}: each has to be above 0")
         return value
 
+    @model_validator(mode="after")
+    def _something_is_judged(self) -> RobustnessSection:
+        judged = (self.noise_stds, self.missing_share, self.max_unseen_loss, self.max_range_loss, self.max_unit_loss)
+        if not any(judged):
+            raise ValueError(
+                "nothing is asked for: give noise_stds, missing_share, max_unseen_loss, max_range_loss or "
+                "max_unit_loss; severity: info lets the gate block nothing"
+            )
+        return self
+
 
 class DataQualitySection(GateSection):
     """Gate: what the training rows must be like."""
@@ -167,6 +189,8 @@ class DataQualitySection(GateSection):
     """Largest population stability index of a feature against the champion's training version."""
     max_production_drift: float | None = Field(default=None, gt=0)
     """The same against recent requests in production, where they are recorded; shown only where left out."""
+    production_days: float = Field(default=7.0, gt=0)
+    """How far back requests in production are recent; the newest 100,000 rows of them are looked at."""
     max_association_loss: float = Field(default=0.05, gt=0, le=1)
     """Largest fall of a feature's own AUC for the target against the champion's training version: a column whose
     values no longer belong to their rows keeps its distribution and loses this."""

@@ -118,6 +118,8 @@ def set_environment_defaults(values: Mapping[str, str]) -> None:
         "RAY_TRAIN_ENABLE_STATE_TRACKING": "0",
         # Ray's default of 15 lets any ordinary process on the machine starve training and serving.
         "RAY_worker_niceness": "0",
+        # Who reserves no GPU sees none: XGBoost takes 0.5 GB of the first one that it sees, even to score on a CPU.
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1",
         **MEMORY_DEFAULTS,
         # MLflow prints addresses into stdout, draws bars, calls home, and repeats itself for minutes, unless told.
         "MLFLOW_DISABLE_TELEMETRY": "true",

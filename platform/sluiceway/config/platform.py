@@ -7,6 +7,7 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from sluiceway.config.base import Section
+from sluiceway.config.serving import ServingSection
 
 HookPoint = Literal[
     "pre-commit", "post-commit", "pre-merge", "post-merge", "pre-branch", "post-branch", "pre-tag", "post-tag"
@@ -61,27 +62,6 @@ class RaySection(Section):
     """CPUs of a local cluster; None takes the machine's."""
     object_store_mb: int = Field(default=512, ge=80)
     """Object store of a local cluster, MiB."""
-
-
-class ServingSection(Section):
-    """The endpoints."""
-
-    host: str = "127.0.0.1"
-    """Interface that HTTP listens on; keyless only on loopback."""
-    port: int = Field(default=8000, ge=0, le=65535)
-    """HTTP port; 0 takes a free one."""
-    replicas: int = Field(default=1, ge=1)
-    """Replicas of an endpoint."""
-    challenger_replicas: int = Field(default=1, ge=1)
-    """Replicas of a challenger."""
-    replica_cpus: float = Field(default=0.1, gt=0)
-    """CPUs that Ray reserves for a replica; a local canary shares the machine with its load."""
-    challenger_timeout_seconds: float = Field(default=1.0, gt=0)
-    """A challenger that has not answered by then is counted as an error and the champion answers."""
-    max_body_bytes: int = Field(default=1_000_000, ge=1)
-    """Larger requests get 413."""
-    max_rows: int = Field(default=1_000, ge=1)
-    """More rows in one request get 413."""
 
 
 class PlatformSection(Section):

@@ -43,8 +43,12 @@ class TrafficDocument:
         endpoint: name of the endpoint.
         generation: grows by one with each change; a replica ignores a lower one.
         champion: scored in process; the remainder of the weight is its.
-        challengers: each scored by its own application.
+        challengers: each scored by its own application, or in process where it names none.
         rollout_id: which rollout wrote it.
+        shadows: scored beside the arm that answers, and never answer; a weight is the share of the requests that it
+            sees, and counts for nothing in the sum.
+        warm: kept in memory without requests, so that a switch to one is instant; their weight is 0.
+        salt: of the hash that places routing keys; the same salt gives a key the same place at every generation.
     """
 
     endpoint: str
@@ -52,11 +56,26 @@ class TrafficDocument:
     champion: Arm
     challengers: tuple[Arm, ...] = field(default=())
     rollout_id: str = ""
+    shadows: tuple[Arm, ...] = field(default=())
+    warm: tuple[Arm, ...] = field(default=())
+    salt: str = ""
 
     def __post_init__(self) -> None:
         weights = [self.champion.weight, *(arm.weight for arm in self.challengers)]
         if any(not 0 <= w <= 1 for w in weights) or not math.isclose(sum(weights), 1, abs_tol=1e-9):
             raise InputError(f"the weights of {self.endpoint} are {weights}; each is 0 to 1 and they sum to 1")
+        if any(not 0 <= arm.weight <= 1 for arm in self.shadows):
+            raise InputError(f"the shadows of {self.endpoint} see shares of the requests; each is 0 to 1")
+        if any(arm.weight for arm in self.warm):
+            raise InputError(f"what {self.endpoint} keeps warm gets no requests; its weight is 0")
+        versions = [arm.version for arm in self.arms]
+        if len(set(versions)) < len(versions):
+            raise InputError(f"versions {versions} are arms of {self.endpoint}; each may be only one of them")
+
+    @property
+    def arms(self) -> tuple[Arm, ...]:
+        """Champion, challengers, shadows, and those that are kept warm."""
+        return (self.champion, *self.challengers, *self.shadows, *self.warm)
 
     def to_json(self) -> str:
         """Text for the catalog."""
@@ -64,8 +83,9 @@ class TrafficDocument:
 
     @classmethod
     def from_json(cls, text: str) -> TrafficDocument:
-        """The inverse of :meth:`to_json`."""
+        """The inverse of :meth:`to_json`; also reads what earlier releases wrote, without shadows and the like."""
         body = json.loads(text)
         body["champion"] = Arm(**body["champion"])
-        body["challengers"] = tuple(Arm(**arm) for arm in body["challengers"])
+        for arms in ("challengers", "shadows", "warm"):
+            body[arms] = tuple(Arm(**arm) for arm in body.get(arms, ()))
         return cls(**body)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import fnmatch
-import importlib
 import json
 import logging
 import subprocess
@@ -14,6 +13,7 @@ from typing import Any
 from sluiceway.config.platform import HookPoint, HookSection
 from sluiceway.core.doors import Hook
 from sluiceway.core.errors import ConfigError, HookRefusedError, SluicewayError
+from sluiceway.core.loading import load_named
 from sluiceway.core.repository import Pin
 
 _log = logging.getLogger(__name__)
@@ -168,10 +168,8 @@ class _Webhook:
 
 
 def _callable(name: str) -> Hook:
-    module, _, attribute = name.partition(":")
     try:
-        found: Hook = getattr(importlib.import_module(module), attribute)
-    except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
-        told = f"{type(error).__name__}: {error}"
-        raise ConfigError(f"the hook {name!r} cannot be loaded: {told}", hint="write it as module:name") from error
+        found: Hook = load_named(name)
+    except ConfigError as error:
+        raise ConfigError(f"the hook {error.message}", hint="write it as module:name") from error
     return found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-import importlib
 import importlib.metadata
 import inspect
 from collections.abc import Callable, Iterable
@@ -14,6 +13,7 @@ from typing import Any
 from sluiceway.config.evaluation import GATES, EvaluationSection, WaiverSection
 from sluiceway.config.gates import OwnGateSection
 from sluiceway.core.errors import ConfigError
+from sluiceway.core.loading import load_named, loaded
 from sluiceway.gates.checks import (
     calibration,
     champion,
@@ -115,18 +115,14 @@ def _unknown(name: str, known: Iterable[str]) -> str:
 
 
 def _loaded(place: str, key: str) -> Any:
+    entries = () if ":" in place else tuple(importlib.metadata.entry_points(group=ENTRY_POINTS, name=place))
+    if ":" not in place and len(entries) != 1:
+        said = "no installed package has" if not entries else f"{len(entries)} installed packages have"
+        raise _refused(key, f"{said} an entry point {place!r} in the group {ENTRY_POINTS!r}")
     try:
-        if ":" in place:
-            module, _, attribute = place.partition(":")
-            return getattr(importlib.import_module(module), attribute)
-        (entry,) = importlib.metadata.entry_points(group=ENTRY_POINTS, name=place)
-        return entry.load()
-    except ValueError as error:
-        raise _refused(
-            key, f"no installed package has an entry point {place!r} in the group {ENTRY_POINTS!r}"
-        ) from error
-    except (Exception, SystemExit) as error:  # whatever a foreign module does when it is imported
-        raise _refused(key, f"{place!r} cannot be loaded: {type(error).__name__}: {error}") from error
+        return loaded(place, entries[0].load) if entries else load_named(place)
+    except ConfigError as error:
+        raise _refused(key, error.message) from error
 
 
 def _refused(key: str, why: str) -> ConfigError:

@@ -130,14 +130,27 @@ def column_facts(
     return tuple(_facts(name, table[name], labels, len(classes), known.get(name)) for name in present)
 
 
-def counts_over(table: pa.Table, facts: ColumnFacts) -> tuple[int, ...]:
+def request_facts(columns: Mapping[str, pa.ChunkedArray]) -> tuple[ColumnFacts, ...]:
+    """Facts of the features of requests, whose outcome nobody knows.
+
+    Args:
+        columns: values of each feature, as models have seen them: float32 or text.
+    """
+    return tuple(_facts(name, column, np.empty(0), 0, None) for name, column in columns.items())
+
+
+def counts_over(table: pa.Table, facts: ColumnFacts, *, single: bool = False) -> tuple[int, ...]:
     """Rows of a table in the bins of other facts, of a column of numbers; missing last.
 
     Args:
         table: with the column of that name.
         facts: whose edges are taken.
+        single: they are float32, as of requests: 0.1 has to be in the bin of a 0.1 that has been through one.
     """
     values = _numbers(table[facts.name])
+    if single:
+        with np.errstate(over="ignore"):
+            values = values.astype(np.float32).astype(np.float64)
     return _counts(values, np.isnan(values), facts.edges)
 
 
@@ -179,7 +192,7 @@ def _facts(
     absent = np.isnan(values)
     present = values[~absent] if absent.any() else values
     sample = np.sort(present[:: max(1, math.ceil(len(present) / EDGE_ROWS))])
-    edges, finer = sorted_edges(sample, DRIFT_BINS), sorted_edges(sample, ASSOCIATION_BINS)
+    edges, finer = _drift_edges(sample), sorted_edges(sample, ASSOCIATION_BINS)
     places = bin_places(values, finer)
     places[absent] = len(finer) + 1
     return ColumnFacts(
@@ -193,6 +206,18 @@ def _facts(
         own_auc=_association(places, labels, classes),
         compared=_counts(values, absent, reference.edges) if reference and reference.kind == "numeric" else (),
     )
+
+
+def _drift_edges(ordered: Array) -> Array:
+    """Edges of the bins; where all values are one, what lies below it and above it is in bins of its own.
+
+    Without them there would be one bin only, which holds whatever is compared: no drift is seen from a constant.
+    """
+    edges = sorted_edges(ordered, DRIFT_BINS)
+    if len(edges) or not len(ordered):
+        return edges
+    around: Array = np.unique([ordered[0], np.nextafter(ordered[0], np.inf)])
+    return around
 
 
 def _counts(values: Array, absent: Array, edges: Any) -> tuple[int, ...]:

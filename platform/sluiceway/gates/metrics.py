@@ -16,6 +16,7 @@ import numpy.typing as npt
 
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.verdict import Direction, Measurement
+from sluiceway.gates.enough_rows import only_class
 from sluiceway.gates.metric_kinds import Difference, Metric, Task
 from sluiceway.gates.metric_table import METRICS, pinball
 from sluiceway.gates.scored_rows import Doubt, PairedRows, ScoredRows
@@ -27,6 +28,7 @@ __all__ = [
     "check_names",
     "compare",
     "evaluate",
+    "is_known",
     "known_metrics",
     "measure",
     "measure_rows",
@@ -48,6 +50,11 @@ def known_metrics(task: Task | None = None) -> tuple[str, ...]:
 def usable(name: str, task: Task) -> bool:
     """Whether there is a metric of that name for a kind of model."""
     return _found(name, (task,)) is not None
+
+
+def is_known(name: str) -> bool:
+    """Whether there is a metric of that name for any kind of model."""
+    return _found(name, TASKS) is not None
 
 
 def metric(name: str, task: Task | None = None) -> Metric:
@@ -128,7 +135,7 @@ def measure_rows(name: str, rows: ScoredRows, doubt: Doubt) -> Measurement:
     chosen, n = _of_rows(name, rows), len(rows.labels)
     value = math.nan if rows.blank else chosen.value(rows)
     if math.isnan(value):
-        return Measurement(name, None, n, detail=_absent(rows))
+        return Measurement(name, None, n, detail=_absent(rows, chosen.task))
     low, high = chosen.interval(rows, value, doubt)
     return Measurement(name, value, n, None if math.isnan(low) else low, None if math.isnan(high) else high)
 
@@ -191,8 +198,10 @@ def _unknown(name: str, tasks: Sequence[Task]) -> ConfigError:
     return ConfigError(f"there is no metric {name!r}{of}", hint=f"did you mean {nearest!r}?" if meant else listed)
 
 
-def _absent(rows: ScoredRows) -> str:
-    """Why a number of several classes has no value, where it is for want of rows."""
+def _absent(rows: ScoredRows, task: Task) -> str:
+    """Why a number of classes has no value, where it is for want of rows."""
+    if task == "binary":
+        return only_class(rows.labels)
     if rows.scores.ndim != 2 or len(rows.labels) == 0:
         return ""
     absent = rows.classes - len(np.unique(rows.labels))

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 import ray
+from ray.exceptions import OutOfMemoryError, WorkerCrashedError
 
 from sluiceway.core.classes import class_places
 from sluiceway.core.doors import Replica, Scorer
@@ -19,6 +20,7 @@ from sluiceway.core.errors import DataError
 from sluiceway.core.verdict import GateResult, Measurement, Status, Verdict
 from sluiceway.gates.context import Champion, Gate, GateContext, GateOutput, JudgedGate
 from sluiceway.gates.drawn import ReportData
+from sluiceway.gates.task_errors import told, told_of_process, told_with_place
 
 Array = npt.NDArray[Any]
 # Less than a whole one: replicas hold a tenth or so of a CPU each, and must not keep every second gate waiting.
@@ -76,6 +78,7 @@ class _Running:
     parts: list[str]
     limit: float
     deadline: float
+    tries: int
     outputs: dict[str, GateOutput] = field(default_factory=dict)
     seconds: float = 0.0
 
@@ -136,7 +139,7 @@ def _submit(gate: Gate, inputs: GateInputs, shared: _Shared, begun: float) -> di
     section = context.section
     limit = min(section.timeout_seconds or math.inf, inputs.timeout_seconds)
     parts = list(gate.parts(context)) or [""]
-    running = _Running(gate, parts, limit, begun + limit)
+    running = _Running(gate, parts, limit, begun + limit, 1 + section.retries)
     options: dict[str, Any] = {"num_cpus": TASK_CPUS, "max_retries": section.retries}
     if section.memory_mb:
         options["memory"] = section.memory_mb * 1024**2
@@ -197,10 +200,11 @@ def _fetch(reference: Any, running: _Running, part: str, *, late: bool) -> tuple
     try:
         found: tuple[GateOutput, float] = ray.get(reference)
     except Exception as error:  # noqa: BLE001 (whatever a gate died of is its verdict, not the end of the others)
+        name = running.gate.name
+        if isinstance(error, (WorkerCrashedError, OutOfMemoryError)):
+            return _error(name, part, told_of_process(name, running.tries, scored="test" in running.gate.needs)), 0.0
         # Ray wraps what the task raised; its own text carries a remote traceback of many lines.
-        cause = getattr(error, "cause", None) or error
-        first = next((line for line in str(cause).splitlines() if line.strip()), "")
-        return _error(running.gate.name, part, f"{type(cause).__name__}: {first}"), 0.0
+        return _error(name, part, told(getattr(error, "cause", None) or error)), 0.0
     return found
 
 
@@ -232,14 +236,17 @@ def _call(
     champion: tuple[Champion | None, str, str] | None,
     replica: Replica | None,
 ) -> tuple[GateOutput, float]:
-    """One part of a gate, and the seconds that it took."""
+    """One part of a gate, and the seconds that it took; whatever its function raises is an ERROR that says where."""
     began = time.monotonic()
     if test is not None and scores is not None:
         context = replace(context, test=test, labels=labels_of(test, context), scores=scores, scorer=scorer)
     found, unfit, error = champion or (None, "", "")
     context = replace(context, train=train, champion=found, champion_unfit=unfit, champion_error=error, replica=replica)
-    given = function(context)
-    output = given if isinstance(given, GateOutput) else GateOutput(tuple(given))
+    try:
+        given = function(context)
+        output = given if isinstance(given, GateOutput) else GateOutput(tuple(given))
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (it may be a user's own)
+        output = _error(context.gate, context.part, told_with_place(error, function))
     _check_given(output, context.gate)
     return output, time.monotonic() - began
 
@@ -288,7 +295,9 @@ def labels_of(rows: pa.Table, context: GateContext) -> Array:
     if context.task == "multiclass":
         return np.asarray(class_places(column, context.classes, target=target), dtype=np.float64)
     if column.null_count:
-        raise DataError(f"{column.null_count} test rows have no {target!r}", hint="drop rows without a target")
+        raise DataError(
+            f"{column.null_count} test rows have no {target!r}", hint="leave rows without an outcome out of the table"
+        )
     typed = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
     values: Array = typed.cast(pa.float64()).to_numpy()
     return values

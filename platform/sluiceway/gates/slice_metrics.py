@@ -16,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from scipy.stats import norm
 
+from sluiceway.gates.enough_rows import FEWEST_OF_A_CLASS
 from sluiceway.gates.metrics import Task
 from sluiceway.gates.statistics.differences import auc_bounds, difference_bounds, share_bounds
 from sluiceway.gates.statistics.influence import auc_influence, mean_influence
 
 Array = npt.NDArray[Any]
 Interval = tuple[float, float, float]
-FEWEST_OF_A_CLASS = 10  # the error of an AUC of fewer is not known
 METRIC: dict[Task, str] = {"binary": "AUC", "multiclass": "accuracy", "regression": "RMSE"}
 
 

@@ -12,7 +12,7 @@ from sluiceway.config.deployment import DeploymentSection
 from sluiceway.config.evaluation import EvaluationSection
 from sluiceway.config.experiment import DataSection, ExperimentSection, ModelSection, TrainingSection
 from sluiceway.config.lifecycle import IngestStep, ReleaseStep, RestoreStep
-from sluiceway.config.platform import ServingSection
+from sluiceway.config.serving import ServingSection
 from sluiceway.core.clock import Clock
 from sluiceway.core.doors import Progress
 from sluiceway.core.references import TableVersion

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.core.traffic import Arm
 from sluiceway.core.verdict import Status
@@ -13,6 +15,7 @@ from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.replay import ReplayRows
+from sluiceway.lifecycle.replay_key import replay_key
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import CHALLENGER
@@ -22,7 +25,8 @@ from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTraff
 from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
 from sluiceway.serving.deploy import deploy_challenger, deploy_endpoint, remove_challenger
 from sluiceway.serving.instance import start_serve
-from sluiceway.serving.specs import ChallengerSpec, EndpointSpec
+from sluiceway.serving.prediction_log import log_uri
+from sluiceway.serving.specs import ChallengerSpec, EndpointSpec, ServeAddress
 from sluiceway.serving.traffic import ServeTraffic
 
 
@@ -39,11 +43,16 @@ def endpoint_name(experiment: str, environment: str) -> str:
     return f"{experiment}-{environment}"
 
 
+def prediction_log(context: Context, endpoint: str) -> str | None:
+    """Path or URI of the log of an endpoint's predictions; None where it has none."""
+    return log_uri(context.serving.log, root=str(context.folders.state / "predictions"), endpoint=endpoint)
+
+
 def endpoint_spec(context: Context, environment: str) -> EndpointSpec:
     """The endpoint of an environment, at ``/<experiment>/<environment>``."""
     name = context.experiment.name
-    route = f"/{name}/{environment}"
-    return EndpointSpec(endpoint_name(name, environment), route, context.stores.url, context.serving)
+    endpoint, route = endpoint_name(name, environment), f"/{name}/{environment}"
+    return EndpointSpec(endpoint, route, context.stores.url, context.serving, prediction_log(context, endpoint))
 
 
 def roll_out(
@@ -97,26 +106,31 @@ class _Rollout:
             raise_every=step.drill.raise_every if step.drill else None,
             serving=context.serving,
         )
+        # A drill's fault is one of a deployment, wherever other challengers run.
+        beside = context.serving.isolation == "process" or step.drill is not None
+        self.application = self.challenger.application if beside else ""
 
     def run(self, rollout_id: str) -> dict[str, Any]:
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
         plan = self._plan(rollout_id)
         address = start_serve(self.context.serving)
-        if plan.champion is not None:
+        if plan.application:
             # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
             deploy_challenger(self.challenger)
         deploy_endpoint(self.endpoint)
         url = address.url + self.endpoint.route_prefix
-        load = self._users(plan, url)
-        try:
-            outcome = run(plan, self._doors(load))
-        finally:
-            report = load.stop() if load else None
+        with self._key(plan, address) as headers:
+            load = self._users(plan, url, headers)
+            try:
+                outcome = run(plan, self._doors(load))
+            finally:
+                report = load.stop() if load else None
         self._archive()
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
 
     def started(self, plan: RolloutPlan) -> None:
-        deploy_challenger(self.challenger)
+        if plan.application:
+            deploy_challenger(self.challenger)
         if self.tells_registry:
             self.context.registry.set_alias(plan.model, CHALLENGER, plan.version)
 
@@ -137,7 +151,7 @@ class _Rollout:
         if known is not None:
             return RolloutPlan.from_json(known.plan)
         newest = self.context.stores.traffic.newest(self.endpoint.name)
-        new = Arm(self.challenger.version, 1.0, self.candidate.uri, self.candidate.digest, self.challenger.application)
+        new = Arm(self.challenger.version, 1.0, self.candidate.uri, self.candidate.digest, self.application)
         model, now = self.context.experiment.name, self.context.now()
         if newest is None:
             return plan_first(rollout_id, endpoint=self.endpoint.name, model=model, arm=new, now=now)
@@ -153,7 +167,7 @@ class _Rollout:
 
     def _doors(self, load: LoadGenerator | None) -> Doors:
         stores, clock = self.context.stores, self.context.clock
-        observe = RecordObserver(stores.records, clock=clock)
+        observe = RecordObserver(stores.records, stores.breakers, clock=clock)
         return Doors(
             traffic=ServeTraffic(self.endpoint.name, stores.traffic),
             documents=stores.traffic,
@@ -165,12 +179,28 @@ class _Rollout:
             progress=self.context.progress,
         )
 
-    def _users(self, plan: RolloutPlan, url: str) -> LoadGenerator | None:
-        replay = self.release.replay or self.context.deployment.replay
-        if plan.champion is None or replay is None:
+    def _replay(self, plan: RolloutPlan) -> ReplaySection | None:
+        return None if plan.champion is None else self.release.replay or self.context.deployment.replay
+
+    def _key(self, plan: RolloutPlan, address: ServeAddress) -> AbstractContextManager[dict[str, str]]:
+        if self._replay(plan) is None:
+            return nullcontext({})
+        return replay_key(
+            self.context.stores.api_keys,
+            endpoint=self.endpoint.name,
+            rollout_id=plan.rollout_id,
+            serving=self.context.serving,
+            address=address,
+        )
+
+    def _users(self, plan: RolloutPlan, url: str, headers: dict[str, str]) -> LoadGenerator | None:
+        replay = self._replay(plan)
+        if replay is None:
             return None
         rows = ReplayRows(self.context, replay, trained_on=self.candidate.version)
-        load = LoadGenerator(url, rows=rows, connections=replay.connections, max_requests=replay.max_requests)
+        load = LoadGenerator(
+            url, rows=rows, connections=replay.connections, max_requests=replay.max_requests, headers=headers
+        )
         return load.start()
 
     def _archive(self) -> None:

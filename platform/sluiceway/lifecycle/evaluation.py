@@ -11,8 +11,10 @@ from sluiceway.config.evaluation import WaiverSection
 from sluiceway.core.doors import Replica
 from sluiceway.core.verdict import GateResult, Status
 from sluiceway.data.contract.model import Contract
+from sluiceway.features.schema import FeatureSchema
 from sluiceway.gates import waivers
 from sluiceway.gates.catalogue import gates_of
+from sluiceway.gates.column_facts import ColumnFacts
 from sluiceway.gates.context import Gate, GateContext, JudgedGate
 from sluiceway.gates.drawn import ReportData
 from sluiceway.gates.ray_tasks import judge
@@ -21,6 +23,8 @@ from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.gate_cache import GateCache, gate_key
 from sluiceway.lifecycle.gate_rows import contract_of, contract_verdicts, gate_context, gate_inputs, own_view
 from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.preflight import check_gate_columns
+from sluiceway.lifecycle.production import production_facts
 from sluiceway.lifecycle.subject import Subject
 from sluiceway.serving.preflight import preflight
 from sluiceway.serving.preflight_replica import PreflightSpec
@@ -37,12 +41,14 @@ class Evaluation:
         data: what the report draws.
         facts: of the training columns, JSON-ready, kept with the model for the next one's drift.
         champion: the version that it was compared with, or None.
+        production: facts of recent requests that it was judged by, JSON-ready; None where it was not.
     """
 
     results: tuple[GateResult, ...]
     data: ReportData = field(default_factory=ReportData)
     facts: tuple[dict[str, Any], ...] = ()
     champion: str | None = None
+    production: tuple[dict[str, Any], ...] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """JSON for the pipeline journal."""
@@ -51,16 +57,19 @@ class Evaluation:
             "data": self.data.to_dict(),
             "facts": list(self.facts),
             "champion": self.champion,
+            "production": None if self.production is None else list(self.production),
         }
 
     @classmethod
     def from_dict(cls, document: dict[str, Any]) -> Evaluation:
         """The inverse of :meth:`to_dict`."""
+        production = document.get("production")
         return cls(
             tuple(GateResult.from_dict(r) for r in document["results"]),
             ReportData.from_dict(document["data"]),
             tuple(document["facts"]),
             document["champion"],
+            None if production is None else tuple(production),
         )
 
 
@@ -90,11 +99,15 @@ def bench_of(context: Context, subject: Subject) -> Bench:
     """Put up the gates for a model.
 
     Raises:
-        ConfigError: an own gate cannot be loaded, or the table's contract cannot be read.
+        ConfigError: an own gate cannot be loaded, the table's contract cannot be read, or a gate's section names
+            columns that the version does not have.
     """
+    check_gate_columns(context.evaluation, subject.version)
     gates = gates_of(context.evaluation)
     plain = gate_context(context, subject)
     views = {gate.name: own_view(plain, gate) for gate in gates}
+    if QUALITY in views and _judges_production(context):
+        views[QUALITY] = replace(views[QUALITY], production=_production(context, subject))
     contract = contract_of(context, subject.version)
     keys = {gate.name: gate_key(context, subject, gate, views[gate.name], contract) for gate in gates}
     return Bench(gates, views, keys, contract)
@@ -122,7 +135,10 @@ def evaluate(context: Context, subject: Subject, bench: Bench, *, afresh: bool =
             for judged in judge(missing, inputs, on_done=lambda one: _tell(context, one)):
                 done[judged.result.gate] = judged
                 cache.keep(bench.keys[judged.result.gate], judged)
-    return _together([done[gate.name] for gate in bench.gates], subject)
+    found = _together([done[gate.name] for gate in bench.gates], subject)
+    if QUALITY in bench.views and _judges_production(context):
+        found = replace(found, production=tuple(fact.to_dict() for fact in bench.views[QUALITY].production))
+    return found
 
 
 def ended_in_error(document: dict[str, Any]) -> bool:
@@ -150,12 +166,27 @@ def settle(
 
 
 def _shown(context: Context, subject: Subject, bench: Bench, gates: Sequence[Gate]) -> dict[str, GateContext]:
-    """What the gates get; the contract is only asked where somebody wants to know."""
+    """What the gates get; contract and requests are only asked where somebody wants to know."""
     views = {gate.name: bench.views[gate.name] for gate in gates}
+    if QUALITY in views and not _judges_production(context):
+        # Only shown: no verdict depends on it, and so neither does its key.
+        views[QUALITY] = replace(views[QUALITY], production=_production(context, subject))
     if bench.contract is not None and QUALITY in views:
         told = contract_verdicts(context, subject.version, bench.contract)
         views[QUALITY] = replace(views[QUALITY], contract=told)
     return views
+
+
+def _judges_production(context: Context) -> bool:
+    return context.evaluation.data_quality.max_production_drift is not None
+
+
+def _production(context: Context, subject: Subject) -> tuple[ColumnFacts, ...]:
+    if subject.production is not None:
+        return subject.production
+    kinds = {feature.name: feature.kind for feature in FeatureSchema.from_dict(subject.bundle.schema).features}
+    champion = subject.champion.version if subject.champion else None
+    return production_facts(context, subject.name, kinds, champion=champion)
 
 
 def _replica(context: Context, subject: Subject, gates: Sequence[Gate]) -> AbstractContextManager[Replica | None]:

@@ -10,8 +10,12 @@ from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.parts import Parts
 from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import ConfigError
+from sluiceway.core.references import TableVersion
+from sluiceway.data.tables import schema
 from sluiceway.gates.catalogue import gate_problems
+from sluiceway.gates.metric_limits import limit_problems
 from sluiceway.gates.metrics import Task, check_names
+from sluiceway.gates.named_columns import column_problems
 from sluiceway.lifecycle.context import Context
 from sluiceway.serving.instance import serve_address
 from sluiceway.serving.ports import check_port
@@ -48,7 +52,7 @@ def _step_waivers(parts: Parts) -> list[tuple[str, tuple[WaiverSection, ...]]]:
 
 
 def check_evaluation(evaluation: EvaluationSection, *kinds: Task) -> None:
-    """Refuse metrics, thresholds and a calibrator that no kind of model has which this may be.
+    """Refuse metrics, limits and a calibrator that no kind of model has which this may be.
 
     The metrics that are reported where nobody has named any are those of a binary model: they are not asked for.
 
@@ -57,7 +61,7 @@ def check_evaluation(evaluation: EvaluationSection, *kinds: Task) -> None:
         kinds: what the model may be: one kind when the rows are known. None given: any.
 
     Raises:
-        ConfigError: all names that cannot be used, with those that can.
+        ConfigError: all names that cannot be used, with those that can; else all limits that no value can reach.
     """
     wanted = evaluation.calibration.calibrator
     if wanted != "none" and kinds and "binary" not in kinds:
@@ -66,6 +70,22 @@ def check_evaluation(evaluation: EvaluationSection, *kinds: Task) -> None:
     named = evaluation.metrics if "metrics" in evaluation.model_fields_set else ()
     champion = evaluation.champion
     check_names([*named, *evaluation.thresholds, *champion.margins, *champion.max_gain], kinds)
+    beyond = limit_problems("evaluation.thresholds", evaluation.thresholds)
+    if beyond:
+        raise ConfigError("a limit is outside of what its metric can be", problems=tuple(beyond))
+
+
+def check_gate_columns(evaluation: EvaluationSection, version: TableVersion) -> None:
+    """Refuse columns of the gates' sections that a version of the table does not have.
+
+    Raises:
+        ConfigError: all of them at once, each with the nearest name.
+    """
+    problems = column_problems(evaluation, schema(version.uri, version.version).names)
+    if problems:
+        raise ConfigError(
+            f"the evaluation names columns that {version.uri}@{version.ref} does not have", problems=problems
+        )
 
 
 def _kinds(model: ModelSection) -> tuple[Task, ...]:

@@ -55,10 +55,11 @@ def _parts(
     candidate = Candidate.from_dict(trained.result)
     yield _train_summary(f"{name}: train", candidate, trained)
 
-    # A run that is gone on with compares with the champion of its first try, whoever serves meanwhile.
+    # A run that is gone on with compares with the champion and the requests of its first try, whatever has come since.
     before = journal.recorded(f"{name}: gates")
     champion = before["champion"] if before else present_champion(context)
-    subject = subject_of(context, candidate, champion=champion)
+    asked = before.get("production") if before else None
+    subject = subject_of(context, candidate, champion=champion, production=asked)
     bench = bench_of(context, subject)
     judged = journal.perform(
         f"{name}: gates",

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.references import ModelReference, TableVersion
@@ -46,6 +48,7 @@ class Subject:
         bundle: of the model.
         uri: of the bundle in the bundle store, for a replica to load.
         champion: what it is compared with, or None before anything serves.
+        production: facts of recent requests that an earlier try was judged by; None: they are read when needed.
     """
 
     name: str
@@ -53,6 +56,7 @@ class Subject:
     bundle: Bundle
     uri: str
     champion: ServingModel | None
+    production: tuple[ColumnFacts, ...] | None = None
 
     @property
     def kind(self) -> str:
@@ -80,17 +84,25 @@ def present_champion(context: Context, name: str | None = None) -> str | None:
     return context.registry.alias(name or context.experiment.name, CHAMPION)
 
 
-def subject_of(context: Context, candidate: Candidate, *, champion: str | None) -> Subject:
+def subject_of(
+    context: Context,
+    candidate: Candidate,
+    *,
+    champion: str | None,
+    production: Sequence[Mapping[str, Any]] | None = None,
+) -> Subject:
     """A candidate that was just trained.
 
     Args:
         context: what to work with.
         candidate: the trained model.
         champion: the version to compare with (:func:`present_champion`).
+        production: facts of requests, JSON-ready, where an earlier try of the run was judged by them.
     """
     bundle = context.bundles.get(candidate.uri, candidate.digest)
     name = context.experiment.name
-    return Subject(name, candidate.version, bundle, candidate.uri, _serving(context, name, champion))
+    known = None if production is None else tuple(ColumnFacts.from_dict(fact) for fact in production)
+    return Subject(name, candidate.version, bundle, candidate.uri, _serving(context, name, champion), known)
 
 
 def registered_subject(context: Context, model: ModelReference, version: TableVersion) -> Subject:

@@ -14,6 +14,9 @@ from sluiceway.rollout.evidence import Observations, judge_step
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
 
+# The cause of a rollback where a replica has given the challenger up before a metric could.
+BREAKER = "breaker"
+
 
 @dataclass(frozen=True)
 class Advance:
@@ -32,7 +35,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class RollBack:
-    """Give all traffic back to the champion; ``cause`` is the metric, or "" for a deadline or a person."""
+    """Give all traffic back to the champion; ``cause`` is the metric, ``breaker``, or "" for a deadline or a person."""
 
     cause: str
     reason: str
@@ -78,19 +81,32 @@ def decide(plan: RolloutPlan, *, state: RolloutState, observations: Observations
     if state.phase is not Phase.STEP:
         return Decision(Hold(f"{state.phase}"))
     verdicts = judge_step(plan, observations) if observations is not None else ()
-    ended = observations is not None and observations.traffic_ended
-    return Decision(_action(plan, state, verdicts, now, traffic_ended=ended), verdicts)
+    seen = observations or Observations(())
+    found = _failure(verdicts, seen)
+    if found is None:
+        return Decision(_action(plan, state, verdicts, now, traffic_ended=seen.traffic_ended), verdicts)
+    cause, reason = found
+    if plan.rollback.enabled:
+        return Decision(RollBack(cause, reason), verdicts)
+    return Decision(Pause(cause, f"rollback is disabled: {reason}"), verdicts)
+
+
+def _failure(verdicts: Sequence[Verdict], seen: Observations) -> tuple[str, str] | None:
+    """What the challenger goes back for, and the sentence with the numbers; None where nothing is wrong.
+
+    A metric that has failed says more than a breaker that has opened for the same requests.
+    """
+    for verdict in verdicts:
+        if verdict.status is Status.FAIL:
+            return verdict.measurement.name, verdict.line()
+    if seen.breakers:
+        return BREAKER, f"endpoint replicas ask the challenger no more: {'; '.join(seen.breakers)}"
+    return None
 
 
 def _action(
     plan: RolloutPlan, state: RolloutState, verdicts: Sequence[Verdict], now: float, *, traffic_ended: bool
 ) -> Action:
-    for verdict in verdicts:
-        if verdict.status is Status.FAIL:
-            cause, reason = verdict.measurement.name, verdict.line()
-            if plan.rollback.enabled:
-                return RollBack(cause, reason)
-            return Pause(cause, f"rollback is disabled: {reason}")
     missing = [verdict for verdict in verdicts if verdict.status is not Status.PASS]
     if verdicts and not missing:
         last = state.step == len(plan.steps) - 1

@@ -79,6 +79,7 @@ class Observations:
         outcomes: outcomes received, of the whole rollout.
         outcomes_lost: of these, how many found no prediction although it had time to be written.
         traffic_ended: True where nothing more will be seen: the replayed requests have run out.
+        breakers: one line for each replica that asks the challenger no more in the present step.
     """
 
     steps: tuple[StepSeen, ...]
@@ -87,6 +88,7 @@ class Observations:
     outcomes: int = 0
     outcomes_lost: int = 0
     traffic_ended: bool = False
+    breakers: tuple[str, ...] = ()
 
     def requests(self) -> dict[str, int]:
         """Requests of the whole rollout by arm."""

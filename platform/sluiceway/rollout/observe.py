@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
+from sluiceway.catalog.breakers import OpenBreaker
 from sluiceway.catalog.records import ArmCounts, PairCounts
 from sluiceway.core.clock import Clock
 from sluiceway.gates.statistics.proportions import Pairs
@@ -29,11 +30,19 @@ class Records(Protocol):
         """The challenger's records joined with the outcomes."""
 
 
+class Breakers(Protocol):
+    """What is needed of :class:`sluiceway.catalog.breakers.BreakerStore`."""
+
+    def opened(self, endpoint: str, generations: Sequence[int]) -> list[OpenBreaker]:
+        """The open breakers of the given generations."""
+
+
 class RecordObserver:
     """Gives the controller its :class:`Observations`; each step of a rollout is one generation."""
 
-    def __init__(self, records: Records, *, clock: Clock) -> None:
+    def __init__(self, records: Records, breakers: Breakers, *, clock: Clock) -> None:
         self._records = records
+        self._breakers = breakers
         self._clock = clock
         self._received: deque[tuple[float, int]] = deque()
 
@@ -42,6 +51,8 @@ class RecordObserver:
         generations = state.generations
         if not generations:
             return Observations(())
+        # Before the counts: a replica writes those that have opened a breaker before it writes the breaker.
+        breakers = self._breakers.opened(plan.endpoint, generations[-1:])
         counts = self._records.counts(plan.endpoint, generations)
         steps = tuple(
             StepSeen(
@@ -57,6 +68,7 @@ class RecordObserver:
             pairs_rollout=_pairs(whole),
             outcomes=whole.outcomes,
             outcomes_lost=max(0, whole.outcomes_without_prediction - self._fresh(whole.outcomes)),
+            breakers=tuple(f"{b.replica}: {b.reason}" for b in breakers if b.version == plan.version),
         )
 
     def _fresh(self, outcomes: int) -> int:

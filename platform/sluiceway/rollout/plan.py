@@ -29,6 +29,11 @@ class RolloutPlan:
         rollback: when to go back.
         on_inconclusive: ``rollback`` or ``pause``: what a step's deadline without enough evidence leads to.
         created: UTC epoch seconds.
+        isolation: ``process``: the challenger has an application of its own during the canary; ``replica``: the
+            endpoint's replicas score it.
+        salt: of the hash that places routing keys: one a rollout, so that its cohorts only grow.
+        keeps_warm: after the promotion the old champion stays in memory, so that going back is instant. Plans of
+            releases that knew neither salt nor warm arms have none, and give the documents that they gave then.
     """
 
     rollout_id: str
@@ -44,6 +49,9 @@ class RolloutPlan:
     rollback: RollbackSection = field(default_factory=RollbackSection)
     on_inconclusive: str = "rollback"
     created: float = 0.0
+    isolation: str = "process"
+    salt: str = ""
+    keeps_warm: bool = False
 
     def __post_init__(self) -> None:
         weights = [step.weight for step in self.steps]
@@ -56,8 +64,12 @@ class RolloutPlan:
                 f"version {self.version} of {self.model} is the champion of {self.endpoint} already",
                 hint="roll out another version",
             )
-        if self.champion is not None and not self.application:
-            raise InputError(f"rollout {self.rollout_id} has a champion but no application that scores the challenger")
+        if self.champion is not None and (self.isolation == "process") != bool(self.application):
+            wanted = "no application" if self.application else "an application"
+            raise InputError(
+                f"rollout {self.rollout_id} has a champion and isolation {self.isolation}: "
+                f"the challenger needs {wanted} that scores it"
+            )
 
     def step_document(self, step: int, *, generation: int) -> TrafficDocument:
         """The traffic while a step is judged: both arms, the challenger with the step's weight.
@@ -74,12 +86,15 @@ class RolloutPlan:
             champion=_weighted(self.champion, 1 - weight),
             challengers=(Arm(self.version, weight, self.bundle, self.digest, self.application),),
             rollout_id=self.rollout_id,
+            salt=self.salt,
         )
 
     def promoted_document(self, *, generation: int) -> TrafficDocument:
-        """The traffic after the promotion: the new version, scored in process, alone."""
+        """The traffic after the promotion: the new version, scored in process, alone; the old one kept in memory."""
         arm = Arm(self.version, 1.0, self.bundle, self.digest)
-        return TrafficDocument(self.endpoint, generation, arm, (), self.rollout_id)
+        old = self.champion
+        warm = () if old is None or not self.keeps_warm else (Arm(old.version, 0.0, old.bundle, old.digest),)
+        return TrafficDocument(self.endpoint, generation, arm, (), self.rollout_id, warm=warm, salt=self.salt)
 
     def rolled_back_document(self, *, generation: int) -> TrafficDocument:
         """The traffic after the rollback: the old champion alone.
@@ -89,7 +104,8 @@ class RolloutPlan:
         """
         if self.champion is None:
             raise InputError(f"rollout {self.rollout_id} has no champion to go back to")
-        return TrafficDocument(self.endpoint, generation, _weighted(self.champion, 1.0), (), self.rollout_id)
+        champion = _weighted(self.champion, 1.0)
+        return TrafficDocument(self.endpoint, generation, champion, (), self.rollout_id, salt=self.salt)
 
     def to_json(self) -> str:
         """Text for the catalog."""
@@ -129,7 +145,8 @@ def plan_canary(
         rollout_id: unique name of it.
         endpoint: name of the endpoint.
         model: name of the registered model.
-        challenger: the new version with its bundle and the application that scores it; its weight is not looked at.
+        challenger: the new version with its bundle and the application that scores it, or none where the endpoint's
+            replicas do; its weight is not looked at.
         champion: the arm that answers today.
         deployment: steps, margins, and when to go back.
         now: UTC epoch seconds.
@@ -148,6 +165,9 @@ def plan_canary(
         rollback=deployment.rollback,
         on_inconclusive=deployment.on_inconclusive,
         created=now,
+        isolation="process" if challenger.application else "replica",
+        salt=rollout_id,
+        keeps_warm=True,
     )
 
 

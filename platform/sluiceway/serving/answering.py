@@ -4,27 +4,72 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from ray import serve
 
-from sluiceway.core.classes import Class
-from sluiceway.core.errors import ArmError, RequestError
-from sluiceway.features.encode import encode_rows
+from sluiceway.config.serving import ServingSection
+from sluiceway.core.errors import ArmError, NotReadyError, RequestError
 from sluiceway.serving.batching import TurnBatcher
+from sluiceway.serving.inputs import Input
 from sluiceway.serving.ledger import Answer, Ledger
-from sluiceway.serving.route import CHAMPION, LoadedArm, Route
+from sluiceway.serving.route import LoadedArm, Route
+from sluiceway.serving.shadow import Seen, Shadows
 from sluiceway.serving.specs import CHALLENGER_DEPLOYMENT
+from sluiceway.serving.turns import TurnCaller, handle_call, handle_result
 from sluiceway.telemetry.metrics import ServingMetrics
+from sluiceway.telemetry.traffic import TrafficMetrics
 
 logger = logging.getLogger(__name__)
 
 # The first call of a handle learns from Serve's controller where the replicas are.
 WARM_SECONDS = 5.0
+# So much of a request's time is the champion's, whatever a challenger does.
+CHAMPIONS_SHARE = 0.25
+# Told of a breaker that has opened: generation, version, reason.
+Opened = Callable[[int, str, str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request says besides its rows.
+
+    Attributes:
+        request_id: of the request.
+        started: ``time.perf_counter()`` when it came.
+        key: what the arm is drawn by, from ``X-Routing-Key``; None draws by ``routing_field``, or by chance.
+        version: the version that it is for, from ``X-Model-Version``, of a caller who may ask so; None draws.
+    """
+
+    request_id: str
+    started: float
+    key: str | None = None
+    version: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """What came of a request.
+
+    Attributes:
+        request_id: of the request.
+        arm: who answered.
+        scores: shape (n_rows,) or (n_rows, classes), float64.
+        decisions: shape (n_rows,), float64.
+        unseen: categories in the rows that the champion, or the version that was asked for, does not know.
+        failover: the champion answered for a challenger that did not.
+    """
+
+    request_id: str
+    arm: LoadedArm
+    scores: np.ndarray
+    decisions: np.ndarray
+    unseen: int
+    failover: bool
 
 
 class Answerer:
@@ -34,92 +79,180 @@ class Answerer:
         endpoint: name of the endpoint.
         ledger: where records and counts go.
         metrics: what Prometheus sees.
-        challenger_timeout_seconds: a challenger that has not answered by then has failed.
+        limits: timeouts, and by what arms are drawn.
+        opened: told of each breaker that opens; nobody by default, where no challenger is ever routed.
     """
 
     def __init__(
-        self, endpoint: str, *, ledger: Ledger, metrics: ServingMetrics, challenger_timeout_seconds: float
+        self,
+        endpoint: str,
+        *,
+        ledger: Ledger,
+        metrics: ServingMetrics,
+        limits: ServingSection,
+        opened: Opened = lambda generation, version, reason: None,
     ) -> None:
-        self._endpoint, self._ledger, self._metrics = endpoint, ledger, metrics
-        self._timeout = challenger_timeout_seconds
+        self._endpoint, self._ledger, self._metrics, self._limits = endpoint, ledger, metrics, limits
+        self._opened = opened
+        self._traffic = TrafficMetrics(endpoint, registry=metrics.registry)
         self._batcher = TurnBatcher()
+        self._callers: dict[str, TurnCaller] = {}
         self._handles: dict[str, Any] = {}
+        self._warmed: set[str] = set()
+        self._shadows = Shadows(ledger=ledger, metrics=metrics, traffic=self._traffic, callers=self._callers)
+        # When a challenger has to be given up, seconds after a request has come.
+        self._challengers_time = limits.request_timeout_seconds * (1 - CHAMPIONS_SHARE)
 
     def open(self, route: Route) -> None:
-        """Get ready for a route: its series and counts at 0, handles of its challengers."""
-        for arm in route.arms:
+        """Get ready for a route: its series and counts at 0, its breakers closed, handles of its challengers."""
+        for arm in (*route.arms, *route.pinned.values()):
             self._metrics.arm(version=arm.arm.version, arm=arm.name)
+        self._traffic.follow(arm.arm.version for arm in route.challengers)
+        for arm in route.shadows:
+            self._traffic.shadow(arm.arm.version)
         self._ledger.opened(route.generation, route.arms)
         # Handles of earlier challengers stay: requests that were drawn for them may still be under way.
-        for application in {arm.arm.application for arm in route.challengers} - self._handles.keys():
+        for application in {arm.arm.application for arm in route.remote} - self._handles.keys():
             handle = serve.get_deployment_handle(CHALLENGER_DEPLOYMENT, app_name=application, _check_exists=False)
             self._handles[application] = handle
+            self._callers[application] = TurnCaller(
+                handle_call(handle), seconds=self._limits.challenger_timeout_seconds
+            )
 
     async def warm(self, route: Route) -> None:
-        """Open the way to a route's challengers before the first request needs it."""
-        for arm in route.challengers:
-            try:
-                response = self._handles[arm.arm.application].ready.remote()
-                await asyncio.wait_for(_result(response), timeout=WARM_SECONDS)
-            except Exception as error:  # noqa: BLE001 (whatever it is, requests find it too, and the champion answers)
-                logger.warning("%s of %s does not answer: %s", arm.arm.application, self._endpoint, error)
+        """Open the way to a route's challengers before the first request needs it.
 
-    async def answer(
-        self, route: Route, rows: Sequence[Mapping[str, Any]], *, request_id: str, started: float
-    ) -> dict[str, Any]:
+        Those of the route before have had it: a change of weights does not wait for a challenger that is dead.
+        """
+        before, self._warmed = self._warmed, {arm.arm.application for arm in route.remote}
+        for application in self._warmed - before:
+            try:
+                response = self._handles[application].ready.remote()
+                await asyncio.wait_for(handle_result(response), timeout=WARM_SECONDS)
+            except Exception as error:  # noqa: BLE001 (whatever it is, requests find it too, and the champion answers)
+                logger.warning("%s of %s does not answer: %s", application, self._endpoint, error)
+
+    async def answer(self, route: Route, asked: Asked, given: Input) -> Answered:
         """Answer a request.
 
         Args:
             route: what to follow.
-            rows: the request's rows.
-            request_id: of the request.
-            started: ``time.perf_counter()`` when the request came.
-
-        Returns:
-            The answer's body.
+            asked: the request.
+            given: its rows.
 
         Raises:
-            RequestError: the rows are not the champion's features.
+            RequestError: the rows are not the champion's features; 404 where it is for a version that is not there.
             ArmError: the champion failed.
+            NotReadyError: the version that it is for did not answer.
         """
-        matrix, unseen = encode_rows(rows, route.champion.scorer.schema)
-        drawn = route.draw(random.random())
-        answering = drawn
-        try:
-            scores = await self._score(drawn, matrix, rows)
-        except ArmError as error:
-            self._count(route, drawn, started=started, failed=True)
-            if drawn.name == CHAMPION:
-                raise
-            logger.debug("failover: %s", error)
-            answering = route.champion
-            scores = await self._score(answering, matrix, rows)
-        else:
-            self._count(route, drawn, started=started, failed=False)
-        if unseen:
-            self._metrics.arm(version=answering.arm.version, arm=answering.name).unseen_categories.inc(unseen)
+        if asked.version is not None:
+            return await self._answer_as_asked(route, asked, given)
+        matrix, unseen = given.encode(route.champion.scorer.schema)
+        field = self._limits.routing_field
+        key = asked.key or (given.first(field) if field else None) or None
+        drawn = route.draw(key)
+        scores = None
+        if drawn is not route.champion:
+            scores = await self._challenge(route, drawn, asked, matrix, given)
+        failover = drawn is not route.champion and scores is None
+        answering = route.champion if failover else drawn
+        if scores is None:
+            scores = await self._answer_by_champion(route, asked, matrix, counted=not failover)
+        if route.shadows:
+            seen = Seen(route, asked.request_id, matrix, given, key)
+            for shadow in route.shadowing(key):
+                self._shadows.see(shadow, seen)
         decisions = answering.scorer.decide(scores)
-        paired = None if answering.name == CHAMPION else route.champion
-        self._ledger.answered(
-            Answer(request_id, time.time(), route.generation, answering, scores, decisions, matrix, paired)
-        )
-        body = self._body(answering, scores, decisions, request_id=request_id)
-        if answering is not drawn:
-            body["failover"] = True
-        if unseen:
-            body["unseen_categories"] = unseen
-        return body
+        answered = Answered(asked.request_id, answering, scores, decisions, unseen, failover)
+        paired = None if answering is route.champion else route.champion
+        self._record(route, asked, answered, matrix, key, paired)
+        return answered
 
-    def _body(self, arm: LoadedArm, scores: np.ndarray, decisions: np.ndarray, *, request_id: str) -> dict[str, Any]:
-        classes = arm.scorer.classes
-        return {
-            "predictions": _of_classes(scores, classes) if classes else _of_numbers(scores, decisions),
-            **({"classes": list(classes)} if classes else {}),
-            "model": self._endpoint,
-            "version": arm.arm.version,
-            "arm": arm.name,
-            "request_id": request_id,
-        }
+    async def settled(self) -> None:
+        """Return when the shadows have seen what is under way."""
+        await self._shadows.settled()
+
+    async def _answer_by_champion(self, route: Route, asked: Asked, matrix: np.ndarray, *, counted: bool) -> np.ndarray:
+        # A challenger's request that the champion answers is the challenger's failure, and not one more request.
+        try:
+            scores = await self._scored(route.champion, matrix)
+        except ArmError:
+            if counted:
+                self._count(route, route.champion, started=asked.started, failed=True)
+            raise
+        if counted:
+            self._count(route, route.champion, started=asked.started, failed=False)
+        return scores
+
+    async def _challenge(
+        self, route: Route, arm: LoadedArm, asked: Asked, matrix: np.ndarray, given: Input
+    ) -> np.ndarray | None:
+        """A challenger's scores; None where it did not answer in time, and where the request has no time left for it.
+
+        A request that has waited so long that only the champion's time is left is not the challenger's failure.
+        """
+        begun = time.perf_counter()
+        left = asked.started + self._challengers_time - begun
+        if left <= 0:
+            return None
+        try:
+            rows = matrix if arm.encoded_like_champion else _encoded_for(arm, given)
+            scores = await self._scored(arm, rows, left)
+        except ArmError as error:
+            logger.debug("failover: %s", error)
+            scores = None
+        failed = scores is None
+        self._count(route, arm, started=asked.started, failed=failed)
+        breaker = arm.breaker
+        if breaker is not None and breaker.note(asked=begun, done=time.perf_counter(), failed=failed):
+            self._traffic.opened(arm.arm.version)
+            self._opened(route.generation, arm.arm.version, breaker.reason)
+        return scores
+
+    async def _answer_as_asked(self, route: Route, asked: Asked, given: Input) -> Answered:
+        arm = route.pinned.get(asked.version or "")
+        if arm is None:
+            there = ", ".join(f"{loaded.arm.version} ({loaded.name})" for loaded in (*route.arms, *route.warm))
+            raise RequestError(f"version {asked.version} is not served here", status=404, hint=f"there are {there}")
+        matrix, unseen = given.encode(arm.scorer.schema)
+        try:
+            scores = await self._scored(arm, matrix, asked.started + self._challengers_time - time.perf_counter())
+        except ArmError as error:
+            self._count(route, arm, started=asked.started, failed=True)
+            logger.warning("request %s: %s", asked.request_id, error)
+            raise NotReadyError(f"version {asked.version} did not answer") from error
+        self._count(route, arm, started=asked.started, failed=False)
+        answered = Answered(asked.request_id, arm, scores, arm.scorer.decide(scores), unseen, failover=False)
+        # Encoded for this version alone: the champion may not know its features.
+        self._record(route, asked, answered, matrix, None, None)
+        return answered
+
+    def _record(
+        self,
+        route: Route,
+        asked: Asked,
+        answered: Answered,
+        matrix: np.ndarray,
+        key: str | None,
+        paired: LoadedArm | None,
+    ) -> None:
+        arm = answered.arm
+        if answered.unseen:
+            self._metrics.arm(version=arm.arm.version, arm=arm.name).unseen_categories.inc(answered.unseen)
+        self._ledger.answered(
+            Answer(
+                asked.request_id,
+                time.time(),
+                route.generation,
+                arm,
+                answered.scores,
+                answered.decisions,
+                matrix,
+                paired,
+                time.perf_counter() - asked.started,
+                key,
+            )
+        )
 
     def _count(self, route: Route, arm: LoadedArm, *, started: float, failed: bool) -> None:
         seconds = time.perf_counter() - started
@@ -130,50 +263,34 @@ class Answerer:
         if failed:
             series.errors.inc()
 
-    async def _score(self, arm: LoadedArm, matrix: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    async def _scored(self, arm: LoadedArm, rows: np.ndarray, left: float | None = None) -> np.ndarray:
+        """Scores of rows that are encoded for an arm, within so many seconds where it runs elsewhere.
+
+        Raises:
+            ArmError: it raised, took too long, or answered nonsense.
+        """
         begun = time.perf_counter()
         try:
-            if arm.name == CHAMPION:
-                scores = await self._batcher.score(arm.scorer.score_matrix, matrix)
+            if arm.arm.application:
+                told = self._callers[arm.arm.application].score(rows)
+                # The call has a limit of its own: one timer for all requests of a turn, and seldom one more.
+                if left is not None and left < self._limits.challenger_timeout_seconds:
+                    scores = await asyncio.wait_for(told, timeout=left)
+                else:
+                    scores = await told
+                scores = arm.scorer.shaped(scores.reshape(-1))
             else:
-                scores = await self._ask(arm, matrix, rows)
+                scores = await self._batcher.score(arm.scorer.score_matrix, rows)
         except Exception as error:
             raise ArmError(f"{arm.name} {arm.arm.version} failed: {type(error).__name__}: {error}") from error
-        if len(scores) != len(matrix) or not np.isfinite(scores).all():
+        if len(scores) != len(rows) or not np.isfinite(scores).all():
             raise ArmError(f"{arm.name} {arm.arm.version} answered {len(scores)} scores, or not finite ones")
-        series = self._metrics.arm(version=arm.arm.version, arm=arm.name)
-        series.model_latency.observe(time.perf_counter() - begun)
+        self._metrics.arm(version=arm.arm.version, arm=arm.name).model_latency.observe(time.perf_counter() - begun)
         return scores
 
-    async def _ask(self, arm: LoadedArm, matrix: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> np.ndarray:
-        response = self._handles[arm.arm.application].score.remote(self._encoded_for(arm, matrix, rows))
-        try:
-            answer = await asyncio.wait_for(_result(response), timeout=self._timeout)
-        except TimeoutError as error:
-            response.cancel()
-            raise ArmError(f"no answer within {self._timeout:g} s") from error
-        return arm.scorer.shaped(np.frombuffer(answer, dtype=np.float64))
 
-    @staticmethod
-    def _encoded_for(arm: LoadedArm, matrix: np.ndarray, rows: Sequence[Mapping[str, Any]]) -> bytes:
-        if arm.encoded_like_champion:
-            return matrix.tobytes()
-        try:
-            encoded, _ = encode_rows(rows, arm.scorer.schema)
-        except RequestError as error:
-            raise ArmError("the challenger has other features than the champion") from error
-        return encoded.tobytes()
-
-
-def _of_numbers(scores: np.ndarray, decisions: np.ndarray) -> list[dict[str, Any]]:
-    pairs = zip(scores.tolist(), decisions.tolist(), strict=True)
-    return [{"score": score, "decision": decision} for score, decision in pairs]
-
-
-def _of_classes(scores: np.ndarray, classes: Sequence[Class]) -> list[dict[str, Any]]:
-    rows = zip(scores.tolist(), scores.argmax(axis=1).tolist(), strict=True)
-    return [{"score": row[place], "decision": classes[place], "probabilities": row} for row, place in rows]
-
-
-async def _result(response: Any) -> Any:
-    return await response
+def _encoded_for(arm: LoadedArm, given: Input) -> np.ndarray:
+    try:
+        return given.encode(arm.scorer.schema)[0]
+    except RequestError as error:
+        raise ArmError("the challenger has other features than the champion") from error

@@ -7,6 +7,9 @@ from collections.abc import Callable
 
 import numpy as np
 
+# More rows of one request are scored in a thread: other requests should not wait for them.
+ROWS_IN_TURN = 2_000
+
 
 class TurnBatcher:
     """Collects matrices while the event loop works through a turn and scores them in one call at its end.
@@ -31,6 +34,8 @@ class TurnBatcher:
             A future of shape (n_rows,) or (n_rows, classes), float64.
         """
         loop = asyncio.get_running_loop()
+        if len(matrix) > ROWS_IN_TURN:
+            return loop.run_in_executor(None, score, matrix)
         if not self._waiting:
             loop.call_soon(self._run)
         future: asyncio.Future[np.ndarray] = loop.create_future()
@@ -43,6 +48,8 @@ class TurnBatcher:
             try:
                 matrix = entries[0][0] if len(entries) == 1 else np.concatenate([rows for rows, _ in entries])
                 scores = score(matrix)
+                if len(scores) != len(matrix):
+                    raise ValueError(f"{len(scores)} scores for {len(matrix)} rows")
             except Exception as error:  # noqa: BLE001 (handed to every request that waits for it)
                 for _, future in entries:
                     if not future.done():

@@ -9,16 +9,19 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
-from sluiceway.core.errors import BackendError
-from sluiceway.serving.challenger import challenger_application
-from sluiceway.serving.endpoint import endpoint_application
+from sluiceway.catalog.leases import LeaseStore
+from sluiceway.core.errors import BackendError, ConfigError
+from sluiceway.serving.applications import challenger_application, endpoint_application
+from sluiceway.serving.doors import JoinedServe, ServeDoor, wait_until_gone
 from sluiceway.serving.handles import driver_handle
 from sluiceway.serving.instance import last_line
+from sluiceway.serving.rest_config import withdraw
 from sluiceway.serving.specs import (
     ENDPOINT_DEPLOYMENT,
     ChallengerSpec,
     EndpointSpec,
 )
+from sluiceway.serving.state import DELETING, applications, is_challenger_of
 
 DEPLOY_SECONDS = 90.0
 POLL_SECONDS = 0.1
@@ -27,11 +30,23 @@ POLL_SECONDS = 0.1
 def deploy_endpoint(spec: EndpointSpec) -> None:
     """Deploy an endpoint and wait until it answers; leaves one alone that already runs from the same spec.
 
-    Other applications stay as they are.
+    One that stands in the cluster's Serve config belongs to whoever wrote that: it is waited for and not changed. Other
+    applications stay as they are.
 
     Raises:
+        ConfigError: an application of that name is no endpoint.
         BackendError: it does not come up.
     """
+    found = applications(JoinedServe().read()).get(spec.name)
+    if found is not None and found.status != DELETING:
+        if not found.is_endpoint:
+            raise ConfigError(
+                f"an application {spec.name} is there that is no endpoint of ours",
+                hint="rename the experiment or its environment, or remove that application",
+            )
+        if found.declared:
+            _come_up(spec.name, DEPLOY_SECONDS)
+            return
     if _runs(spec):
         return
     deploy_application(endpoint_application(spec), name=spec.name, route_prefix=spec.route_prefix)
@@ -74,17 +89,56 @@ def deploy_application(
     Raises:
         BackendError: it does not come up; it is still there, with what is wrong with it.
     """
+    target = serve.RunTarget(application, name=name, route_prefix=route_prefix)
     try:
-        serve.run_many(
-            [serve.RunTarget(application, name=name, route_prefix=route_prefix)], wait_for_applications_running=False
-        )
+        serve.run_many([target], wait_for_applications_running=False)
+    except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
+        raise _down(name, error) from error
+    _come_up(name, seconds)
+
+
+def remove_endpoint(door: ServeDoor, endpoint: str, *, leases: LeaseStore) -> list[str]:
+    """Take an endpoint and its challengers away and wait until they are gone; all other applications stay.
+
+    Args:
+        door: the cluster's Serve.
+        endpoint: its name.
+        leases: of the catalog; two processes of ours change a Serve config one after the other.
+
+    Returns:
+        Names of the applications that were taken away; none where nothing was there.
+
+    Raises:
+        ConfigError: the application of that name is no endpoint, or the door cannot take it away.
+        BackendError: Serve does not answer, or one does not go.
+    """
+    found = applications(door.read())
+    if endpoint in found and not found[endpoint].is_endpoint:
+        raise ConfigError(f"the application {endpoint} is no endpoint of ours", hint="see `sluiceway serve status`")
+    ours = [app for app in found.values() if app.name == endpoint or is_challenger_of(app.name, endpoint)]
+    # One that is only deleted comes back when Serve's controller starts again and reads the config.
+    withdraw(door, [app.name for app in ours if app.declared], leases=leases)
+    imperative = [app.name for app in ours if not app.declared]
+    if imperative:
+        door.delete(imperative)
+    names = sorted(app.name for app in ours)
+    wait_until_gone(door, names)
+    return names
+
+
+def _come_up(name: str, seconds: float) -> None:
+    try:
         _wait_running(name, seconds)
     except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
-        raise BackendError(
-            f"the Serve application {name} does not come up: {last_line(error)}",
-            hint="see its log below /tmp/ray/session_latest/logs/serve",
-            application=name,
-        ) from error
+        raise _down(name, error) from error
+
+
+def _down(name: str, error: Exception) -> BackendError:
+    return BackendError(
+        f"the Serve application {name} does not come up: {last_line(error)}",
+        hint="see its log below /tmp/ray/session_latest/logs/serve",
+        application=name,
+    )
 
 
 def _wait_running(name: str, seconds: float) -> None:

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import time
-from datetime import UTC, datetime
+from typing import Any
 
-import ray
 from ray import serve
-from starlette.applications import Starlette
 
+from sluiceway.catalog.api_keys import ApiKeyStore
+from sluiceway.catalog.breakers import BreakerStore
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.records import RecordStore
@@ -19,63 +17,88 @@ from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.serving.answering import Answerer
+from sluiceway.serving.breaker_reports import BreakerReports
+from sluiceway.serving.deadline import Deadline
+from sluiceway.serving.grpc_surface import GrpcMethods
+from sluiceway.serving.guard import Guard
+from sluiceway.serving.key_follower import KeyFollower
+from sluiceway.serving.keyless import replica_needs_keys
 from sluiceway.serving.ledger import Ledger
+from sluiceway.serving.metrics_lease import MetricsLease
+from sluiceway.serving.outbox import Call, Outbox, Parcel, Receipt
+from sluiceway.serving.record_batches import LogPlan
 from sluiceway.serving.route import Route, load_route, load_scorer
 from sluiceway.serving.scorer import BundleScorer
-from sluiceway.serving.specs import ENDPOINT_DEPLOYMENT, EndpointSpec
+from sluiceway.serving.specs import EndpointSpec
 from sluiceway.serving.surface import build_app
-from sluiceway.telemetry.metrics import MetricsServer, ServingMetrics
+from sluiceway.telemetry.metrics import ServingMetrics
+from sluiceway.telemetry.process import ProcessMetrics
 
 logger = logging.getLogger(__name__)
 
 POLL_SECONDS = 1.0
-LEASE_SECONDS = 30.0
-LEASE_RENEW_SECONDS = 10.0
-ONGOING_REQUESTS = 512
 
 
-class EndpointReplica:
+class EndpointReplica(GrpcMethods):
     """Answers an endpoint's requests.
 
     Args:
         spec: which endpoint.
+        recorder: handle of the endpoint's recorder.
 
     Raises:
         BackendError: the catalog cannot be reached; Serve tries again and then fails the deployment.
+        ConfigError: it is to do without keys where others can reach it.
     """
 
-    def __init__(self, spec: EndpointSpec) -> None:
+    def __init__(self, spec: EndpointSpec, recorder: Any) -> None:
         self.spec, self.endpoint, self.limits = spec, spec.name, spec.serving
         self.route: Route | None = None
         self._loaded: dict[str, BundleScorer] = {}
         self._refused_generation = 0
         self._applying = asyncio.Lock()
+        self.guard = Guard(spec.name, required=replica_needs_keys(spec.serving.keys))
         self._engine = open_catalog(spec.catalog_url, migrate=False)
-        self._traffic, self._leases = TrafficStore(self._engine), LeaseStore(self._engine)
+        self._keys = KeyFollower(self.guard, ApiKeyStore(self._engine), endpoint=spec.name)
+        self._keys.read()
+        self._traffic = TrafficStore(self._engine)
         self._replica_id = serve.get_replica_context().replica_id.unique_id
         self.metrics = ServingMetrics(spec.name)
-        self._metrics_server = MetricsServer(self.metrics.registry, host=spec.serving.host)
-        self._lease_renewed = 0.0
+        ProcessMetrics(self.metrics.registry, model=spec.name, component="replica")
+        self._lease = MetricsLease(
+            self.metrics.registry,
+            leases=LeaseStore(self._engine),
+            owner=self._replica_id,
+            endpoint=spec.name,
+            component="replica",
+        )
         self.ledger = Ledger(
             RecordStore(self._engine),
             endpoint=spec.name,
             replica=self._replica_id,
             dropped=self.metrics.records_dropped.inc,
-            each_flush=self._renew_lease,
+            each_flush=self._flushed,
+            outbox=Outbox(_recorder_call(recorder), replica=self._replica_id, dropped=self.metrics.records_dropped.inc),
+            plan=_log_plan(spec),
+        )
+        self._breakers = BreakerReports(
+            BreakerStore(self._engine), endpoint=spec.name, replica=self._replica_id, before=self.ledger.flush
         )
         self.answerer = Answerer(
             spec.name,
             ledger=self.ledger,
             metrics=self.metrics,
-            challenger_timeout_seconds=spec.serving.challenger_timeout_seconds,
+            limits=spec.serving,
+            opened=self._breakers.opened,
         )
         self._start_with_newest()
         self.ledger.start()
         self._poll_task = asyncio.get_running_loop().create_task(self._poll_forever())
+        self._keys_task = asyncio.get_running_loop().create_task(self._keys.forever())
 
-    def __serve_build_asgi_app__(self) -> Starlette:
-        """The HTTP surface."""
-        return build_app(self)
+    def __serve_build_asgi_app__(self) -> Deadline:
+        """The HTTP surface, with a time limit."""
+        return Deadline(build_app(self), seconds=self.limits.request_timeout_seconds, counted=self._given_up)
 
     async def apply(self, document_json: str) -> int:
         """Follow a traffic document, unless a newer one is followed already.
@@ -92,32 +115,46 @@ class EndpointReplica:
         document = TrafficDocument.from_json(document_json)
         async with self._applying:
             if self.route is None or document.generation > self.route.generation:
-                route, loaded = await asyncio.to_thread(load_route, document, self._loaded, load=load_scorer)
+                route, loaded = await asyncio.to_thread(self._load, document)
                 self.answerer.open(route)
                 await self.answerer.warm(route)
                 self.route, self._loaded = route, loaded
         return self.route.generation
+
+    async def read_keys(self) -> None:
+        """Follow the keys that the catalog has now; within a second a replica does so by itself.
+
+        Raises:
+            BackendError: the catalog cannot be reached; the replica goes on with the keys that it knows.
+        """
+        await asyncio.to_thread(self._keys.read)
 
     async def describe(self) -> dict[str, str]:
         """Which deployment this is, to tell whether another one would be the same."""
         return {"digest": self.spec.digest, "replica": self._replica_id}
 
     async def check_health(self) -> None:
-        """Fail where the task that follows the traffic has died.
+        """Fail where a task that follows the traffic or the keys has died.
 
         Raises:
             RuntimeError: it has; Serve starts another replica.
         """
-        if self._poll_task.done():
-            raise RuntimeError("the replica does not follow its traffic any more")
+        if self._poll_task.done() or self._keys_task.done():
+            raise RuntimeError("the replica does not follow its traffic or its keys any more")
+        if not self.ledger.alive:
+            raise RuntimeError("the replica does not write down what it counts any more")
 
     async def __del__(self) -> None:
         """Write what is in memory; Serve awaits this before it ends the process."""
         self._poll_task.cancel()
+        self._keys_task.cancel()
+        await self._breakers.close()
         await self.ledger.close()
-        await asyncio.to_thread(self._leases.release, self._lease_name, owner=self._replica_id)
-        self._metrics_server.close()
+        await asyncio.to_thread(self._lease.close)
         self._engine.dispose()
+
+    def _given_up(self, status: str) -> None:
+        self.metrics.refused.labels(self.endpoint, status).inc()
 
     def _start_with_newest(self) -> None:
         # Before the replica takes its first request, or a second replica would answer 503 to its first clients.
@@ -125,12 +162,21 @@ class EndpointReplica:
         if document is None:
             return
         try:
-            route, self._loaded = load_route(document, self._loaded, load=load_scorer)
+            route, self._loaded = self._load(document)
         except SluicewayError as error:
             self._refuse(document, error)
             return
         self.answerer.open(route)
         self.route = route
+
+    def _load(self, document: TrafficDocument) -> tuple[Route, dict[str, BundleScorer]]:
+        route, loaded = load_route(document, self._loaded, load=load_scorer, breaker=self.limits.breaker)
+        names = route.champion.scorer.schema.names
+        unknown = sorted({*self.limits.log.drop, *self.limits.log.hash} - {*names})
+        if unknown and (self.route is None or self.route.champion.scorer.schema.names != names):
+            # A name that is written wrongly would leave in the log what is not to be there.
+            logger.warning("serving.log of %s names what is no feature: %s", self.endpoint, ", ".join(unknown))
+        return route, loaded
 
     async def _poll_forever(self) -> None:
         if self.route is not None:
@@ -154,32 +200,25 @@ class EndpointReplica:
             logger.error("endpoint %s does not follow generation %s: %s", self.endpoint, generation, error)
         self._refused_generation = generation
 
-    @property
-    def _lease_name(self) -> str:
-        return f"metrics:{self._replica_id}"
-
-    def _renew_lease(self) -> None:
-        if time.monotonic() - self._lease_renewed < LEASE_RENEW_SECONDS and self._lease_renewed:
-            return
-        host = self.spec.serving.host
-        address = ray.util.get_node_ip_address() if host in ("", "0.0.0.0", "::") else host
-        body = json.dumps({"address": f"{address}:{self._metrics_server.port}", "endpoint": self.endpoint})
-        now = datetime.now(UTC)
-        if self._leases.acquire(self._lease_name, owner=self._replica_id, ttl=LEASE_SECONDS, now=now, body=body):
-            self._lease_renewed = time.monotonic()
+    def _flushed(self) -> None:
+        self.metrics.tick()
+        self._lease.renew()
 
 
-def endpoint_application(spec: EndpointSpec) -> serve.Application:
-    """The Serve application of an endpoint."""
-    deployment = serve.deployment(
-        serve.ingress()(EndpointReplica),
-        name=ENDPOINT_DEPLOYMENT,
-        num_replicas=spec.serving.replicas,
-        ray_actor_options={"num_cpus": spec.serving.replica_cpus},
-        max_ongoing_requests=ONGOING_REQUESTS,
-        graceful_shutdown_wait_loop_s=0.1,
-        graceful_shutdown_timeout_s=5.0,
-        max_constructor_retry_count=2,
-        health_check_period_s=5.0,
-    )
-    return deployment.bind(spec)
+def _log_plan(spec: EndpointSpec) -> LogPlan:
+    if spec.log_table is None:
+        return LogPlan()
+    return LogPlan(spec.serving.log.sample, frozenset(spec.serving.log.drop))
+
+
+def _recorder_call(recorder: Any) -> Call:
+    async def call(parcel: Parcel) -> Receipt:
+        response = recorder.take.remote(parcel)
+        try:
+            receipt: Receipt = await response
+        except asyncio.CancelledError:  # it took too long
+            response.cancel()
+            raise
+        return receipt
+
+    return call

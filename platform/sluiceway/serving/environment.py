@@ -10,6 +10,8 @@ import importlib.util
 import os
 import random
 import socket
+import stat
+from contextlib import suppress
 from pathlib import Path
 
 from sluiceway.core.errors import BackendError
@@ -22,6 +24,9 @@ LOCAL_DRAIN_SECONDS = 1.0
 
 # Serve's own 5 s, three times, are too few for a process to start on a busy machine: it would be killed at each try.
 PROXY_START_SECONDS = 20.0
+
+# Serve's own 2 GiB would be read into memory before anybody looks at a key.
+GRPC_MESSAGE_BYTES = 64_000_000
 
 # Above Ray's worker ports (to 19,999), below Serve's replicas (30,000) and what kernels give to outgoing connections
 # (Linux 32,768): a port from there may be gone in the seconds until Ray and HAProxy have started.
@@ -50,6 +55,7 @@ def serve_environment() -> dict[str, str]:
     common = {
         "RAY_SERVE_DIRECT_INGRESS_MIN_DRAINING_PERIOD_S": str(LOCAL_DRAIN_SECONDS),
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": str(PROXY_START_SECONDS),
+        "RAY_SERVE_GRPC_MAX_MESSAGE_SIZE": str(GRPC_MESSAGE_BYTES),
     }
     if not haproxy_available():
         return common
@@ -57,6 +63,8 @@ def serve_environment() -> dict[str, str]:
         **common,
         "RAY_SERVE_ENABLE_HA_PROXY": "1",
         "RAY_SERVE_THROUGHPUT_OPTIMIZED": "1",
+        # Or HAProxy sends a line a request to a Python process that counts it again: some 90 us of CPU each.
+        "RAY_SERVE_HAPROXY_METRICS_ENABLED": "0",
         "RAY_SERVE_HAPROXY_CONFIG_FILE_LOC": str(HAPROXY_FOLDER / "haproxy.cfg"),
         "RAY_SERVE_HAPROXY_SOCKET_PATH": str(HAPROXY_FOLDER / "admin.sock"),
         "RAY_SERVE_HAPROXY_SERVER_STATE_BASE": str(HAPROXY_FOLDER),
@@ -67,6 +75,23 @@ def serve_environment() -> dict[str, str]:
         "RAY_SERVE_HAPROXY_STATS_PORT": str(free_port("0.0.0.0")),
         "RAY_SERVE_FALLBACK_PROXY_HTTP_PORT": str(free_port("127.0.0.1")),
     }
+
+
+def make_private(folder: Path = HAPROXY_FOLDER) -> None:
+    """Make the folder of HAProxy's files, for this user alone.
+
+    Its admin socket may be written by all: who gets there sends the endpoints' requests elsewhere.
+
+    Raises:
+        BackendError: another user has a folder, or anything else, of that name.
+    """
+    with suppress(FileExistsError):
+        folder.mkdir(mode=0o700, parents=True)
+    facts = folder.lstat()
+    if not stat.S_ISDIR(facts.st_mode) or facts.st_uid != os.getuid():
+        raise BackendError(f"{folder} is not a folder of this user's", hint="remove it; HAProxy's files belong there")
+    if stat.S_IMODE(facts.st_mode) & 0o077:
+        folder.chmod(0o700)
 
 
 def free_port(host: str) -> int:

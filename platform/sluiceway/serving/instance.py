@@ -7,9 +7,11 @@ from ray import serve
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 
-from sluiceway.config.platform import ServingSection
-from sluiceway.core.errors import BackendError
+from sluiceway.config.serving import ServingSection
+from sluiceway.core.errors import BackendError, ConfigError
 from sluiceway.serving.environment import free_port
+from sluiceway.serving.grpc_options import SERVICER_FUNCTION, grpc_options
+from sluiceway.serving.keyless import needs_keys
 from sluiceway.serving.ports import check_port
 from sluiceway.serving.specs import ServeAddress
 
@@ -27,14 +29,22 @@ def start_serve(serving: ServingSection) -> ServeAddress:
 
     Raises:
         BackendError: somebody else has the port, or Serve does not start.
+        ConfigError: endpoints are to do without keys, and the Serve that runs can be reached by others; or they are to
+            have gRPC, and it has none.
     """
     running = serve_address()
     if running is not None:
+        needs_keys(serving.keys, running.host)  # refuses what the endpoint would refuse, before it is deployed
+        _check_grpc(serving)
         return running
     port = serving.port or free_port(serving.host)
     check_port(serving.host, port)
     try:
-        serve.start(http_options={"host": serving.host, "port": port}, proxy_location="EveryNode")
+        serve.start(
+            http_options={"host": serving.host, "port": port},
+            grpc_options=grpc_options(serving),
+            proxy_location="EveryNode",
+        )
     except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
         raise BackendError(
             f"Serve does not start on {serving.host}:{port}: {last_line(error)}",
@@ -42,6 +52,17 @@ def start_serve(serving: ServingSection) -> ServeAddress:
             port=port,
         ) from error
     return ServeAddress(serving.host, port)
+
+
+def _check_grpc(serving: ServingSection) -> None:
+    if serving.grpc_port is None:
+        return
+    options = ray.get(serve.context._get_global_client()._controller.get_grpc_config.remote())
+    if options.port != serving.grpc_port or SERVICER_FUNCTION not in options.grpc_servicer_functions:
+        raise ConfigError(
+            f"serving.grpc_port is {serving.grpc_port}, and the Serve that runs has no such gRPC",
+            hint="Serve takes gRPC when it starts: end it first, or leave grpc_port out",
+        )
 
 
 def serve_address() -> ServeAddress | None:

@@ -17,7 +17,7 @@ from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
 from ray.serve.schema import ApplicationStatus
 
-from sluiceway.config.platform import ServingSection
+from sluiceway.config.serving import ServingSection
 from sluiceway.core.doors import Replica, ReplicaAnswers, ReplicaFacts
 from sluiceway.core.errors import BackendError, RequestError
 from sluiceway.serving.deploy import DEPLOY_SECONDS, deploy_application

@@ -6,31 +6,28 @@ scored and written is what a client would get. Only the way over the network is 
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from ray import serve
-from starlette.applications import Starlette
 
-from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore, ReplicaCounts
-from sluiceway.config.platform import ServingSection
+from sluiceway.catalog.records import FeedbackRecord, RecordStore, ReplicaCounts
+from sluiceway.config.serving import ServingSection
 from sluiceway.core.doors import ReplicaFacts
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.serving.answering import Answerer
+from sluiceway.serving.guard import Guard
 from sluiceway.serving.ledger import Ledger
 from sluiceway.serving.route import Route, load_route, load_scorer
-from sluiceway.serving.surface import build_app
+from sluiceway.serving.surface import Surface, build_app
 from sluiceway.telemetry.metrics import ServingMetrics
+from sluiceway.telemetry.process import resident_bytes
 
 PREFLIGHT_DEPLOYMENT = "Preflight"
 # The one who asks waits for each answer; a little room for one that gave up on an answer and asks again.
 ONGOING_REQUESTS = 8
-
-STATM = Path("/proc/self/statm")
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,11 @@ class PreflightReplica:
 
     def __init__(self, spec: PreflightSpec) -> None:
         self.endpoint, self.limits = spec.model, spec.serving
+        self.guard = Guard(spec.model, required=False)  # the application has no route: only a handle asks it
         document = TrafficDocument(spec.model, 1, Arm(spec.digest[:8], 1.0, spec.bundle_uri, spec.digest))
-        before, begun = _resident_bytes(), time.perf_counter()
+        before, begun = resident_bytes(), time.perf_counter()
         route, _ = load_route(document, {}, load=load_scorer)
-        seconds, after = time.perf_counter() - begun, _resident_bytes()
+        seconds, after = time.perf_counter() - begun, resident_bytes()
         self.route: Route | None = route
         self.metrics = ServingMetrics(spec.model)
         self.ledger = Ledger(
@@ -75,11 +73,11 @@ class PreflightReplica:
             spec.model,
             ledger=self.ledger,
             metrics=self.metrics,
-            challenger_timeout_seconds=spec.serving.challenger_timeout_seconds,
+            limits=spec.serving,
         )
         self.answerer.open(route)
         self.ledger.start()
-        self._app: Starlette = build_app(self)
+        self._app = build_app(self)
         files = route.champion.scorer.bundle.files()
         self._facts = ReplicaFacts(
             load_seconds=seconds,
@@ -123,7 +121,7 @@ def preflight_application(spec: PreflightSpec, *, cpus: float) -> serve.Applicat
     return deployment.bind(spec)
 
 
-async def asked(app: Starlette, body: bytes) -> tuple[int, bytes]:
+async def asked(app: Surface, body: bytes) -> tuple[int, bytes]:
     """POST a body to ``/predict`` of an ASGI application in this process.
 
     Args:
@@ -170,19 +168,12 @@ class _Forgetting(RecordStore):
     def __init__(self) -> None:
         pass
 
-    def add_predictions(self, rows: Iterable[PredictionRecord]) -> None:
+    def add_predictions(self, rows: Iterable[tuple[Any, ...]]) -> None:
         """Forget them."""
 
-    def add_feedback(self, rows: Iterable[FeedbackRecord]) -> None:
+    def add_feedback(self, rows: Iterable[FeedbackRecord]) -> set[str]:
         """Forget them."""
+        return set()
 
     def put_counts(self, rows: Iterable[ReplicaCounts]) -> None:
         """Forget them."""
-
-
-def _resident_bytes() -> int | None:
-    """Resident memory of this process; None where there is no ``/proc``."""
-    try:
-        return int(STATM.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:
-        return None

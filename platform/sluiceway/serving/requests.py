@@ -1,8 +1,7 @@
-"""Reads requests: bytes into rows or outcomes, or a :class:`RequestError` that says what to change."""
+"""Reads what requests say besides rows: their ids, and the outcomes of feedback."""
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import time
@@ -10,54 +9,18 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from starlette.requests import Request
-
 from sluiceway.catalog.records import FeedbackRecord
 from sluiceway.core.classes import Class
 from sluiceway.core.errors import RequestError
+from sluiceway.features.problems import Problems, kind_of, refuse, short, step
+from sluiceway.serving.documents import read_json
 
 REQUEST_ID = re.compile(r"[A-Za-z0-9._:/-]{1,200}")
-LISTED_PROBLEMS = 20
+# Feedback for one row of several has ``/<row>`` behind the id.
+FEEDBACK_ID = re.compile(r"[A-Za-z0-9._:/-]{1,220}")
+LISTED_CLASSES = 20
 # A caller's clock may be ahead by so much.
 CLOCK_SECONDS = 300.0
-
-
-async def read_body(request: Request, *, max_bytes: int) -> bytes:
-    """The body, refused as soon as it is known to be too large.
-
-    Raises:
-        RequestError: 413 by ``Content-Length`` or by what has arrived; 400 where the length is no number.
-    """
-    declared = request.headers.get("content-length", "0")
-    if not declared.isdigit():
-        raise RequestError("Content-Length is not a number", status=400)
-    if int(declared) > max_bytes:
-        raise _too_large(max_bytes)
-    parts: list[bytes] = []
-    size = 0
-    async for part in request.stream():
-        size += len(part)
-        if size > max_bytes:
-            raise _too_large(max_bytes)
-        parts.append(part)
-    return b"".join(parts)
-
-
-def read_rows(body: bytes, *, max_rows: int) -> list[Mapping[str, Any]]:
-    """The rows of ``{"rows": [{feature: value}, ...]}``; the features are checked later, against the model's schema.
-
-    Raises:
-        RequestError: 400 no JSON; 422 another shape; 413 too many rows.
-    """
-    rows = _only_key(_json(body), "rows")
-    _check_list(rows, "rows", max_rows)
-    problems = [
-        {"path": f"$.rows[{i}]", "problem": f"has to be an object of features, not {_kind(row)}"}
-        for i, row in enumerate(rows)
-        if not isinstance(row, dict)
-    ]
-    _refuse(problems)
-    return rows  # type: ignore[no-any-return]
 
 
 def read_feedback(body: bytes, *, max_rows: int, outcomes: Mapping[Class, float] | None) -> list[FeedbackRecord]:
@@ -72,17 +35,16 @@ def read_feedback(body: bytes, *, max_rows: int, outcomes: Mapping[Class, float]
     Raises:
         RequestError: 400 no JSON; 422 with the path of each problem; 413 too many entries.
     """
-    entries = _only_key(_json(body), "feedback")
-    _check_list(entries, "feedback", max_rows)
+    entries = _entries(read_json(body), max_rows)
     received = time.time()
     records: list[FeedbackRecord] = []
-    problems: list[dict[str, str]] = []
+    problems = Problems("$.feedback")
     for i, entry in enumerate(entries):
         try:
             records.append(_feedback(entry, received=received, outcomes=outcomes))
         except _EntryError as error:
-            problems.append({"path": f"$.feedback[{i}]{error.key}", "problem": error.problem})
-    _refuse(problems)
+            problems.add(f"$.feedback[{i}]{error.key}", error.problem)
+    problems.refuse()
     return records
 
 
@@ -104,14 +66,32 @@ class _EntryError(Exception):
         self.key, self.problem = key, problem
 
 
+def _entries(document: Any, max_rows: int) -> list[Any]:
+    if not isinstance(document, dict):
+        refuse("$", f'has to be an object {{"feedback": [...]}}, not {kind_of(document)}')
+    problems = Problems()
+    for name in document:
+        if name != "feedback":
+            problems.add(f"${step(name)}", "unknown; known here: feedback")
+    if "feedback" not in document:
+        problems.add("$.feedback", "is missing")
+    problems.refuse()
+    entries = document["feedback"]
+    if not isinstance(entries, list) or not entries:
+        refuse("$.feedback", "has to be a list of at least one entry")
+    if len(entries) > max_rows:
+        raise RequestError(f"{len(entries)} entries in feedback; at most {max_rows} in one request", status=413)
+    return entries
+
+
 def _feedback(entry: Any, *, received: float, outcomes: Mapping[Class, float] | None) -> FeedbackRecord:
     if not isinstance(entry, dict):
-        raise _EntryError("", f"has to be an object, not {_kind(entry)}")
+        raise _EntryError("", f"has to be an object, not {kind_of(entry)}")
     for key in entry:
         if key not in ("request_id", "outcome", "time"):
-            raise _EntryError(f".{key}", "unknown; known here: request_id, outcome, time")
+            raise _EntryError(step(key), "unknown; known here: request_id, outcome, time")
     request_id, outcome = entry.get("request_id"), entry.get("outcome")
-    if not isinstance(request_id, str) or not REQUEST_ID.fullmatch(request_id):
+    if not isinstance(request_id, str) or not FEEDBACK_ID.fullmatch(request_id):
         raise _EntryError(".request_id", "has to be the request_id of an answer")
     return FeedbackRecord(request_id, _outcome(outcome, outcomes), _time(entry.get("time"), received), received)
 
@@ -119,14 +99,14 @@ def _feedback(entry: Any, *, received: float, outcomes: Mapping[Class, float] | 
 def _outcome(given: Any, outcomes: Mapping[Class, float] | None) -> float:
     text = outcomes is not None and any(isinstance(value, str) for value in outcomes)
     if not (text and isinstance(given, str)) and not (isinstance(given, int | float) and _is_finite(given)):
-        raise _EntryError(".outcome", f"has to be {'a class' if text else 'a number'}, not {_kind(given)}")
+        raise _EntryError(".outcome", f"has to be {'a class' if text else 'a number'}, not {kind_of(given)}")
     if outcomes is None:
         return float(given)
     code = outcomes.get(given)  # type: ignore[arg-type]  # 1.0 and true find 1
     if code is None:
         shown = [str(value) for value in outcomes]
-        more = [f"{len(shown) - LISTED_PROBLEMS} more"] if len(shown) > LISTED_PROBLEMS else []
-        *some, last = [*shown[:LISTED_PROBLEMS], *more]
+        more = [f"{len(shown) - LISTED_CLASSES} more"] if len(shown) > LISTED_CLASSES else []
+        *some, last = [*shown[:LISTED_CLASSES], *more]
         raise _EntryError(".outcome", f"has to be {', '.join(some)} or {last}, not {str(given)[:100]}")
     return float(code)
 
@@ -137,16 +117,20 @@ def _time(value: Any, received: float) -> float:
     if isinstance(value, int | float) and not isinstance(value, bool):
         seconds = float(value) if _is_finite(value) else math.inf
     elif isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value)
-        except ValueError as error:
-            raise _EntryError(".time", f"{value!r} is not an ISO time") from error
-        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        seconds = _iso_seconds(value)
     else:
-        raise _EntryError(".time", f"has to be an ISO time or epoch seconds, not {_kind(value)}")
+        raise _EntryError(".time", f"has to be an ISO time or epoch seconds, not {kind_of(value)}")
     if not 0 <= seconds <= received + CLOCK_SECONDS:
         raise _EntryError(".time", "lies before 1970 or in the future; epoch seconds, not milliseconds?")
     return seconds
+
+
+def _iso_seconds(value: str) -> float:
+    try:
+        moment = datetime.fromisoformat(value)
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    except (ValueError, OverflowError) as error:
+        raise _EntryError(".time", f"{short(value)} is not an ISO time") from error
 
 
 def _is_finite(value: float) -> bool:
@@ -154,46 +138,3 @@ def _is_finite(value: float) -> bool:
         return math.isfinite(value)
     except OverflowError:  # an integer that no float holds
         return False
-
-
-def _json(body: bytes) -> Any:
-    try:
-        return json.loads(body, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        text = str(error) if isinstance(error, json.JSONDecodeError) else "not UTF-8 text, or too deeply nested"
-        raise RequestError(f"the body is not JSON: {text}", status=400) from error
-
-
-def _no_constant(name: str) -> float:
-    raise json.JSONDecodeError(f"{name} is not a JSON value; send null where a value is missing", name, 0)
-
-
-def _only_key(document: Any, key: str) -> Any:
-    if not isinstance(document, dict):
-        _refuse([{"path": "$", "problem": f'has to be an object {{"{key}": [...]}}, not {_kind(document)}'}])
-    _refuse([{"path": f"$.{name}", "problem": f"unknown; known here: {key}"} for name in document if name != key])
-    if key not in document:
-        _refuse([{"path": f"$.{key}", "problem": "missing"}])
-    return document[key]
-
-
-def _check_list(entries: Any, key: str, max_rows: int) -> None:
-    if not isinstance(entries, list) or not entries:
-        _refuse([{"path": f"$.{key}", "problem": "has to be a list of at least one entry"}])
-    if len(entries) > max_rows:
-        raise RequestError(f"{len(entries)} entries in {key}; at most {max_rows} in one request", status=413)
-
-
-def _refuse(problems: list[dict[str, str]]) -> None:
-    if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise RequestError(f"the request has {count}", status=422, problems=tuple(problems[:LISTED_PROBLEMS]))
-
-
-def _too_large(max_bytes: int) -> RequestError:
-    return RequestError(f"the body is larger than {max_bytes} bytes", status=413, hint="send fewer rows in a request")
-
-
-def _kind(value: Any) -> str:
-    names = {dict: "an object", list: "a list", str: "text", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")

@@ -1,4 +1,4 @@
-"""Scores rows by a bundle's booster; the one place where serving speaks xgboost."""
+"""Scores rows by a bundle's booster; the one place, with its call, where serving speaks xgboost."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from sluiceway.core.errors import ModelError
 from sluiceway.features.encode import encode_table
 from sluiceway.features.schema import FeatureSchema
 from sluiceway.registry.bundle import Bundle
+from sluiceway.serving.in_place import predict_in_place
 
 # A thread team costs more to wake than this many rows cost to score on one thread.
 ROWS_ON_ONE_THREAD = 2_000
@@ -29,30 +30,33 @@ class BundleScorer:
     Args:
         bundle: model, schema and decision.
         threads: for more than ``ROWS_ON_ONE_THREAD`` rows; 0 takes the machine's CPUs.
+        device: ``cpu`` or ``cuda``: where the trees are walked.
 
     Attributes:
         classes: values of the target in the order of the scores, where there are more than two; else empty.
         outcomes: the number that records keep for each outcome that can be; None for a regression, where any can.
+        calibrated: whether scores go through a calibrator.
 
     Raises:
         ModelError: the bytes are no booster, or it has not the schema's features or the decision's classes.
     """
 
-    def __init__(self, bundle: Bundle, *, threads: int = 0) -> None:
+    def __init__(self, bundle: Bundle, *, threads: int = 0, device: str = "cpu") -> None:
         self.bundle = bundle
         self.schema = FeatureSchema.from_dict(bundle.schema)
-        self.threads = threads
+        self.threads, self.device = threads, device
         threshold = bundle.decision.get("threshold")
         self.threshold = None if threshold is None else float(threshold)
         self._calibrator = Calibrator.of(bundle.decision)
+        self.calibrated = self._calibrator is not None
         kind = bundle.decision.get("kind")
         self.classes: tuple[Class, ...] = tuple(bundle.decision["classes"]) if kind == "multiclass" else ()
         self.outcomes: Mapping[Class, float] | None = None
         if kind != "regression":
             self.outcomes = class_codes(self.classes or (0, 1))
             self._codes = np.array(list(self.outcomes.values()))
-        self._few = _booster(bundle, nthread=1)
-        self._many = self._few if threads == 1 else _booster(bundle, nthread=threads)
+        self._few = _booster(bundle, nthread=1, device=device)
+        self._many = self._few if threads == 1 else _booster(bundle, nthread=threads, device=device)
         if self._few.num_features() != len(self.schema.names):
             raise ModelError(
                 f"the booster has {self._few.num_features()} features, the bundle's schema {len(self.schema.names)}",
@@ -85,11 +89,25 @@ class BundleScorer:
         """
         if not len(matrix):
             return self.shaped(np.empty(0, dtype=np.float64))
+        scores = self.raw_scores(matrix)
+        return scores if self._calibrator is None else self._calibrator(scores)
+
+    def raw_scores(self, matrix: np.ndarray) -> np.ndarray:
+        """Scores before the calibrator: what MLflow's loaders give for the model.
+
+        Args:
+            matrix: as of :meth:`score_matrix`, at least one row.
+
+        Returns:
+            shape (n_rows,) or (n_rows, classes), float64.
+        """
         booster = self._few if len(matrix) <= ROWS_ON_ONE_THREAD else self._many
-        scores = booster.inplace_predict(matrix, missing=np.nan, validate_features=False)
-        if self._calibrator is not None:
-            return self._calibrator(scores)
-        return np.asarray(scores, dtype=np.float64)
+        if self.device == "cpu":
+            return predict_in_place(booster, matrix)
+        # In place are only rows that lie in the device's own memory.
+        types = self.schema.xgboost_types
+        rows = xgboost.DMatrix(matrix, feature_types=types, enable_categorical=True, nthread=self.threads or None)
+        return np.asarray(booster.predict(rows, validate_features=False), dtype=np.float64)
 
     def decide(self, scores: np.ndarray) -> np.ndarray:
         """Decisions of scores.
@@ -135,18 +153,18 @@ class BundleScorer:
             raise ModelError(f"the booster gives scores of shape {given}, the bundle names {told}", hint=TWO_MODELS)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _rebuild, (self.bundle, self.threads)
+        return _rebuild, (self.bundle, self.threads, self.device)
 
 
-def _rebuild(bundle: Bundle, threads: int) -> BundleScorer:
-    return BundleScorer(bundle, threads=threads)
+def _rebuild(bundle: Bundle, threads: int, device: str) -> BundleScorer:
+    return BundleScorer(bundle, threads=threads, device=device)
 
 
-def _booster(bundle: Bundle, *, nthread: int) -> Any:
+def _booster(bundle: Bundle, *, nthread: int, device: str) -> Any:
     booster = xgboost.Booster({"nthread": nthread})
     try:
         booster.load_model(bytearray(bundle.model))
     except xgboost.core.XGBoostError as error:
         raise ModelError(f"the bundle's model is no booster: {str(error).splitlines()[0]}") from error
-    booster.set_param({"nthread": nthread})
+    booster.set_param({"nthread": nthread, "device": device})
     return booster

@@ -6,11 +6,15 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 
-from sluiceway.config.platform import ServingSection
+from sluiceway.config.serving import ServingSection
 
 # One deployment name each: traffic documents name applications only.
 ENDPOINT_DEPLOYMENT = "Endpoint"
 CHALLENGER_DEPLOYMENT = "Challenger"
+RECORDER_DEPLOYMENT = "Recorder"
+
+# What builds an endpoint's application from an entry of a Serve config.
+ENDPOINT_IMPORT_PATH = "sluiceway.serving.app:build"
 
 
 @dataclass(frozen=True)
@@ -36,12 +40,14 @@ class EndpointSpec:
         route_prefix: path under which it answers, e.g. ``/fraud``.
         catalog_url: SQLAlchemy URL of the catalog, reachable from every replica.
         serving: sizes and limits.
+        log_table: path or URI of the prediction log; None: there is none.
     """
 
     name: str
     route_prefix: str
     catalog_url: str
     serving: ServingSection
+    log_table: str | None = None
 
     @property
     def digest(self) -> str:

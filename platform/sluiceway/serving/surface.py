@@ -1,147 +1,191 @@
-"""The HTTP surface of an endpoint: predict, feedback, health, ready."""
+"""The HTTP surface of an endpoint: which path is whose, and what comes of errors.
+
+An ASGI application of its own: one request in a hundred microseconds leaves no room for a framework between.
+"""
 
 from __future__ import annotations
 
-import json
 import logging
-import time
 import uuid
-from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 
-from starlette.applications import Starlette
-from starlette.exceptions import HTTPException
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
-from starlette.routing import Route as HttpRoute
-
-from sluiceway.config.platform import ServingSection
 from sluiceway.core.errors import BackendError, NotReadyError, RequestError
-from sluiceway.serving.answering import Answerer
-from sluiceway.serving.ledger import Ledger
-from sluiceway.serving.requests import read_body, read_feedback, read_request_id, read_rows
-from sluiceway.serving.route import Route
-from sluiceway.telemetry.metrics import ServingMetrics
+from sluiceway.serving.about import About
+from sluiceway.serving.exchange import JSON, Exchange, Receive, Reply, Scope, Send, json_reply
+from sluiceway.serving.guard import CHALLENGE
+from sluiceway.serving.protocols.open_inference_answers import refusal_text
+from sluiceway.serving.replica import Replica, present_route
+from sluiceway.serving.requests import read_feedback, read_request_id
+from sluiceway.serving.scoring import Scoring
 
 logger = logging.getLogger(__name__)
 
-Handler = Callable[[Request, str], Awaitable[Response]]
-
 # nginx's number for a client that hung up; nobody reads it.
 CLIENT_CLOSED = 499
+MODELS = "/v2/models/"
+HINT = "GET /docs lists what is served here"
+
+Handler = Callable[[Exchange], Awaitable[Reply]]
+VersionHandler = Callable[[Exchange, "str | None"], Awaitable[Reply]]
 
 
-class Replica(Protocol):
-    """What the surface needs of a replica."""
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is done for a path.
 
-    endpoint: str
-    limits: ServingSection
-    route: Route | None
-    answerer: Answerer
-    ledger: Ledger
-    metrics: ServingMetrics
+    Attributes:
+        method: the one it is asked by; HEAD is taken for GET.
+        handle: does it.
+        scope: that a key needs; None is open to everybody.
+    """
+
+    method: str
+    handle: Handler
+    scope: str | None
 
 
-def build_app(replica: Replica) -> Starlette:
+def build_app(replica: Replica) -> Surface:
     """The ASGI application of a replica."""
-    surface = Surface(replica)
-    return Starlette(
-        routes=[
-            HttpRoute("/predict", surface.guarded(surface.predict), methods=["POST"]),
-            HttpRoute("/feedback", surface.guarded(surface.feedback), methods=["POST"]),
-            HttpRoute("/health", surface.guarded(surface.health)),
-            HttpRoute("/ready", surface.guarded(surface.ready)),
-        ],
-        exception_handlers={HTTPException: _not_here},
-    )
-
-
-async def _not_here(request: Request, error: Exception) -> Response:
-    """A path or a method that nobody serves."""
-    assert isinstance(error, HTTPException)
-    body = {"error": f"{request.method} {error.detail}", "hint": "POST /predict or /feedback, GET /health or /ready"}
-    return _json(body, error.status_code, dict(error.headers or {}))
+    return Surface(replica)
 
 
 class Surface:
-    """The handlers; whatever happens inside, a client gets JSON with the request's id and nothing from the inside."""
+    """Answers HTTP; whatever happens inside, a client gets its protocol's errors and nothing from the inside.
+
+    Args:
+        replica: that it stands before.
+    """
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
+        scoring, about = Scoring(replica), About(replica)
+        self._operations: Mapping[str, Operation] = {
+            "/predict": Operation("POST", scoring.predict, "predict"),
+            "/invocations": Operation("POST", scoring.invocations, "predict"),
+            "/feedback": Operation("POST", self._feedback, "feedback"),
+            "/health": Operation("GET", about.health, None),
+            "/ready": Operation("GET", about.ready, None),
+            "/ping": Operation("GET", about.ping, None),
+            "/version": Operation("GET", about.version, "predict"),
+            "/openapi.json": Operation("GET", about.openapi, "predict"),
+            "/docs": Operation("GET", about.docs, "predict"),
+            "/v2": Operation("GET", about.server, "predict"),
+            "/v2/health/live": Operation("GET", about.live, None),
+            "/v2/health/ready": Operation("GET", about.server_ready, None),
+        }
+        self._of_model: Mapping[str, tuple[str, VersionHandler, str | None]] = {
+            "": ("GET", about.model, "predict"),
+            "ready": ("GET", about.model_ready, None),
+            "infer": ("POST", scoring.infer, "predict"),
+        }
 
-    def guarded(self, handler: Handler) -> Callable[[Request], Awaitable[Response]]:
-        """A handler with request id and errors turned into answers."""
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one request, as ASGI has it."""
+        if scope["type"] != "http":
+            await _no_request(scope, receive, send)
+            return
+        exchange = Exchange(scope, receive)
+        path: str = scope["path"]
+        if exchange.root and path.startswith(exchange.root):
+            path = path[len(exchange.root) :]
+        reply = await self._reply(exchange, path)
+        await reply.send(send)
 
-        async def handle(request: Request) -> Response:
-            request_id = ""
-            try:
-                request_id = read_request_id(request.headers) or uuid.uuid4().hex
-                return await handler(request, request_id)
-            except ClientDisconnect:
-                return Response(status_code=CLIENT_CLOSED)
-            except RequestError as error:
-                self._replica.metrics.refused.labels(self._replica.endpoint, str(error.status)).inc()
-                return _refusal(error, request_id)
-            except (NotReadyError, BackendError) as error:
-                if isinstance(error, BackendError):
-                    logger.error("request %s: %s", request_id, error)
-                text = error.message if isinstance(error, NotReadyError) else "the platform's database does not answer"
-                return _json({"error": text, "request_id": request_id}, 503, {"Retry-After": "1"})
-            except Exception:
-                logger.exception("request %s failed", request_id)
-                return _json({"error": "the model could not answer", "request_id": request_id}, 500)
+    async def _reply(self, exchange: Exchange, path: str) -> Reply:
+        refusal: Callable[[RequestError, str], Reply] = _refusal
+        try:
+            operation = self._operations.get(path)
+            if operation is None and path.startswith("/v2"):
+                refusal = _open_inference_refusal
+                operation = self._operation_of_model(path)
+            elif path.startswith("/v2"):
+                refusal = _open_inference_refusal
+            exchange.request_id = read_request_id(exchange.headers) or uuid.uuid4().hex
+            if operation is None:
+                return _nobody(exchange.method, 404)
+            if exchange.method != operation.method and (exchange.method, operation.method) != ("HEAD", "GET"):
+                return _nobody(exchange.method, 405, operation.method)
+            if operation.scope is not None:
+                exchange.caller = self._replica.guard.admit(exchange.headers, operation.scope)
+            return await operation.handle(exchange)
+        except ConnectionResetError:
+            return Reply(CLIENT_CLOSED, b"")
+        except RequestError as error:
+            self._replica.metrics.refused.labels(self._replica.endpoint, str(error.status)).inc()
+            return refusal(error, exchange.request_id)
+        except (NotReadyError, BackendError) as error:
+            if isinstance(error, BackendError):
+                logger.error("request %s: %s", exchange.request_id, error)
+            text = error.message if isinstance(error, NotReadyError) else "the platform's database does not answer"
+            return json_reply({"error": text, "request_id": exchange.request_id}, 503, {"Retry-After": "1"})
+        except Exception:
+            logger.exception("request %s failed", exchange.request_id)
+            return json_reply({"error": "the model could not answer", "request_id": exchange.request_id}, 500)
 
-        return handle
-
-    async def predict(self, request: Request, request_id: str) -> Response:
-        """Score rows."""
-        started = time.perf_counter()
+    async def _feedback(self, exchange: Exchange) -> Reply:
+        """``POST /feedback``: take outcomes; answers when they are durable."""
         limits = self._replica.limits
-        body = await read_body(request, max_bytes=limits.max_body_bytes)
-        route = self._route()
-        rows = read_rows(body, max_rows=limits.max_rows)
-        answer = await self._replica.answerer.answer(route, rows, request_id=request_id, started=started)
-        return _json(answer, 200)
+        exchange.content_type((JSON,))
+        body = await exchange.body(limits.max_body_bytes)
+        outcomes = present_route(self._replica).outcomes
+        records = read_feedback(body, max_rows=limits.max_rows, outcomes=outcomes)
+        new = await self._replica.ledger.feedback(records)
+        return json_reply({"accepted": len(records), "new": new, "request_id": exchange.request_id})
 
-    async def feedback(self, request: Request, request_id: str) -> Response:
-        """Take outcomes; answers when they are durable."""
-        limits = self._replica.limits
-        body = await read_body(request, max_bytes=limits.max_body_bytes)
-        records = read_feedback(body, max_rows=limits.max_rows, outcomes=self._route().outcomes)
-        await self._replica.ledger.feedback(records)
-        return _json({"accepted": len(records), "request_id": request_id}, 200)
+    def _operation_of_model(self, path: str) -> Operation | None:
+        """What is done for a path of the Open Inference Protocol that names a model.
 
-    async def health(self, _request: Request, request_id: str) -> Response:
-        """Say who is there; 200 also before the first model, so that a process is not killed for waiting."""
-        route = self._replica.route
-        state: dict[str, Any] = {"endpoint": self._replica.endpoint, "ready": route is not None}
-        if route is not None:
-            state |= {
-                "generation": route.generation,
-                "arms": [{"arm": a.name, "version": a.arm.version, "weight": a.arm.weight} for a in route.arms],
-            }
-        return _json(state, 200)
+        Raises:
+            RequestError: 404, another model.
+        """
+        if not path.startswith(MODELS):
+            return None
+        model, *rest = path[len(MODELS) :].split("/")
+        version = None
+        if len(rest) >= 2 and rest[0] == "versions":
+            version, rest = rest[1], rest[2:]
+        found = self._of_model.get("/".join(rest)) if rest != [""] else None
+        if found is None:
+            return None
+        if model != self._replica.endpoint:
+            raise RequestError(f"there is no model {model[:100]!r} here", status=404)
+        method, handle, scope = found
 
-    async def ready(self, _request: Request, request_id: str) -> Response:
-        """200 where requests can be answered, else 503."""
-        return _json({"ready": True, "generation": self._route().generation}, 200)
+        async def of_version(exchange: Exchange) -> Reply:
+            return await handle(exchange, version)
 
-    def _route(self) -> Route:
-        if self._replica.route is None:
-            raise NotReadyError(f"endpoint {self._replica.endpoint} has no model yet")
-        return self._replica.route
+        return Operation(method, of_version, scope)
 
 
-def _refusal(error: RequestError, request_id: str) -> Response:
-    body: dict[str, Any] = {"error": error.message, "request_id": request_id}
+def _refusal(error: RequestError, request_id: str) -> Reply:
+    body: dict[str, object] = {"error": error.message, "request_id": request_id}
     if error.problems:
         body["problems"] = list(error.problems)
     if error.hint:
         body["hint"] = error.hint
-    return _json(body, error.status)
+    return json_reply(body, error.status, CHALLENGE if error.status == 401 else None)
 
 
-def _json(body: dict[str, Any], status: int, headers: dict[str, str] | None = None) -> Response:
-    # Serve itself puts X-Request-Id into the headers of every answer.
-    text = json.dumps(body, separators=(",", ":"))
-    return Response(text, status_code=status, media_type="application/json", headers=headers)
+def _open_inference_refusal(error: RequestError, _: str) -> Reply:
+    return json_reply({"error": refusal_text(error)}, error.status, CHALLENGE if error.status == 401 else None)
+
+
+def _nobody(method: str, status: int, allowed: str | None = None) -> Reply:
+    """A path or a method that nobody serves."""
+    text = "Not Found" if allowed is None else "Method Not Allowed"
+    headers = None if allowed is None else {"Allow": "GET, HEAD" if allowed == "GET" else allowed}
+    return json_reply({"error": f"{method} {text}", "hint": HINT}, status, headers)
+
+
+async def _no_request(scope: Scope, receive: Receive, send: Send) -> None:
+    """Start and end of the server; a WebSocket is refused."""
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000})
+        return
+    while True:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+        if message["type"] == "lifespan.shutdown":
+            return

@@ -1,32 +1,41 @@
-"""The metric catalogue: every series that a process of ours exports, declared once."""
+"""The metrics of an endpoint's replica, declared once."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from operator import attrgetter
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, start_http_server
+from prometheus_client import CollectorRegistry, Counter
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
+from sluiceway.telemetry.meters import Buckets, Count, Window
 
-if TYPE_CHECKING:
-    import threading
-    from wsgiref.simple_server import WSGIServer
-
-# Every fourth bound of what a rollout reads from the catalog: steps of 75 %, 24 series a histogram and arm.
+# Every fourth bound of what a rollout reads from the catalog: 0.1 ms to 40 s in steps of 75 %, 25 series a histogram
+# and arm.
 LATENCY_BUCKETS_SECONDS = LATENCY_BOUNDS_SECONDS[::4]
 ARM_LABELS = ("model", "version", "arm")
+DROPPED = "prediction_records_dropped"
+DROPPED_TEXT = "rows of the prediction log that were lost, by where"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class ArmSeries:
     """The series of one arm; making them creates them at 0."""
 
-    requests: Counter
-    errors: Counter
-    model_latency: Histogram
-    prediction_latency: Histogram
-    unseen_categories: Counter
+    window: Window
+    requests: Count = field(default_factory=Count)
+    errors: Count = field(default_factory=Count)
+    unseen_categories: Count = field(default_factory=Count)
+    model_latency: Buckets = field(default_factory=lambda: Buckets(LATENCY_BUCKETS_SECONDS))
+    prediction_latency: Buckets = field(default_factory=lambda: Buckets(LATENCY_BUCKETS_SECONDS))
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """Requests and errors."""
+        return self.requests.value, self.errors.value
 
 
 class ServingMetrics:
@@ -34,61 +43,66 @@ class ServingMetrics:
 
     Args:
         model: value of the label ``model``: the endpoint's name.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, model: str) -> None:
+    def __init__(self, model: str, *, clock: Callable[[], float] = time.monotonic) -> None:
         self.registry = CollectorRegistry()
-        self._model = model
+        self._model, self._clock = model, clock
         self._arms: dict[tuple[str, str], ArmSeries] = {}
-        self._requests = self._counter("model_requests", "requests that an arm was asked to answer", ARM_LABELS)
-        self._errors = self._counter("model_errors", "requests that an arm did not answer", ARM_LABELS)
-        self._model_latency = self._histogram("model_latency_seconds", "time that an arm took for its scores")
-        self._latency = self._histogram("prediction_latency_seconds", "time from a request to its answer")
-        self._unseen = self._counter("unseen_categories", "categories that the model does not know", ARM_LABELS)
-        self.refused = self._counter("requests_refused", "requests answered with 4xx", ("model", "status"))
-        self.records_dropped = self._counter("prediction_records_dropped", "records lost", ("model",)).labels(model)
+        self.refused = Counter(
+            "requests_refused", "requests answered with 4xx", ("model", "status"), registry=self.registry
+        )
+        dropped = Counter(DROPPED, DROPPED_TEXT, ("model", "reason"), registry=self.registry)
+        self.records_dropped = dropped.labels(model, "replica_full")
+        self.registry.register(self)
 
     def arm(self, *, version: str, arm: str) -> ArmSeries:
         """The series of an arm, at 0 the first time."""
-        key = (version, arm)
-        if key not in self._arms:
-            labels = (self._model, version, arm)
-            self._arms[key] = ArmSeries(
-                self._requests.labels(*labels),
-                self._errors.labels(*labels),
-                self._model_latency.labels(*labels),
-                self._latency.labels(*labels),
-                self._unseen.labels(*labels),
-            )
-        return self._arms[key]
+        series = self._arms.get((version, arm))
+        if series is None:
+            series = self._arms[version, arm] = ArmSeries(Window(self._clock(), size=2))
+        return series
 
-    def _counter(self, name: str, text: str, labels: tuple[str, ...]) -> Counter:
-        return Counter(name, text, labels, registry=self.registry)
+    def tick(self) -> None:
+        """Remember what is counted by now, for the rates; call it about once a second."""
+        now = self._clock()
+        for series in list(self._arms.values()):
+            series.window.remember(now, series.counts)
 
-    def _histogram(self, name: str, text: str) -> Histogram:
-        return Histogram(name, text, ARM_LABELS, buckets=LATENCY_BUCKETS_SECONDS, registry=self.registry)
+    def collect(self) -> Iterator[Metric]:
+        """What is counted by now, as the client library asks its collectors."""
+        arms = [((self._model, *key), series) for key, series in list(self._arms.items())]
+        for name, text, counted in (
+            ("model_requests", "requests that an arm was asked to answer", attrgetter("requests")),
+            ("model_errors", "requests that an arm did not answer", attrgetter("errors")),
+            ("unseen_categories", "categories that the model does not know", attrgetter("unseen_categories")),
+        ):
+            counter = CounterMetricFamily(name, text, labels=ARM_LABELS)
+            for labels, series in arms:
+                counter.add_metric(labels, counted(series).value)
+            yield counter
+        for name, text, observed in (
+            ("model_latency_seconds", "time that an arm took for its scores", attrgetter("model_latency")),
+            ("prediction_latency_seconds", "time from a request to its answer", attrgetter("prediction_latency")),
+        ):
+            histogram = HistogramMetricFamily(name, text, labels=ARM_LABELS)
+            for labels, series in arms:
+                histogram.add_metric(labels, observed(series).cumulative(), observed(series).total)
+            yield histogram
+        yield from self._rates(arms)
 
-
-class MetricsServer:
-    """Shows a registry to Prometheus, on a free port of its own.
-
-    Args:
-        registry: what to show.
-        host: interface to listen on.
-    """
-
-    def __init__(self, registry: CollectorRegistry, *, host: str) -> None:
-        self._server: WSGIServer
-        self._thread: threading.Thread
-        self._server, self._thread = start_http_server(0, addr=host, registry=registry)
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        return int(self._server.server_port)
-
-    def close(self) -> None:
-        """Stop listening."""
-        self._server.shutdown()
-        self._server.server_close()
-        self._thread.join(timeout=5)
+    def _rates(self, arms: Sequence[tuple[tuple[str, ...], ArmSeries]]) -> Iterator[Metric]:
+        now = self._clock()
+        throughput = GaugeMetricFamily(
+            "prediction_throughput_rps", "requests a second that an arm was asked, over 60 s", labels=ARM_LABELS
+        )
+        share = GaugeMetricFamily(
+            "error_rate", "share of an arm's requests that it did not answer, over 60 s", labels=ARM_LABELS
+        )
+        for labels, series in arms:
+            seconds, (requests, errors) = series.window.grown(now, series.counts)
+            throughput.add_metric(labels, requests / seconds)
+            share.add_metric(labels, errors / requests if requests else 0.0)
+        yield throughput
+        yield share

@@ -109,17 +109,20 @@ def check_device(device: str) -> None:
     """
     if not device.startswith("cuda"):
         return
-    problem = ""
-    if not xgboost.build_info().get("USE_CUDA"):
-        problem = "the worker's XGBoost was built without CUDA"
-    elif not _cuda_devices():
-        problem = "the worker's process sees no GPU"
+    problem = missing_gpu()
     if xgboost.collective.is_distributed():
         wrong = xgboost.collective.allreduce(np.array([float(bool(problem))]), xgboost.collective.Op.SUM)[0]
         problem = problem or (f"{int(wrong)} other workers cannot use one" if wrong else "")
     if problem:
         hint = "look at nvidia-smi on the worker's node and at its driver, or set training.device: cpu"
         raise BackendError(f"training.device is cuda, and {problem}", hint=hint)
+
+
+def missing_gpu() -> str:
+    """Why this process cannot use a GPU, or an empty text."""
+    if not xgboost.build_info().get("USE_CUDA"):
+        return "the worker's XGBoost was built without CUDA"
+    return "" if _cuda_devices() else "the worker's process sees no GPU"
 
 
 def _cuda_devices() -> int:

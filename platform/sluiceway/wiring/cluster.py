@@ -21,7 +21,7 @@ from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
 from sluiceway.config.load import set_environment_defaults
 from sluiceway.config.platform import RaySection
 from sluiceway.core.errors import BackendError
-from sluiceway.serving.environment import serve_environment
+from sluiceway.serving.environment import make_private, serve_environment
 from sluiceway.serving.instance import stop_serve
 from sluiceway.serving.leftovers import end_leftovers
 from sluiceway.serving.sessions import end_dead_sessions, end_own_session, own_processes, remember_session
@@ -31,7 +31,7 @@ SLOW_START = "timed out during startup"
 START_ATTEMPTS = 2
 ANSWER_SECONDS = 10.0
 # Variables that processes of ours need on a cluster which was started without them.
-PASSED_ON = ("RAY_SERVE_", "RAY_TRAIN_", "RAY_USAGE_STATS_ENABLED")
+PASSED_ON = ("RAY_SERVE_", "RAY_TRAIN_", "RAY_ACCEL_", "RAY_USAGE_STATS_ENABLED")
 
 
 def connect_ray(section: RaySection, *, catalog: str | None = None) -> None:
@@ -67,21 +67,22 @@ def clear_machine(section: RaySection) -> bool:
     Returns:
         Whether it is; false where it has one, or joins one.
     """
-    if ray.is_initialized() or _address(section) is not None:
+    if ray.is_initialized() or ray_address(section) is not None:
         return False
     end_dead_sessions()
     end_leftovers()
     return True
 
 
-def _address(section: RaySection) -> str | None:
+def ray_address(section: RaySection) -> str | None:
+    """The Ray that a section or the environment names; None where a local one is meant."""
     return section.address or os.environ.get("RAY_ADDRESS")
 
 
 def _init_ray(section: RaySection) -> None:
     set_environment_defaults(serve_environment())
     passed_on = {name: os.environ[name] for name in os.environ if name.startswith(PASSED_ON)}
-    address = _address(section)
+    address = ray_address(section)
     options: dict[str, Any] = {
         "log_to_driver": False,
         "logging_level": "WARNING",
@@ -95,6 +96,7 @@ def _init_ray(section: RaySection) -> None:
             raise _unusable(address, error) from error
         return
     clear_machine(section)
+    make_private()
     local = {"address": "local", "num_cpus": section.num_cpus or os.cpu_count(), "include_dashboard": False}
     _start_here(options | local | {"object_store_memory": section.object_store_mb * 2**20})
 
@@ -173,8 +175,8 @@ def _own_state(address: str | None) -> dict[str, str]:
     return {} if "://" in address or address == "auto" else {"RAY_ADDRESS": address}
 
 
-def _is_local() -> bool:
-    """True where this process started the cluster: its head then is a child of this process."""
+def is_own() -> bool:
+    """Whether this process started the cluster: its head then is a child of this process."""
     node = ray._private.worker._global_node
     return node is not None and node.head
 
@@ -200,7 +202,7 @@ def disconnect() -> None:
     """Leave the cluster; one that this process started ends with Serve and everything on it."""
     if not ray.is_initialized():
         return
-    if not _is_local():
+    if not is_own():
         ray.shutdown()
         return
     _stop_listening()

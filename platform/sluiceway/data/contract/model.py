@@ -158,6 +158,13 @@ class TableSchema(Described):
     relationships: Documents = ()
     quality: tuple[Quality, ...] = ()
 
+    @property
+    def key(self) -> tuple[str, ...]:
+        """Columns of the primary key, in its order; none where no property is of one."""
+        # Stable: without positions, the order of the file.
+        primary = sorted((p for p in self.properties if p.primaryKey), key=lambda p: p.primaryKeyPosition)
+        return tuple(p.column for p in primary)
+
 
 class SlaProperty(Section):
     """A promise about the service; ``freshness`` and ``latency`` are checked."""

@@ -196,11 +196,9 @@ def _key_rules(contract: Contract) -> Iterator[KeyRule]:
     properties = contract.table.properties
     shown = {p.column: p.open_to_all for p in properties}
     columns = {p.name: p.column for p in properties}
-    # Stable: without positions, the order of the file.
-    primary = sorted((p for p in properties if p.primaryKey), key=lambda p: p.primaryKeyPosition)
+    primary = contract.table.key
     if primary:
-        key = tuple(p.column for p in primary)
-        yield KeyRule(f"primary key {', '.join(key)}", key, shown=all(shown[c] for c in key))
+        yield KeyRule(f"primary key {', '.join(primary)}", primary, shown=all(shown[c] for c in primary))
     for p in properties:
         if p.unique and (len(primary) != 1 or not p.primaryKey):
             yield KeyRule(f"{p.column} unique", (p.column,), shown=p.open_to_all)

@@ -104,6 +104,19 @@ def look_at(
     return FoundSource(name, _common(pieces, name), tuple(replace(piece, schema=None) for piece in pieces))
 
 
+def pieces_of(version: TableVersion, *, unopened: int) -> tuple[Piece, ...]:
+    """Cut a version into pieces and open the large files only, so that a table of many small ones costs little.
+
+    Args:
+        version: which.
+        unopened: files of at most so many bytes are one piece each; nobody looks whether they are there.
+
+    Raises:
+        DataError: a large file is gone or broken.
+    """
+    return _table(version.uri, version.version, unopened=unopened).pieces
+
+
 def holds_table(name: str) -> bool:
     """Whether a path or URI is that of a Delta table, and not of a file or a pattern."""
     if _PATTERN & set(name) or ("://" not in name and not Path(name).expanduser().is_dir()):
@@ -227,14 +240,15 @@ def _text_schema(one: SourceFile, *, text: TextOptions, known: Mapping[str, pa.D
         raise DataError(f"{one.path} cannot be read as {one.kind}: {error}") from error
 
 
-def _table(uri: str, version: int | None) -> FoundSource:
+def _table(uri: str, version: int | None, *, unopened: int = 0) -> FoundSource:
     table = tables.open_table(uri, version=version)
     schema = tables.arrow_schema(table).remove_metadata()
     root = tables.absolute(uri)
-    return FoundSource(f"{root}@{table.version()}", schema, tuple(_live_pieces(table, schema, root=root)))
+    pieces = tuple(_live_pieces(table, schema, root=root, unopened=unopened))
+    return FoundSource(f"{root}@{table.version()}", schema, pieces)
 
 
-def _live_pieces(table: DeltaTable, schema: pa.Schema, *, root: str) -> Iterator[Piece]:
+def _live_pieces(table: DeltaTable, schema: pa.Schema, *, root: str, unopened: int) -> Iterator[Piece]:
     live = tables.files(table)
     partitions = [name for name in live.column_names if name.startswith("partition.")]
     for row in range(live.num_rows):
@@ -243,6 +257,9 @@ def _live_pieces(table: DeltaTable, schema: pa.Schema, *, root: str) -> Iterator
         full = path if path.startswith("/") or "://" in path else f"{root}/{path}"
         constants = tuple((n.removeprefix("partition."), live[n].slice(row, 1).combine_chunks()) for n in partitions)
         piece = Piece(PARQUET, full, live["size_bytes"][row].as_py(), schema=schema, constants=constants)
+        if piece.size <= unopened:
+            yield piece
+            continue
         files, inner = open_filesystem(full)
         try:
             with pq.ParquetFile(inner, filesystem=files) as opened:

@@ -44,6 +44,7 @@ from sluiceway.core.classes import Class
 from sluiceway.core.verdict import Direction, Measurement, Status, Threshold, Verdict, judge, tells_apart
 from sluiceway.gates.checks.performance import reported
 from sluiceway.gates.context import Gate, GateContext, GateOutput
+from sluiceway.gates.drawn import ReportData
 from sluiceway.gates.metrics import Task, measure
 from sluiceway.gates.statistics.reliability import (
     Reliability,
@@ -51,6 +52,7 @@ from sluiceway.gates.statistics.reliability import (
     calibration_error,
     logistic_line,
     reliability,
+    reliability_bins,
 )
 
 Array = npt.NDArray[Any]
@@ -67,7 +69,11 @@ def run(context: GateContext) -> GateOutput:
     section = context.section
     assert isinstance(section, CalibrationSection)
     labels, scores = context.labels, context.scores
-    return GateOutput(calibration(labels, scores, section=section, task=context.task, classes=context.classes))
+    verdicts = calibration(labels, scores, section=section, task=context.task, classes=context.classes)
+    if context.task == "regression" or len(labels) == 0 or _unusable(scores):
+        return GateOutput(verdicts)
+    # The bins that are judged, so that the picture and the verdict name the same furthest point.
+    return GateOutput(verdicts, ReportData(calibration=reliability_bins(*_decided(labels, scores), section.bins)))
 
 
 def calibration(

@@ -7,8 +7,8 @@ separate intervals. A gain above 0 is better, for losses and errors too. For eac
 
   PASS           the lower bound of the gain is above -margin: no worse by more than the margin
   FAIL           the upper bound is below -margin: worse by more than the margin, and not by chance
-  INCONCLUSIVE   the interval holds -margin; it tells about how many rows would be enough: with so many, equally good
-                 models pass in 80 % of all cases
+  INCONCLUSIVE   the interval holds -margin, or there are fewer than 30 rows; it tells about how many rows would be
+                 enough: with so many, equally good models pass in 80 % of all cases
 
 `require: superiority` wants the lower bound above 0 instead. The interval is DeLong's paired one for the AUC; for
 metrics of decisions, each model by its own threshold, a bootstrap of the counts of (class, decision, decision), for the
@@ -43,6 +43,7 @@ from sluiceway.core.verdict import Direction, Measurement, Status, Threshold, Ve
 from sluiceway.gates.checks.performance import reported, reported_metrics
 from sluiceway.gates.context import Gate, GateContext, GateOutput
 from sluiceway.gates.drawn import ReportData
+from sluiceway.gates.enough_rows import FEWEST_ROWS
 from sluiceway.gates.metrics import Task, check_names, compare, evaluate, usable
 from sluiceway.gates.report.curves import curves_of_champion
 from sluiceway.gates.scored_rows import Doubt, PairedRows, ScoredRows
@@ -154,7 +155,7 @@ def champion(
         name: gain(name, pair, doubt) if usable(name, task) else _no_gain(name, pair)
         for name in dict.fromkeys([*margins, *caps, *beside])
     }
-    told = _Told(version, note)
+    told = _Told(version, note, 1 - 2 * section.alpha)
     verdicts = [no_worse(gains[name], margin, section, told) for name, margin in margins.items()]
     verdicts += [believable(gains[name], most, told) for name, most in caps.items()]
     verdicts += [reported(NAME, told.measurement(gains[name])) for name in beside]
@@ -169,17 +170,19 @@ def gain(name: str, pair: PairedRows, doubt: Doubt) -> Gain:
 
 @dataclass(frozen=True)
 class _Told:
-    """What a reader is told beside the numbers."""
+    """What a reader is told beside the numbers; the level of the intervals is not that of the other gates."""
 
     version: str
     note: str
+    level: float = 0.9
 
     def measurement(self, found: Gain, name: str = "") -> Measurement:
         values = " against ".join("none" if math.isnan(v) else f"{v:.4g}" for v in (found.candidate, found.champion))
         of = f" of version {self.version}" if self.version else ""
         low, high = (None if math.isnan(bound) else bound for bound in (found.low, found.high))
         value = None if math.isnan(found.value) else found.value
-        detail = "; ".join(filter(None, (f"{values}{of}", self.note)))
+        interval = f"{100 * self.level:g} % interval" if low is not None else ""
+        detail = "; ".join(filter(None, (f"{values}{of}", self.note, interval)))
         return Measurement(name or f"{found.metric} gain", value, found.n, low, high, detail=detail)
 
 
@@ -200,6 +203,8 @@ def no_worse(found: Gain, margin: float, section: ChampionSection, told: _Told =
         return _without_value(found, measurement, threshold)
     if measurement.low is None or measurement.high is None:
         return Verdict(NAME, Status.INCONCLUSIVE, measurement, threshold, "no interval")
+    if found.n < FEWEST_ROWS:
+        return Verdict(NAME, Status.INCONCLUSIVE, measurement, threshold, "too few rows", enough=FEWEST_ROWS)
     if measurement.low > limit:
         return Verdict(NAME, Status.PASS, measurement, threshold)
     if measurement.high < limit:
@@ -229,6 +234,8 @@ def believable(found: Gain, most: float, told: _Told = _Told("", "")) -> Verdict
 def _without_value(found: Gain, measurement: Measurement, threshold: Threshold) -> Verdict:
     if found.n == 0:
         return Verdict(NAME, Status.INCONCLUSIVE, measurement, threshold, "no value")
+    if found.n < FEWEST_ROWS:
+        return Verdict(NAME, Status.INCONCLUSIVE, measurement, threshold, "no value of too few rows")
     whose = [who for who, value in (("candidate", found.candidate), ("champion", found.champion)) if math.isnan(value)]
     reason = f"the {' and the '.join(whose)} {'has' if len(whose) == 1 else 'have'} no {found.metric} on these rows"
     return Verdict(NAME, Status.FAIL, measurement, threshold, reason)

@@ -59,7 +59,7 @@ def run(context: GateContext) -> GateOutput:
     labels = label_facts(train, target, classifier=context.task != "regression", classes=classes)
     known = {f.name: f for f in context.production}
     pairs = [
-        (f, known[f.name], counts_over(train, known[f.name]) if f.kind == "numeric" else ())
+        (f, known[f.name], counts_over(train, known[f.name], single=True) if f.kind == "numeric" else ())
         for f in facts
         if f.name in known and known[f.name].kind == f.kind
     ]
@@ -67,7 +67,7 @@ def run(context: GateContext) -> GateOutput:
     latest = newest((train, test), context.time, now=context.now) if context.time else None
     verdicts = (
         *judge_columns(facts, labels, section=section, features=features, reference=context.reference),
-        judge_production(pairs, section, len(context.production)),
+        judge_production(pairs, section, features if context.production else ()),
         *judge_copies(found, section),
         *judge_age(latest, context.version_time, now=context.now, section=section, rows=train.num_rows + test.num_rows),
         *judge_contract(context.contract, section, train.num_rows),
@@ -111,13 +111,13 @@ def judge_columns(
     return tuple(verdicts)
 
 
-def judge_production(pairs: Sequence[Pair], section: DataQualitySection, recorded: int) -> Verdict:
+def judge_production(pairs: Sequence[Pair], section: DataQualitySection, recorded: Sequence[str]) -> Verdict:
     """Drift against recent requests.
 
     Args:
         pairs: facts of the training rows, of the requests, and rows in the bins of the latter.
         section: limits.
-        recorded: features that the requests have facts of, comparable or not.
+        recorded: features that the requests were sent with; none where no requests are recorded.
     """
     name, limit = "drift (PSI) against recent requests", section.max_production_drift
     if not pairs:
@@ -128,11 +128,14 @@ def judge_production(pairs: Sequence[Pair], section: DataQualitySection, recorde
         return Verdict(NAME, status, Measurement(name, None, 0), threshold, reason)
     judged = [(f.name, drift(f, r, compared)) for f, r, compared in pairs]
     requests = min(r.n for _, r, _ in pairs)
+    compared = {f.name for f, _, _ in pairs}
+    left = ", ".join(feature for feature in recorded if feature not in compared)
+    note = f"not in the log as they were: {left}" if left else ""
     if limit is not None:
-        return _worst(name, judged, limit, Direction.AT_MOST, requests, n_needed=REQUESTS)
+        return _worst(name, judged, limit, Direction.AT_MOST, requests, note, n_needed=REQUESTS)
     column, value = max(judged, key=lambda pair: -math.inf if math.isnan(pair[1]) else pair[1])
-    shown = Measurement(name, None if math.isnan(value) else value, requests, detail=f"worst: {column}")
-    return reported(NAME, shown)
+    detail = "; ".join(filter(None, (f"worst: {column}", note)))
+    return reported(NAME, Measurement(name, None if math.isnan(value) else value, requests, detail=detail))
 
 
 def judge_copies(found: Copies, section: DataQualitySection) -> tuple[Verdict, Verdict]:
@@ -283,8 +286,8 @@ def _worst(
     unknown = [pair for pair in judged if math.isnan(pair[1])]
     column, value = unknown[0] if unknown else pick(judged, key=lambda pair: pair[1])
     broken = [k for k, v in judged if math.isnan(v) or (v > limit if direction is Direction.AT_MOST else v < limit)]
-    detail = f"breaks it: {', '.join(broken)}" if broken else f"worst: {column}"
-    detail = f"{detail}; {note}" if note else detail
+    told = f"breaks it: {', '.join(broken)}" if broken else f"worst: {column}"
+    detail = "; ".join(filter(None, (told, note)))
     return judge(NAME, Measurement(name, None if math.isnan(value) else value, n, detail=detail), threshold)
 
 

@@ -243,9 +243,11 @@ def _too_few(name: str, metrics: GroupMetrics, judged: Array, limit: Threshold, 
     lacking = section.min_group_rows / n
     if metrics.task == "binary":
         rarer = np.minimum(metrics.positives, n - metrics.positives)
-        lacking = np.maximum(lacking, section.min_group_positives / np.maximum(rarer, 0.5))
+        # Of a group with one class only nobody knows how many rows would bring the other.
+        lacking = np.where(rarer > 0, np.maximum(lacking, section.min_group_positives / np.maximum(rarer, 1)), np.inf)
     # So many times these rows, and a second group is large enough.
-    enough = math.ceil(len(metrics.groups.codes) * float(np.sort(lacking)[1])) if len(lacking) > 1 else None
+    times = float(np.sort(lacking)[1]) if len(lacking) > 1 else math.inf
+    enough = math.ceil(len(metrics.groups.codes) * times) if math.isfinite(times) else None
     return Verdict(NAME, Status.INCONCLUSIVE, measurement, limit, why, enough=enough)
 
 

@@ -12,9 +12,12 @@ Metrics of decisions (precision, recall, f1_score, accuracy ...) use the thresho
 rows (`evaluation.decision`), never one of the test rows. `pinball_0.9` is the loss of the quantile 0.9, for any
 quantile. Any scorer of scikit-learn may be named; its limit is always "at least", because its losses are negative.
 
-A metric that has no value on these rows (a class is missing, a score is missing) FAILs, and so does one that cannot be
-computed for this kind of model. Without any threshold the model has to be better than chance: the lower bound of
-auc_roc above 0.5, of r2 above 0. What is in `evaluation.metrics` without a threshold is reported and not judged.
+Fewer than 30 rows, or than 10 of a class where what is judged is how well two classes are told apart (auc_roc,
+average_precision, ks), are INCONCLUSIVE whatever the value: the interval of so few is not known either. A metric that
+has no value on these rows (a class is missing, a score is missing) FAILs, and so does one that cannot be computed for
+this kind of model. Without any threshold the model has to be better than chance: the lower bound of auc_roc above 0.5,
+of r2 above 0. What is in `evaluation.metrics` without a threshold is reported and not judged; one without a value is
+a warning.
 
 When it fails: compare with the folds of the training run. Good folds and a bad test say that the rows differ (look at
 data_quality and slices); bad folds say that the model is not good enough yet. An INCONCLUSIVE wants more test rows.
@@ -22,6 +25,7 @@ data_quality and slices); bad folds say that the model is not good enough yet. A
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -29,15 +33,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sluiceway.config.evaluation import EvaluationSection
-from sluiceway.core.verdict import Direction, Measurement, Status, Threshold, Verdict, judge
+from sluiceway.core.verdict import Direction, Measurement, Severity, Status, Threshold, Verdict, judge
 from sluiceway.gates.context import Gate, GateContext, GateOutput
 from sluiceway.gates.drawn import ReportData
+from sluiceway.gates.enough_rows import lack_of
 from sluiceway.gates.metrics import Task, check_names, known_metrics, measure_rows, metric, usable
 from sluiceway.gates.report.curves import class_data, curves
 from sluiceway.gates.scored_rows import Doubt, ScoredRows
 
 Array = npt.NDArray[Any]
 NAME = "performance"
+RANKED = ("auc_roc", "average_precision", "ks")  # of two classes: they have no value where one of these is missing
 
 
 def run(context: GateContext) -> GateOutput:
@@ -82,17 +88,15 @@ def performance(
     rows, doubt = ScoredRows.of(labels, scores, threshold), Doubt(seed=seed)
     by_interval = evaluation.performance.judge_by == "interval"
     verdicts = [
-        judge(
-            NAME,
-            measure_rows(name, rows, doubt),
-            Threshold(limit, metric(name, task).direction, use_interval=by_interval),
+        _held(
+            rows, measure_rows(name, rows, doubt), Threshold(limit, metric(name, task).direction, 1, by_interval), task
         )
         if usable(name, task)
         else wrong_kind(NAME, name, limit, task, len(rows.labels))
         for name, limit in evaluation.thresholds.items()
     ]
     if not verdicts:
-        verdicts.append(_better_than_chance("r2" if task == "regression" else "auc_roc", rows, doubt))
+        verdicts.append(_better_than_chance("r2" if task == "regression" else "auc_roc", rows, doubt, task))
     judged = {v.measurement.name for v in verdicts}
     for name in reported_metrics(evaluation, task):
         if name not in judged:
@@ -107,9 +111,16 @@ def reported_metrics(evaluation: EvaluationSection, task: Task) -> tuple[str, ..
 
 
 def reported(check: str, measurement: Measurement) -> Verdict:
-    """A number that is shown and not judged; without rows it is INCONCLUSIVE like any other."""
-    status = Status.INCONCLUSIVE if measurement.n == 0 else Status.PASS
-    return Verdict(check, status, measurement, reason="reported, not judged")
+    """A number that is shown and not judged; without rows it is INCONCLUSIVE like any other.
+
+    One that could not be taken is no PASS either, but a warning only: nobody has asked for a limit of it.
+    """
+    why, value = "reported, not judged", measurement.value
+    if measurement.n == 0:
+        return Verdict(check, Status.INCONCLUSIVE, measurement, reason=why)
+    if value is None or math.isnan(value):
+        return Verdict(check, Status.INCONCLUSIVE, measurement, reason=f"no value; {why}", severity=Severity.WARN)
+    return Verdict(check, Status.PASS, measurement, reason=why)
 
 
 def wrong_kind(check: str, name: str, limit: float, task: Task, n: int) -> Verdict:
@@ -118,9 +129,20 @@ def wrong_kind(check: str, name: str, limit: float, task: Task, n: int) -> Verdi
     return replace(verdict, reason=f"{name} cannot be computed for a {task} model")
 
 
-def _better_than_chance(name: str, rows: ScoredRows, doubt: Doubt) -> Verdict:
+def _held(rows: ScoredRows, measurement: Measurement, limit: Threshold, task: Task) -> Verdict:
+    """A metric against its limit, where there are rows enough to believe it."""
+    ranked = task == "binary" and measurement.name in RANKED
+    lack = lack_of(rows.labels, ranked=ranked)
+    if lack is not None and measurement.n:
+        return Verdict(NAME, Status.INCONCLUSIVE, measurement, limit, lack.reason, enough=lack.enough)
+    return judge(NAME, measurement, limit)
+
+
+def _better_than_chance(name: str, rows: ScoredRows, doubt: Doubt, task: Task) -> Verdict:
     limit = 0.5 if name == "auc_roc" else 0.0
-    verdict = judge(NAME, measure_rows(name, rows, doubt), Threshold(limit, Direction.AT_LEAST, use_interval=True))
+    verdict = _held(
+        rows, measure_rows(name, rows, doubt), Threshold(limit, Direction.AT_LEAST, use_interval=True), task
+    )
     why = "no thresholds configured: only better than chance is asked for"
     return replace(verdict, reason=f"{verdict.reason}; {why}" if verdict.reason else why)
 
@@ -129,8 +151,8 @@ def _drawn(context: GateContext) -> ReportData:
     if context.task == "regression" or len(context.labels) == 0 or np.isnan(context.scores).any():
         return ReportData()
     if context.task == "multiclass":
-        return class_data(context.labels, context.scores, context.classes)
-    return curves(context.labels, context.scores)
+        return replace(class_data(context.labels, context.scores, context.classes), calibration=())
+    return replace(curves(context.labels, context.scores), calibration=())  # the gate calibration draws what it judges
 
 
 GATE = Gate(NAME, "is the model good enough, on rows that nothing else has seen?", run, frozenset({"test"}))

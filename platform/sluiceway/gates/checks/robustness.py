@@ -15,9 +15,10 @@ Shown, and judged where a limit is set:
   a unit error: numbers of one feature a thousand times too large (`max_unit_loss`).
 Each feature alone is tried on 10,000 rows at most.
 
-A loss up to the limit (`max_metric_loss`, 5 %) is a PASS. Where the champion loses more than that on the same disturbed
-rows, the limit is what it loses: a candidate need not be better than what serves. Beyond the limit it is a FAIL where
-all of the interval is, and INCONCLUSIVE where it may be chance.
+Fewer than 30 rows, or than 10 of one of two classes, are INCONCLUSIVE: a model that is right on all of 20 rows loses
+nothing. A loss up to the limit (`max_metric_loss`, 5 %) is a PASS. Where the champion loses more than that on the same
+disturbed rows, the limit is what it loses: a candidate need not be better than what serves. Beyond the limit it is a
+FAIL where all of the interval is, and INCONCLUSIVE where it may be chance.
 How many decisions change is told beside each loss, and judged as "decisions that change under ..." where `max_flips`
 is set.
 
@@ -40,14 +41,17 @@ import pyarrow as pa
 from sluiceway.config.gates import RobustnessSection
 from sluiceway.core.doors import Scorer
 from sluiceway.core.verdict import Direction, Measurement, Status, Threshold, Verdict, tells_apart
+from sluiceway.gates.checks.performance import reported
 from sluiceway.gates.context import Gate, GateContext, GateOutput
 from sluiceway.gates.disturbances import ABOVE, BELOW, Disturbances, Drawn, Kind, drawn_rows, ends_of
 from sluiceway.gates.drawn import Disturbance, ReportData
+from sluiceway.gates.enough_rows import FEWEST_ROWS, Lack, lack_of, only_class
 from sluiceway.gates.statistics.intervals import wilson
 from sluiceway.gates.statistics.row_parts import estimate_of, relative_change
 
 Array = npt.NDArray[Any]
 NAME = "robustness"
+NOTHING = "nothing that is judged"  # the part that says so
 ALONE_ROWS = 10_000  # a loss is seen on far fewer, and there are many features
 MOST_POINTS = 50  # of one part in the report
 MOST_NAMES = 5  # of features in one line
@@ -97,19 +101,26 @@ def plans(section: RobustnessSection, kinds: Mapping[str, str]) -> tuple[Plan, .
 
 
 def parts(context: GateContext) -> Sequence[str]:
-    """One task a disturbance."""
-    return [plan.name for plan in plans(_section(context), context.kinds)]
+    """One task a disturbance; one more says so where none of them is judged."""
+    asked = plans(_section(context), context.kinds)
+    nothing = () if any(plan.limit is not None for plan in asked) else (NOTHING,)
+    return [*(plan.name for plan in asked), *nothing]
 
 
 def run(context: GateContext) -> GateOutput:
     """One disturbance of the test rows."""
     plan = next((plan for plan in plans(_section(context), context.kinds) if plan.name == context.part), None)
     if plan is None:
-        nothing = Measurement("disturbances", None, len(context.labels))
-        return GateOutput((Verdict(NAME, Status.PASS, nothing, reason="none is asked for"),))
+        nothing = Measurement("disturbances that are judged", 0, len(context.labels))
+        why = "none is asked for that these features can have"
+        return GateOutput((Verdict(NAME, Status.INCONCLUSIVE, nothing, reason=why),))
+    alone = only_class(context.labels) if context.task == "binary" else ""
+    if alone:
+        return GateOutput((_unmeasured(plan, alone, len(context.labels)),))
     found, rows = measured(plan, context)
+    lack = lack_of(context.labels[rows.places], ranked=context.task == "binary")
     worst = sorted(found, key=_excess, reverse=True)[:MOST_POINTS]
-    return GateOutput(judged(plan, found, rows), ReportData(disturbances=tuple(worst)))
+    return GateOutput(judged(plan, found, rows, lack), ReportData(disturbances=tuple(worst)))
 
 
 def measured(plan: Plan, context: GateContext) -> tuple[tuple[Disturbance, ...], Drawn]:
@@ -143,13 +154,14 @@ def measured(plan: Plan, context: GateContext) -> tuple[tuple[Disturbance, ...],
     return tuple(found), drawn
 
 
-def judged(plan: Plan, found: Sequence[Disturbance], drawn: Drawn) -> tuple[Verdict, ...]:
+def judged(plan: Plan, found: Sequence[Disturbance], drawn: Drawn, lack: Lack | None = None) -> tuple[Verdict, ...]:
     """The verdicts of one task: the worst loss against its limit, and the decisions that change where they are judged.
 
     Args:
         plan: the task.
         found: what its disturbances did; none at all where no feature is of their kind.
         drawn: rows that were disturbed.
+        lack: why they are too few to judge by, or None.
     """
     name, n = f"loss under {plan.name}", len(drawn.places)
     if not n:
@@ -161,8 +173,10 @@ def judged(plan: Plan, found: Sequence[Disturbance], drawn: Drawn) -> tuple[Verd
     order = (Status.PASS, Status.INCONCLUSIVE, Status.FAIL)
     worst, verdict = max(all_of_them, key=lambda each: (order.index(each[1].status), _excess(each[0])))
     others = [one for one, its in all_of_them if one is not worst and its.status is not Status.PASS]
-    told = replace(verdict.measurement, detail=_detail(worst, others))
-    return (replace(verdict, measurement=told), *_flips(plan, found, drawn))
+    verdict = replace(verdict, measurement=replace(verdict.measurement, detail=_detail(worst, others)))
+    if lack is not None and verdict.threshold is not None:
+        verdict = replace(verdict, status=Status.INCONCLUSIVE, reason=lack.reason, enough=lack.enough)
+    return (verdict, *_flips(plan, found, drawn, lack))
 
 
 @dataclass(frozen=True)
@@ -239,15 +253,26 @@ def _tries(plan: Plan, maker: Disturbances) -> list[tuple[str, float]]:
     return [(name, size) for name in names for size in sizes]
 
 
+def _unmeasured(plan: Plan, why: str, n: int) -> Verdict:
+    """Where there is no main metric to lose anything of, no feature is to blame."""
+    measurement = Measurement(f"loss under {plan.name}", None, n, detail=why)
+    if plan.limit is None:
+        return reported(NAME, measurement)
+    limit = Threshold(plan.limit, Direction.AT_MOST)
+    if n < FEWEST_ROWS:
+        return Verdict(NAME, Status.INCONCLUSIVE, measurement, limit, "too few rows")
+    return tells_apart(NAME, measurement, limit)
+
+
 def _loss_verdict(name: str, one: Disturbance, n: int) -> Verdict:
     low, high = (None if math.isnan(bound) else bound for bound in (one.low, one.high))
     measurement = Measurement(name, None if math.isnan(one.loss) else one.loss, n, low, high)
     if math.isnan(one.limit):
-        return Verdict(NAME, Status.PASS, measurement, reason="reported, not judged")
+        return reported(NAME, measurement)
     return tells_apart(NAME, measurement, Threshold(one.limit, Direction.AT_MOST))
 
 
-def _flips(plan: Plan, found: Sequence[Disturbance], drawn: Drawn) -> tuple[Verdict, ...]:
+def _flips(plan: Plan, found: Sequence[Disturbance], drawn: Drawn, lack: Lack | None) -> tuple[Verdict, ...]:
     if plan.flips is None:
         return ()
     name, n = f"decisions that change under {plan.name}", len(drawn.places)
@@ -258,7 +283,10 @@ def _flips(plan: Plan, found: Sequence[Disturbance], drawn: Drawn) -> tuple[Verd
     worth = int(drawn.worth)
     low, high = wilson(round(worst.flips * worth), worth)
     measurement = Measurement(name, worst.flips, n, low, high, detail=_named(worst))
-    return (tells_apart(NAME, measurement, Threshold(plan.flips, Direction.AT_MOST)),)
+    limit = Threshold(plan.flips, Direction.AT_MOST)
+    if lack is not None:
+        return (Verdict(NAME, Status.INCONCLUSIVE, measurement, limit, lack.reason, enough=lack.enough),)
+    return (tells_apart(NAME, measurement, limit),)
 
 
 def _detail(worst: Disturbance, others: Sequence[Disturbance]) -> str:
@@ -267,10 +295,13 @@ def _detail(worst: Disturbance, others: Sequence[Disturbance]) -> str:
         told.append(f"{worst.flips:.2%} of the decisions change")
     if not math.isnan(worst.champion_loss):
         told.append(f"the champion loses {worst.champion_loss:.4g}")
-    if others:
-        names = list(dict.fromkeys(one.feature for one in sorted(others, key=_excess, reverse=True)))
+    unknown = [one for one in others if math.isnan(one.loss)]
+    beyond = sorted((one for one in others if not math.isnan(one.loss)), key=_excess, reverse=True)
+    for why, which in (("also without a value", unknown), ("also beyond the limit", beyond)):
+        names = list(dict.fromkeys(one.feature for one in which))
         more = f" and {len(names) - MOST_NAMES} more" if len(names) > MOST_NAMES else ""
-        told.append(f"also beyond the limit: {', '.join(names[:MOST_NAMES])}{more}")
+        if names:
+            told.append(f"{why}: {', '.join(names[:MOST_NAMES])}{more}")
     return ", ".join(told)
 
 

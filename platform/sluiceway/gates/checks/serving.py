@@ -231,7 +231,8 @@ def latencies(seconds: Sequence[float], section: ServingSection) -> list[Verdict
     verdicts = []
     for name, q, limit in (("latency p50", 0.5, section.p50_ms), ("latency p99", 0.99, section.p99_ms)):
         value, low, high = quantile(np.asarray(seconds) * 1000, q)
-        measurement = Measurement(name, value, len(seconds), low, high, "ms")
+        # Each bound errs in 5 % of all cases, so the interval of both is one of 90 %.
+        measurement = Measurement(name, value, len(seconds), low, high, "ms", "90 % interval" if seconds else "")
         if seconds or limit is not None:
             verdicts.append(_held(measurement, limit, n_needed=quantile_n_needed(q), use_interval=True))
     return verdicts

@@ -40,9 +40,10 @@ from sluiceway.core.verdict import Direction, Measurement, Severity, Status, Thr
 from sluiceway.gates.bad_slices import FoundSlice, find_slices, rows_needed
 from sluiceway.gates.context import Gate, GateContext, GateOutput
 from sluiceway.gates.drawn import ReportData, SliceScore
+from sluiceway.gates.enough_rows import FEWEST_OF_A_CLASS
 from sluiceway.gates.groups import encoded_column
 from sluiceway.gates.metrics import Task
-from sluiceway.gates.slice_metrics import FEWEST_OF_A_CLASS, METRIC, PartMetric, WholeRows
+from sluiceway.gates.slice_metrics import METRIC, PartMetric, WholeRows
 from sluiceway.gates.statistics.differences import holm_levels
 
 Array = npt.NDArray[Any]
@@ -124,7 +125,8 @@ def discovered_slices(
     if n < needed:
         few = Verdict(NAME, Status.INCONCLUSIVE, Measurement(name, None, n), limit, "too few rows to look for any")
         # Nobody has asked for a slice by name: small data are no reason to hold a model up.
-        return dataclasses.replace(few, enough=needed, severity=Severity.WARN), ()
+        enough = None if math.isnan(scored.whole.value) else needed
+        return dataclasses.replace(few, enough=enough, severity=Severity.WARN), ()
     if math.isnan(scored.whole.value):
         return judge(NAME, Measurement(name, None, n), limit), ()
     found, confirmed_on = find_slices(
@@ -210,9 +212,10 @@ def _judged(
     limit = Threshold(section.max_loss, Direction.AT_MOST)
     if not lacking:
         return tells_apart(NAME, measurement, limit)
-    enough = section.min_rows
-    if metric.n >= section.min_rows:
-        enough = math.ceil(metric.n * FEWEST_OF_A_CLASS / max(metric.rarer, 1))
+    # Where a slice has no row, or none of a class, nobody knows how many rows would bring some.
+    enough = section.min_rows if metric.rarer else None
+    if metric.n >= section.min_rows and metric.rarer:
+        enough = math.ceil(metric.n * FEWEST_OF_A_CLASS / metric.rarer)
     return Verdict(NAME, Status.INCONCLUSIVE, measurement, limit, lacking, enough=enough)
 
 

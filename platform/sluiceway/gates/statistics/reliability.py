@@ -112,9 +112,9 @@ def calibration_error(found: Reliability, *, alpha: float = 0.05) -> tuple[float
 
     Args:
         found: bins.
-        alpha: two-sided error of the interval, the normal one of a sum of independent distances; cut at 0. Where the
-            distances are about as large as their errors too much may have been taken off: the upper bound is that of
-            the plain average, and the interval holds the truth more often than it says.
+        alpha: two-sided error of the interval, the normal one of a sum of independent distances; cut at 0 and 1. Where
+            the distances are about as large as their errors too much may have been taken off: the upper bound is that
+            of the plain average, and the interval holds the truth more often than it says.
 
     Returns:
         (error, low, high); NaN without rows. What is off inside a bin and evens out there is not seen.
@@ -128,7 +128,7 @@ def calibration_error(found: Reliability, *, alpha: float = 0.05) -> tuple[float
     plain = float(share @ distance)
     value = max(0.0, plain - float(share @ (_folded_mean(kept, found.error) - kept)))
     half = float(norm.ppf(1 - alpha / 2)) * math.sqrt(float(share**2 @ found.error**2))
-    return value, max(0.0, value - half), plain + half
+    return value, max(0.0, value - half), min(1.0, plain + half)
 
 
 def brier_parts(found: Reliability) -> tuple[float, float, float]:

@@ -1,0 +1,210 @@
+"""Moves an endpoint's traffic by hand: other weights, another champion at once, back again, shadows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from sluiceway.catalog.claim import claim
+from sluiceway.catalog.stores import Stores
+from sluiceway.config.serving import ServingSection
+from sluiceway.core.clock import Clock
+from sluiceway.core.errors import ConflictError, InputError, SluicewayError
+from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.lifecycle.arm_lookup import ArmLookup
+from sluiceway.rollout.journal import unfinished
+from sluiceway.serving.rearrange import applications, reweighted, shadowed, switched
+from sluiceway.serving.specs import ChallengerSpec
+
+
+class RunningServe(Protocol):
+    """What is done on a Serve that runs the endpoint."""
+
+    def deploy(self, spec: ChallengerSpec) -> str:
+        """Deploy a challenger, and wait until its model is loaded; gives the name of its application."""
+
+    def remove(self, application: str) -> None:
+        """Take a challenger away."""
+
+    def apply(self, document: TrafficDocument) -> None:
+        """Make all replicas follow a document that is in the catalog; BackendError where one does not confirm."""
+
+
+@dataclass(frozen=True)
+class Changed:
+    """What has become of the traffic.
+
+    Attributes:
+        document: the new one, in the catalog.
+        confirmed: every replica follows it; else those that run do within a second, and others when they start.
+        notes: what else is to be known, one line each.
+    """
+
+    document: TrafficDocument
+    confirmed: bool
+    notes: tuple[str, ...] = ()
+
+
+class TrafficByHand:
+    """The traffic of one endpoint in a person's hand; nothing moves while a rollout has it in its own.
+
+    Args:
+        endpoint: its name.
+        stores: the catalog's.
+        lookup: finds the versions that are named.
+        serving: sizes and limits of challengers, and where they run.
+        running: the Serve that runs the endpoint; None where none is known.
+        clock: the time.
+    """
+
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        stores: Stores,
+        lookup: ArmLookup,
+        serving: ServingSection,
+        running: RunningServe | None,
+        clock: Clock,
+    ) -> None:
+        self._endpoint, self._stores, self._lookup = endpoint, stores, lookup
+        self._serving, self._running, self._clock = serving, running, clock
+
+    def weights(self, weights: Mapping[str, float]) -> Changed:
+        """Give the arms other weights: ``serving.rearrange.reweighted``.
+
+        Args:
+            weights: by version or alias.
+
+        Raises:
+            InputError: a rollout has the endpoint, the weights do not sum to 1, or a version cannot be used.
+        """
+        with self._held() as now:
+            arms = self._lookup.arms(now, weights)
+            given = {arms[name].version: weight for name, weight in weights.items()}
+            found = {arm.version: arm for arm in arms.values()}
+            self._check_features(now, found.values())
+            return self._publish(now, reweighted(now, given, found))
+
+    def switch(self, version: str) -> Changed:
+        """Give a version all requests at once; the champion is kept warm.
+
+        Args:
+            version: its number or alias.
+
+        Raises:
+            InputError: as of :meth:`weights`.
+        """
+        with self._held() as now:
+            return self._publish(now, switched(now, self._lookup.arms(now, [version])[version]))
+
+    def back(self) -> Changed:
+        """Give all requests to the champion before this one; the present one is kept warm.
+
+        Raises:
+            InputError: as of :meth:`weights`, or there was none.
+        """
+        with self._held() as now:
+            return self._publish(now, switched(now, self._lookup.before(now)))
+
+    def shadow(self, shares: Mapping[str, float]) -> Changed:
+        """Let versions see shares of the requests: ``serving.rearrange.shadowed``.
+
+        Args:
+            shares: by version or alias; 0 takes one away.
+
+        Raises:
+            InputError: as of :meth:`weights`.
+        """
+        with self._held() as now:
+            arms = self._lookup.arms(now, shares)
+            given = {arms[name].version: share for name, share in shares.items()}
+            found = {arm.version: arm for arm in arms.values()}
+            self._check_features(now, [found[version] for version, share in given.items() if share])
+            return self._publish(now, shadowed(now, given, found))
+
+    @contextmanager
+    def _held(self) -> Iterator[TrafficDocument]:
+        """The newest document, while no rollout and nobody else may move the traffic."""
+        known = self._stores.traffic.endpoints()
+        if self._endpoint not in known:
+            raise InputError(
+                f"endpoint {self._endpoint} has had no model yet",
+                hint=f"there are {', '.join(known)}" if known else "`sluiceway run CONFIG` rolls a first one out",
+            )
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(claim(self._stores.leases, f"rollout:{self._endpoint}", clock=self._clock))
+            except ConflictError as error:
+                raise InputError(
+                    f"the traffic of {self._endpoint} cannot be moved by hand now: {error.message}", hint=error.hint
+                ) from error
+            now = self._stores.traffic.newest(self._endpoint)
+            assert now is not None  # it is among the endpoints, and nothing is ever removed
+            yield now
+
+    def _check_features(self, now: TrafficDocument, arms: Iterable[Arm]) -> None:
+        """Refuse a challenger that every request would fail of: it gets what is meant for the champion."""
+        theirs = _features(self._lookup, now.champion)
+        for arm in arms:
+            other = sorted(theirs ^ _features(self._lookup, arm))
+            if other:
+                raise InputError(
+                    f"version {arm.version} has other features than the champion, version {now.champion.version}: "
+                    f"{', '.join(other)}",
+                    hint="it can only become the champion itself, with --switch",
+                )
+
+    def _publish(self, now: TrafficDocument, draft: TrafficDocument) -> Changed:
+        deployed: list[str] = []
+        try:
+            document = replace(
+                draft,
+                challengers=tuple(self._placed(arm, deployed) for arm in draft.challengers),
+                shadows=tuple(self._placed(arm, deployed) for arm in draft.shadows),
+            )
+            self._stores.traffic.publish(document)
+        except SluicewayError:
+            self._remove(deployed)
+            raise
+        if self._running is not None:
+            self._running.apply(document)
+        left = sorted(applications(now) - applications(document))
+        self._remove(left)
+        return Changed(document, self._running is not None, tuple(self._notes(left)))
+
+    def _placed(self, arm: Arm, deployed: list[str]) -> Arm:
+        """A challenger where the configuration wants it: in a deployment of its own, made now, or in the replicas."""
+        if arm.application or self._serving.isolation == "replica":
+            return arm
+        if self._running is None:
+            raise InputError(
+                f"version {arm.version} needs a deployment, and no Serve that runs {self._endpoint} is known",
+                hint="say where it runs with --address, or score challengers in the replicas: "
+                "platform.serving.isolation: replica",
+            )
+        spec = ChallengerSpec(self._endpoint, arm.version, arm.bundle, arm.digest, None, self._serving)
+        deployed.append(self._running.deploy(spec))
+        return replace(arm, application=deployed[-1])
+
+    def _remove(self, names: Iterable[str]) -> None:
+        if self._running is not None:
+            for application in names:
+                self._running.remove(application)
+
+    def _notes(self, left: list[str]) -> Iterator[str]:
+        if self._running is None:
+            yield (
+                "no Serve that runs it is known: the catalog has the new weights; replicas that run follow within a "
+                "second, others when they start"
+            )
+            if left:
+                yield f"nobody asks {', '.join(left)} any more; take it away where Serve runs"
+        for rollout in unfinished(self._stores.rollouts, self._endpoint):
+            yield f"rollout {rollout} has not ended: gone on with, it finds that its traffic was moved, and stops"
+
+
+def _features(lookup: ArmLookup, arm: Arm) -> set[str]:
+    return {feature["name"] for feature in lookup.bundle(arm).schema["features"]}

@@ -1,0 +1,59 @@
+"""The way to a Serve: by a dashboard's address, or by the Ray that this process joins or starts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+
+from sluiceway.catalog.leases import METRICS_LEASES, LeaseStore
+from sluiceway.config.platform import PlatformSection
+from sluiceway.serving.doors import JoinedServe, RestServe, ServeDoor
+from sluiceway.wiring.cluster import connect_ray, disconnect, is_connected, ray_address
+
+
+def is_dashboard(address: str | None) -> bool:
+    """Whether an address is that of a dashboard, whose REST API is asked, and not that of a Ray, which is joined."""
+    return address is not None and address.startswith(("http://", "https://"))
+
+
+def known_ray(address: str | None, platform: PlatformSection, leases: LeaseStore, *, now: datetime) -> str | None:
+    """Where a running Serve is to be looked for; None: nowhere, and none is started for a look.
+
+    Args:
+        address: that somebody gave; it wins.
+        platform: whose ``ray.address`` comes next, then ``RAY_ADDRESS``.
+        leases: of the catalog: replicas that live say of which Ray they are, which finds a local `serve up`.
+        now: the present time, UTC-aware.
+    """
+    given = address or ray_address(platform.ray)
+    if given:
+        return given
+    told = sorted({json.loads(lease.body).get("ray", "") for lease in leases.list(METRICS_LEASES, now=now)} - {""})
+    return told[0] if len(told) == 1 else None
+
+
+@contextmanager
+def joined(address: str | None, platform: PlatformSection, *, catalog: str | None = None) -> Iterator[ServeDoor]:
+    """A Serve to ask, for a while.
+
+    Args:
+        address: a dashboard's URL; or of a Ray to join, in place of the platform's; None takes the platform's.
+        platform: the platform.
+        catalog: its catalog's URL where replicas are going to need it.
+
+    Raises:
+        BackendError: nobody answers there.
+    """
+    if is_dashboard(address):
+        yield RestServe(str(address))
+        return
+    section = platform.ray.model_copy(update={"address": address}) if address else platform.ray
+    before = is_connected()
+    connect_ray(section, catalog=catalog)
+    try:
+        yield JoinedServe()
+    finally:
+        if not before:
+            disconnect()
