@@ -20,7 +20,7 @@ from sluiceway.serving.ledger import Answer, Ledger
 from sluiceway.serving.route import LoadedArm, Route
 from sluiceway.serving.shadow import Seen, Shadows
 from sluiceway.serving.specs import CHALLENGER_DEPLOYMENT
-from sluiceway.serving.turns import TurnCaller, handle_call, handle_result
+from sluiceway.serving.turns import TurnCaller, handle_call
 from sluiceway.telemetry.metrics import ServingMetrics
 from sluiceway.telemetry.traffic import TrafficMetrics
 
@@ -128,7 +128,8 @@ class Answerer:
         for application in self._warmed - before:
             try:
                 response = self._handles[application].ready.remote()
-                await asyncio.wait_for(handle_result(response), timeout=WARM_SECONDS)
+                async with asyncio.timeout(WARM_SECONDS):
+                    await response
             except Exception as error:  # noqa: BLE001 (whatever it is, requests find it too, and the champion answers)
                 logger.warning("%s of %s does not answer: %s", application, self._endpoint, error)
 
