@@ -40,7 +40,7 @@ check: setup  ## lint, format, types, floors, unit and architecture tests: under
 	@$(BIN)/pytest -q -m 'not soak and not gpu and not integration' $(SIDE_BY_SIDE) tests/unit tests/architecture docs/examples/gates
 
 soak: setup  ## the tests that take too long for `make test`
-	$(call tests,-m 'soak and not gpu')
+	$(call tests,-m 'soak and not gpu' $(SIDE_BY_SIDE))
 
 bench: setup  ## all measurements side by side with the peers; fails when a goal is missed
 	@failed=''; for area in $(AREAS); do $(BIN)/python benchmarks/$$area.py || failed="$$failed $$area"; done; \

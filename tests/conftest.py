@@ -11,10 +11,12 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
-# Before anything imports Ray: its modules read these once.
+# Before anything imports Ray or XGBoost: these read them once.
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
+# Two test processes whose OpenMP takes every core each wait for one another most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
 @pytest.fixture(scope="session")

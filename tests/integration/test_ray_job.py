@@ -143,6 +143,7 @@ def test_the_endpoint_outlives_the_job(submitted, place):
     assert answer["predictions"][0]["decision"] == 1
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(500)
 def test_a_submitted_job_scores_the_table_beside_the_endpoint(submitted, head, python, working_copy, place):
     model = re.search(r"(loans-\w+) version 1", submitted.stdout + submitted.stderr)[1]

@@ -137,6 +137,7 @@ def test_it_starts_serve_like_a_deployment_and_does_without_a_port_that_somebody
     stop_serve()
 
 
+@pytest.mark.soak
 def test_a_worker_that_knows_a_serve_of_before_finds_the_one_of_now(ray_cluster, model):
     import ray  # noqa: PLC0415
 
@@ -278,6 +279,7 @@ with preflight(PreflightSpec(*sys.argv[2:], ServingSection(port=0))) as replica:
 """
 
 
+@pytest.mark.soak
 def test_what_a_killed_driver_left_is_removed_and_what_a_living_one_has_stays(serve_running, model):
     import ray  # noqa: PLC0415
     from ray import serve  # noqa: PLC0415

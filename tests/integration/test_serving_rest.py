@@ -226,6 +226,7 @@ def test_two_who_deploy_at_once_are_both_there(cluster):
     assert cluster.configs() == before
 
 
+@pytest.mark.soak
 def test_a_wrong_address_or_token_is_told(cluster):
     config = cluster.experiment("astray")
     (port,) = free_ports(1)

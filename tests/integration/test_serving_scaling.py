@@ -294,7 +294,8 @@ def test_a_swap_of_the_champion_fails_no_request(world, deployed):
     assert all(world.right(body) for _, body in users.answers)
 
 
-@pytest.mark.parametrize("replicas", [pytest.param(1, marks=pytest.mark.soak), 2])
+@pytest.mark.soak
+@pytest.mark.parametrize("replicas", [1, 2])
 def test_another_deployment_of_an_endpoint_fails_no_request(world, deployed, replicas):
     from sluiceway.serving.deploy import deploy_endpoint  # noqa: PLC0415
 

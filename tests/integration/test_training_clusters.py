@@ -25,6 +25,7 @@ def printed(mode):
     return json.loads(done.stdout.splitlines()[-1])
 
 
+@pytest.mark.soak
 @pytest.mark.usefixtures("ray_cluster")
 def test_separate_clusters_give_the_same_bytes():
     once = printed("models")

@@ -178,6 +178,7 @@ platform: {{state: {state}, ray: {{num_cpus: 1, object_store_mb: 100}}}}
 """
 
 
+@pytest.mark.soak
 def test_a_killed_driver_goes_on_where_it_was(tmp_path):
     table = rows().drop_columns(["__part__", "__fold__", "__key__"])
     commit.append(

@@ -156,6 +156,7 @@ def test_a_search_stops_the_hopeless_and_trains_the_best(place):
         assert run.data.tags.get("stopped_after_folds") == (str(len(one.scores)) if one.status == "stopped" else None)
 
 
+@pytest.mark.soak
 def test_a_search_that_has_ended_is_told_again_and_given_more_it_goes_on(place):
     first = place.search(trials=4)
     again = place.search(trials=4)
@@ -259,6 +260,7 @@ def test_a_combination_that_xgboost_refuses_is_kept_and_the_search_goes_on(place
     assert place.search(**given).trained == 0
 
 
+@pytest.mark.soak
 def test_a_search_in_which_all_fail_is_an_error(place):
     given = {"params": {"n_estimators": 40, "base_score": 7.0}, "space": {"subsample": {"real": [0.5, 1]}}}
     with pytest.raises(BackendError, match=r"none of 2 trials could be trained .* trial 0: .*base_score") as caught:

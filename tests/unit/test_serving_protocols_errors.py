@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from serving_clients import ARROW, INFER, WAYS, stream_of, table_of, tensors_of
@@ -474,6 +474,7 @@ LENGTHS = st.none() | st.integers(-2, 400).map(str)
 PATHS = st.sampled_from(["/predict", "/invocations", "/feedback", INFER.format(model=NAME)])
 
 
+@example(path="/invocations", body=b"\x80\n1\n", kind="text/csv", length=None)
 @given(path=PATHS, body=BODIES, kind=TYPES, length=LENGTHS)
 @settings(max_examples=300, deadline=None)
 def test_any_bytes_are_answered_with_a_refusal(replica, path, body, kind, length):

@@ -76,11 +76,11 @@ def read_csv(body: bytes, schema: FeatureSchema, *, max_rows: int, encoders: Enc
                 strings_can_be_null=True,
             ),
         )
-    except pa.ArrowException as error:
+        names = table.column_names
+    except (pa.ArrowException, UnicodeDecodeError) as error:  # names are decoded when they are asked for
         raise RequestError(
             "the body is no CSV of the model's features", status=400, hint="the first line names them; numbers have a ."
         ) from error
-    names = table.column_names
     if len(set(names)) < len(names):
         raise RequestError("the first line of the CSV names a column twice", status=400)
     if not table.num_rows:
