@@ -168,14 +168,48 @@ def test_swapped_columns_are_named(rows):
     assert verdict.measurement.detail == "breaks it: delay, distance"
 
 
-def test_the_association_of_a_column_is_the_auc_of_its_bins_averages(rows):
+def test_the_association_of_a_column_is_the_auc_of_its_bins_averages_in_other_rows(rows):
     facts = {f.name: f for f in column_facts(rows, FEATURES, "late")}
     labels, carrier = rows["late"].to_numpy(), np.array(rows["carrier"].to_pylist())
-    average = np.zeros(N)
-    for name in ("AA", "B6", "UA"):
-        own = carrier == name
-        average[own] = (labels[own].sum() + 20 * labels.mean()) / (own.sum() + 20)
-    assert facts["carrier"].own_auc == pytest.approx(auc(labels, average), abs=1e-12)
+    parts, values, pairs = np.arange(N) % 5, [], []
+    for part in range(5):
+        asked, others = parts == part, parts != part
+        average = np.zeros(N)
+        for name in ("AA", "B6", "UA"):
+            own = (carrier == name) & others
+            average[carrier == name] = (labels[own].sum() + 20 * labels.mean()) / (own.sum() + 20)
+        values.append(auc(labels[asked], average[asked]))
+        pairs.append(labels[asked].sum() * (1 - labels[asked]).sum())
+    assert facts["carrier"].own_auc == pytest.approx(np.average(values, weights=pairs), abs=1e-12)
+    positives = labels.sum()
+    assert facts["carrier"].own_error == pytest.approx(1.5 * np.sqrt((N + 1) / (12 * positives * (N - positives))))
+
+
+def noise(n, *, seed, levels=60):
+    """Features that know nothing of the target: three numbers and a category of many levels."""
+    random = np.random.default_rng(seed)
+    columns = {f"x{i}": random.normal(size=n) for i in range(3)}
+    columns["kind"] = random.integers(0, levels, n).astype(str)
+    return pa.table({**columns, "late": random.integers(0, 2, n).astype(float)})
+
+
+@pytest.mark.parametrize(("before", "now"), [(400, 4000), (1000, 4000), (4000, 400), (4000, 4000)])
+def test_a_table_that_grows_loses_no_association(before, now):
+    names = ("x0", "x1", "x2", "kind")
+    for seed in range(20):
+        reference = column_facts(noise(before, seed=seed), names, "late")
+        facts = column_facts(noise(now, seed=1000 + seed), names, "late", reference=reference)
+        assert max(abs(f.own_auc - 0.5) for f in reference) < 5 * reference[0].own_error
+        labels = label_facts(noise(now, seed=1000 + seed), "late")
+        verdicts = judge_columns(facts, labels, section=DataQualitySection(), features=names, reference=reference)
+        (verdict,) = [v for v in verdicts if "own AUC" in v.measurement.name]
+        assert verdict.status is Status.PASS, verdict.line()
+
+
+def test_the_association_of_many_zeros_before_the_first_number_is_that_of_a_regression():
+    target = np.concatenate([np.zeros(1500), np.linspace(1, 50, 1500)])
+    (facts,) = column_facts(pa.table({"x": np.arange(3000.0), "late": target}), ("x",), "late")
+    assert facts.own_auc > 0.95
 
 
 def test_a_column_that_drifted_is_named(rows):

@@ -21,6 +21,10 @@ Array = npt.NDArray[Any]
 DRIFT_BINS = 10  # the usual number for a population stability index
 ASSOCIATION_BINS = 20
 EDGE_ROWS = 100_000  # values that the edges of the bins are taken from at most; the rows of the bins are counted on all
+PARTS = 5  # of the rows, each asked by what the others know: no feature tells the rows that it was averaged over
+# The AUCs of the parts are not independent, since each is asked by the others: the error of their average on features
+# that know nothing was 1.2 to 1.55 times that of one AUC of all rows, at 400 and 4,000 rows and 2 to 300 bins.
+TOGETHER = 1.5
 SMOOTHING = 20.0  # rows of the average target that each bin is given: a category of one row must not look perfect
 MISSING = "(missing)"
 
@@ -38,9 +42,11 @@ class ColumnFacts:
         edges: inner edges of the bins, for numbers.
         counts: rows of each bin, missing last, shape (len(edges) + 2,), for numbers.
         categories: rows of each category, for text.
-        own_auc: AUC for the target of the average target of the value's bin (20 quantiles, or the category): 0.5 is
-            no association, whatever its shape. For a regression the target is cut at its median; of several classes
-            it is the mean over the classes of one against the others. NaN: not defined.
+        own_auc: AUC for the target of the average target of the value's bin (20 quantiles, or the category) in the
+            other four fifths of the rows: about 0.5 is no association, whatever its shape and the number of rows. For a
+            regression the target is cut at its median; of several classes it is the mean over the classes of one
+            against the others. NaN: not defined.
+        own_error: standard error of it where there is no association.
         compared: counts over the edges of the reference, when one was given; not stored.
     """
 
@@ -53,6 +59,7 @@ class ColumnFacts:
     counts: tuple[int, ...] = ()
     categories: tuple[tuple[str, int], ...] = ()
     own_auc: float = math.nan
+    own_error: float = math.nan
     compared: tuple[int, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,11 +74,13 @@ class ColumnFacts:
             "counts": list(self.counts),
             "categories": dict(self.categories),
             "own_auc": None if math.isnan(self.own_auc) else self.own_auc,
+            "own_error": None if math.isnan(self.own_error) else self.own_error,
         }
 
     @classmethod
     def from_dict(cls, body: Mapping[str, Any]) -> ColumnFacts:
-        """The inverse of :meth:`to_dict`."""
+        """The inverse of :meth:`to_dict`; an association without its error is one of another kind, and left out."""
+        known = body.get("own_error") is not None and body["own_auc"] is not None
         return cls(
             name=body["name"],
             kind=body["kind"],
@@ -81,7 +90,8 @@ class ColumnFacts:
             edges=tuple(body["edges"]),
             counts=tuple(body["counts"]),
             categories=tuple(body["categories"].items()),
-            own_auc=math.nan if body["own_auc"] is None else body["own_auc"],
+            own_auc=body["own_auc"] if known else math.nan,
+            own_error=body["own_error"] if known else math.nan,
         )
 
 
@@ -122,7 +132,7 @@ def column_facts(
         DataError: a label is none of the classes.
     """
     labels = _labels(table, target, classes)
-    if not classes and not set(np.unique(labels[:1000]).tolist()) <= {0.0, 1.0}:
+    if not classes and not ((labels == 0) | (labels == 1)).all():
         # A regression's association is asked of its upper half.
         labels = (labels > np.nanmedian(labels)).astype(np.float64)
     known = {facts.name: facts for facts in reference or ()}
@@ -195,6 +205,7 @@ def _facts(
     edges, finer = _drift_edges(sample), sorted_edges(sample, ASSOCIATION_BINS)
     places = bin_places(values, finer)
     places[absent] = len(finer) + 1
+    own_auc, own_error = _association(places, labels, classes)
     return ColumnFacts(
         name,
         "numeric",
@@ -203,7 +214,8 @@ def _facts(
         float(present.var()) if len(present) else None,
         edges=tuple(edges.tolist()),
         counts=_counts(values, absent, edges),
-        own_auc=_association(places, labels, classes),
+        own_auc=own_auc,
+        own_error=own_error,
         compared=_counts(values, absent, reference.edges) if reference and reference.kind == "numeric" else (),
     )
 
@@ -234,30 +246,49 @@ def _category(name: str, column: pa.ChunkedArray, labels: Array, classes: int) -
     shares = np.array([c for c, k in zip(counts, names, strict=True) if k != MISSING], dtype=np.float64)
     variance = float(1 - ((shares / shares.sum()) ** 2).sum()) if shares.sum() else None
     listed = tuple(sorted((k, int(c)) for k, c in zip(names, counts, strict=True)))
-    own = _association(codes, labels, classes)
-    return ColumnFacts(name, "category", len(codes), nulls, variance, categories=listed, own_auc=own)
+    own_auc, own_error = _association(codes, labels, classes)
+    return ColumnFacts(
+        name, "category", len(codes), nulls, variance, categories=listed, own_auc=own_auc, own_error=own_error
+    )
 
 
-def _association(bins: Array, labels: Array, classes: int) -> float:
+def _association(bins: Array, labels: Array, classes: int) -> tuple[float, float]:
+    """(AUC, standard error) of what the bins tell of the labels, or of each class against the others, on average."""
     if len(labels) == 0:
-        return math.nan
-    if classes:
-        return _association_of_classes(bins, labels, classes)
-    rows, positives = np.bincount(bins), np.bincount(bins, weights=labels)
-    average = float(labels.mean())
-    return auc_of_bins(positives, rows - positives, (positives + SMOOTHING * average) / (rows + SMOOTHING))
+        return math.nan, math.nan
+    asked = max(classes, 2)
+    # From the rows of each bin, part and class: without going through the rows again for each class.
+    places = bins.astype(np.int64) * PARTS + np.arange(len(bins)) % PARTS
+    cells = np.bincount(places * asked + labels.astype(np.int64), minlength=(int(bins.max()) + 1) * PARTS * asked)
+    table = cells.reshape(-1, PARTS, asked)
+    rows = table.sum(axis=2)
+    told = [_told_apart(table[:, :, each], rows) for each in (range(classes) if classes else (1,))]
+    return float(np.mean([value for value, _ in told])), float(np.mean([error for _, error in told]))
 
 
-def _association_of_classes(bins: Array, places: Array, classes: int) -> float:
-    """From the rows of each bin and class: what is asked for each class, without going through the rows again."""
-    cells = np.bincount(bins.astype(np.int64) * classes + places, minlength=(int(bins.max()) + 1) * classes)
-    table = cells.reshape(-1, classes)
-    rows, shares = table.sum(axis=1), table.sum(axis=0) / len(places)
-    of_each = [
-        auc_of_bins(own, rows - own, (own + SMOOTHING * share) / (rows + SMOOTHING))
-        for own, share in zip(table.T, shares, strict=True)
-    ]
-    return float(np.mean(of_each))
+def _told_apart(own: Array, rows: Array) -> tuple[float, float]:
+    """(AUC, standard error) for one class.
+
+    Each part of the rows is asked by the averages of the others, and the AUCs of the parts are averaged by their pairs.
+    The error is that of an AUC without any association, sqrt((n + 1) / (12 n1 n0)), times ``TOGETHER``.
+
+    Args:
+        own: rows of the class, shape (bins, PARTS).
+        rows: all rows, likewise.
+    """
+    positives, total = int(own.sum()), int(rows.sum())
+    pairs = float(positives) * (total - positives)
+    if pairs == 0:
+        return math.nan, math.nan
+    others, of_them = rows.sum(axis=1, keepdims=True) - rows, own.sum(axis=1, keepdims=True) - own
+    scores = (of_them + SMOOTHING * positives / total) / (others + SMOOTHING)
+    parts = [(own[:, part], rows[:, part] - own[:, part], scores[:, part]) for part in range(PARTS)]
+    found = [(auc_of_bins(*part), float(part[0].sum()) * float(part[1].sum())) for part in parts]
+    known = [(value, weight) for value, weight in found if weight]
+    if not known:
+        return math.nan, math.nan
+    values, weights = zip(*known, strict=True)
+    return float(np.average(values, weights=weights)), TOGETHER * math.sqrt((total + 1) / (12 * pairs))
 
 
 def _numbers(column: pa.ChunkedArray) -> Array:

@@ -17,8 +17,9 @@ Judged on the training rows (a million of them at most, drawn by hash):
 Judged against the rows that the champion was trained on, once there is one:
   drift (PSI)                              population stability index of the feature that moved most, less what chance
                                            adds to it (bins - 1 times 1/n + 1/m): at most `max_drift`.
-  fall of a feature's own AUC              at most `max_association_loss`: a shuffled or swapped column keeps its
-                                           distribution and loses this.
+  fall of a feature's own AUC              less what chance takes of it (three standard errors): at most
+                                           `max_association_loss`. A shuffled or swapped column keeps its distribution
+                                           and loses this.
   turned from numbers to text or back      no feature may.
 
 Judged against recent requests in production only where `max_production_drift` is set, else shown: drift (PSI).
@@ -47,6 +48,7 @@ from sluiceway.gates.row_facts import SAMPLE, SECONDS_OF_A_DAY, Copies, Newest, 
 
 NAME = "data_quality"
 DRAWN = 30  # features whose drift the report shows
+CERTAIN = 3.0  # standard errors: one feature in 700 falls as far by chance
 REQUESTS = 200  # fewer in production say nothing of their distribution
 
 
@@ -261,9 +263,12 @@ def _drift(both: Sequence[Pair], section: DataQualitySection, n: int) -> Verdict
 
 
 def _association(both: Sequence[Pair], section: DataQualitySection, n: int) -> Verdict:
-    # A column without an association has none to lose.
-    falls = [(f.name, r.own_auc - f.own_auc) for f, r, _ in both if not math.isnan(r.own_auc)]
-    judged = [(name, fall if math.isnan(fall) else max(0.0, fall)) for name, fall in falls]
+    # A column without an association has none to lose. What chance takes away is no fall.
+    falls = [(f, r, CERTAIN * math.hypot(f.own_error, r.own_error)) for f, r, _ in both if not math.isnan(r.own_auc)]
+    judged = [
+        (f.name, math.nan if math.isnan(f.own_auc) else max(0.0, r.own_auc - f.own_auc - chance))
+        for f, r, chance in falls
+    ]
     name = "fall of a feature's own AUC against the champion's version"
     return _worst(name, judged, section.max_association_loss, Direction.AT_MOST, n)
 
