@@ -64,6 +64,12 @@ def test_what_it_builds_scales_and_sheds_as_it_says(config):
         assert deployment.ray_actor_options["num_cpus"] == serving.replica_cpus
 
 
+def test_a_queue_of_none_is_refused(config):
+    application = config.applications[0]
+    with pytest.raises(ValidationError, match="1 or more, or -1 to shed none"):
+        build({**application.args, "serving": {"queued_requests": 0}})
+
+
 def test_a_misspelt_argument_is_refused(config):
     application = config.applications[0]
     with pytest.raises(ValidationError, match="replica_cpu\n"):

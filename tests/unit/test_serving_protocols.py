@@ -11,7 +11,9 @@ from serving_models import GRADES, as_rows, examples, predicted, train_grades, t
 from serving_replica import NAME, HeldReplica
 from sluiceway.config.serving import InputSection, ServingSection
 from sluiceway.core.calibrator import Calibrator
+from sluiceway.features.schema import FeatureSchema
 from sluiceway.registry import bundle
+from sluiceway.serving.protocols.invocations import read_csv
 
 KINDS = {"binary": train_small, "several classes": train_grades, "regression": train_minutes}
 
@@ -261,3 +263,10 @@ def test_before_the_first_model(models):
     for way in WAYS.values():
         content, headers = way.request(rows)
         assert replica.ask("POST", way.path.format(model=NAME), content=content, headers=headers).status_code == 503
+
+
+def test_a_field_that_is_no_feature_is_text_in_csv_too(models):
+    schema = FeatureSchema.from_dict(models["binary"].bundle.schema)
+    for customer in ("007", "1e3", "0.10", "2013-07-01", "12345678901234567890"):
+        body = f"delay,distance,carrier,customer\n1,1,UA,{customer}\n".encode()
+        assert read_csv(body, schema, max_rows=10).first("customer") == customer

@@ -369,9 +369,11 @@ def test_paths_and_methods_that_nobody_serves(replica):
         ("POST", "/v2/models/another/infer", 404),
         ("GET", f"/v2/models/{NAME}/versions/8", 404),
     ):
+        before = replica.refused(status)
         answer = replica.ask(method, path)
         assert answer.status_code == status, (method, path)
         assert answer.json()["error"]
+        assert replica.refused(status) == before + 1
         assert ("allow" in answer.headers) == (status == 405)
     assert replica.ask("GET", "/predict").headers["allow"] == "POST"
     assert replica.ask("POST", "/health").headers["allow"] == "GET, HEAD"

@@ -120,7 +120,7 @@ class ServingSection(Section):
     ongoing_requests: int = Field(default=512, ge=1)
     """Requests that a replica works on at once; further ones wait."""
     queued_requests: int = Field(default=1024, ge=-1)
-    """Requests that may wait for a replica; further ones are shed. -1 sheds none."""
+    """Requests that may wait for a replica, 1 or more; further ones are shed. -1 sheds none."""
     shed_status: Literal[429, 503] = 503
     """What a request that is shed gets, with ``Retry-After``."""
     retry_after_seconds: int = Field(default=1, ge=1)
@@ -141,6 +141,13 @@ class ServingSection(Section):
     """What a request may hold."""
     log: PredictionLogSection = PredictionLogSection()
     """The log of predictions."""
+
+    @field_validator("queued_requests")
+    @classmethod
+    def _some_or_all_wait(cls, value: int) -> int:
+        if value == 0:
+            raise ValueError("0 is nothing that Serve knows: 1 or more, or -1 to shed none")
+        return value
 
     @model_validator(mode="after")
     def _an_endpoint_stays(self) -> Self:

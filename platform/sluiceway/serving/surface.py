@@ -103,9 +103,9 @@ class Surface:
                 refusal = _open_inference_refusal
             exchange.request_id = read_request_id(exchange.headers) or uuid.uuid4().hex
             if operation is None:
-                return _nobody(exchange.method, 404)
+                return self._nobody(exchange, 404)
             if exchange.method != operation.method and (exchange.method, operation.method) != ("HEAD", "GET"):
-                return _nobody(exchange.method, 405, operation.method)
+                return self._nobody(exchange, 405, operation.method)
             if operation.scope is not None:
                 exchange.caller = self._replica.guard.admit(exchange.headers, operation.scope)
             return await operation.handle(exchange)
@@ -122,6 +122,14 @@ class Surface:
         except Exception:
             logger.exception("request %s failed", exchange.request_id)
             return json_reply({"error": "the model could not answer", "request_id": exchange.request_id}, 500)
+
+    def _nobody(self, exchange: Exchange, status: int, allowed: str | None = None) -> Reply:
+        """A path or a method that nobody serves."""
+        self._replica.metrics.refused.labels(self._replica.endpoint, str(status)).inc()
+        text = "Not Found" if allowed is None else "Method Not Allowed"
+        headers = None if allowed is None else {"Allow": "GET, HEAD" if allowed == "GET" else allowed}
+        body = {"error": f"{exchange.method} {text}", "hint": HINT, "request_id": exchange.request_id}
+        return json_reply(body, status, headers)
 
     async def _feedback(self, exchange: Exchange) -> Reply:
         """``POST /feedback``: take outcomes; answers when they are durable."""
@@ -169,13 +177,6 @@ def _refusal(error: RequestError, request_id: str) -> Reply:
 
 def _open_inference_refusal(error: RequestError, _: str) -> Reply:
     return json_reply({"error": refusal_text(error)}, error.status, CHALLENGE if error.status == 401 else None)
-
-
-def _nobody(method: str, status: int, allowed: str | None = None) -> Reply:
-    """A path or a method that nobody serves."""
-    text = "Not Found" if allowed is None else "Method Not Allowed"
-    headers = None if allowed is None else {"Allow": "GET, HEAD" if allowed == "GET" else allowed}
-    return json_reply({"error": f"{method} {text}", "hint": HINT}, status, headers)
 
 
 async def _no_request(scope: Scope, receive: Receive, send: Send) -> None:

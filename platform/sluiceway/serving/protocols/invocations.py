@@ -7,6 +7,8 @@ from 0. A category may also be its text, as everywhere else at an endpoint.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from csv import Error as CsvError
+from csv import reader
 from typing import Any
 
 import numpy as np
@@ -64,7 +66,9 @@ def read_invocations(body: bytes, schema: FeatureSchema, *, max_rows: int, encod
 
 def read_csv(body: bytes, schema: FeatureSchema, *, max_rows: int, encoders: Encoders = PLAIN) -> ColumnsInput:
     """The rows of a CSV text whose first line names the features; raises as :func:`read_invocations`."""
-    kinds = {f.name: pa.string() if f.kind == "category" else pa.float64() for f in schema.features}
+    # What is no feature, such as the field that arms are drawn by, is text: 007 is another customer than 7.
+    kinds = {name: pa.string() for name in _first_line(body)}
+    kinds |= {f.name: pa.string() if f.kind == "category" else pa.float64() for f in schema.features}
     known = {value for feature in schema.features for value in feature.categories}
     try:
         table = csv.read_csv(
@@ -92,6 +96,15 @@ def read_csv(body: bytes, schema: FeatureSchema, *, max_rows: int, encoders: Enc
     for name in categories.keys() & columns.keys():
         columns[name] = _positions_in(columns[name], categories[name])
     return _columns(columns, "$", encoders)
+
+
+def _first_line(body: bytes) -> list[str]:
+    """The names in the first line of a CSV; none where it cannot be read, which the whole cannot either."""
+    line = body[: body.find(b"\n")] if b"\n" in body else body
+    try:
+        return next(reader([line.decode("utf-8-sig").strip("\r")]), [])
+    except (UnicodeDecodeError, CsvError):
+        return []
 
 
 def predictions(answered: Answered, given: ColumnsInput) -> list[Any]:
