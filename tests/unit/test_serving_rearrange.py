@@ -247,6 +247,24 @@ def test_switch_and_back(hands):
     assert all(not one.application for one in hands.newest.arms)
 
 
+def test_a_switch_takes_away_shadows_with_other_features(hands, tmp_path):
+    hands.models["5"] = with_other_features(tmp_path)
+    hands.hand().shadow({"3": 0.2})
+    application = hands.newest.shadows[0].application
+    assert hands.hand().switch("2").notes == ()
+    assert [one.version for one in hands.newest.shadows] == ["3"]
+    changed = hands.hand().switch("5")
+    assert changed.notes == ("version 3 is no shadow any more: it has other features than the champion",)
+    assert hands.newest.shadows == ()
+    assert hands.running.removed == [application]
+
+
+def with_other_features(folder):
+    other = train_small(folder, seed=9).bundle
+    renamed = {**other.schema, "features": [{**f, "name": f["name"] + "_x"} for f in other.schema["features"]]}
+    return Bundle(other.model, renamed, other.decision, other.lineage)
+
+
 def test_without_a_champion_before_there_is_no_way_back(hands):
     with pytest.raises(InputError, match="no champion before version 1"):
         hands.hand().back()
@@ -303,9 +321,7 @@ def test_what_cannot_be_used_is_refused_before_anything_is_changed(hands, tmp_pa
         hands.hand().weights({"9": 0.1})
     with pytest.raises(InputError, match="named twice"):
         hands.hand().weights({"2": 0.1, "challenger": 0.1})
-    other = train_small(tmp_path, seed=9).bundle
-    renamed = {**other.schema, "features": [{**f, "name": f["name"] + "_x"} for f in other.schema["features"]]}
-    hands.models["5"] = Bundle(other.model, renamed, other.decision, other.lineage)
+    hands.models["5"] = with_other_features(tmp_path)
     with pytest.raises(InputError, match="other features than the champion"):
         hands.hand().weights({"5": 0.1})
     folder = hands.bundles.put(hands.models["4"])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -89,7 +89,7 @@ class TrafficByHand:
             return self._publish(now, reweighted(now, given, found))
 
     def switch(self, version: str) -> Changed:
-        """Give a version all requests at once; the champion is kept warm.
+        """Give a version all requests at once; the champion is kept warm. Shadows with other features go, and are told.
 
         Args:
             version: its number or alias.
@@ -98,16 +98,16 @@ class TrafficByHand:
             InputError: as of :meth:`weights`.
         """
         with self._held() as now:
-            return self._publish(now, switched(now, self._lookup.arms(now, [version])[version]))
+            return self._switch(now, self._lookup.arms(now, [version])[version])
 
     def back(self) -> Changed:
-        """Give all requests to the champion before this one; the present one is kept warm.
+        """Give all requests to the champion before this one, as :meth:`switch`; the present one is kept warm.
 
         Raises:
             InputError: as of :meth:`weights`, or there was none.
         """
         with self._held() as now:
-            return self._publish(now, switched(now, self._lookup.before(now)))
+            return self._switch(now, self._lookup.before(now))
 
     def shadow(self, shares: Mapping[str, float]) -> Changed:
         """Let versions see shares of the requests: ``serving.rearrange.shadowed``.
@@ -157,7 +157,15 @@ class TrafficByHand:
                     hint="it can only become the champion itself, with --switch",
                 )
 
-    def _publish(self, now: TrafficDocument, draft: TrafficDocument) -> Changed:
+    def _switch(self, now: TrafficDocument, to: Arm) -> Changed:
+        draft = switched(now, to)
+        theirs = _features(self._lookup, draft.champion) if draft.shadows else set()
+        blind = [arm.version for arm in draft.shadows if _features(self._lookup, arm) != theirs]
+        draft = replace(draft, shadows=tuple(arm for arm in draft.shadows if arm.version not in blind))
+        notes = [f"version {each} is no shadow any more: it has other features than the champion" for each in blind]
+        return self._publish(now, draft, notes)
+
+    def _publish(self, now: TrafficDocument, draft: TrafficDocument, notes: Sequence[str] = ()) -> Changed:
         deployed: list[str] = []
         try:
             document = replace(
@@ -173,7 +181,7 @@ class TrafficByHand:
             self._running.apply(document)
         left = sorted(applications(now) - applications(document))
         self._remove(left)
-        return Changed(document, self._running is not None, tuple(self._notes(left)))
+        return Changed(document, self._running is not None, (*notes, *self._notes(left)))
 
     def _placed(self, arm: Arm, deployed: list[str]) -> Arm:
         """A challenger where the configuration wants it: in a deployment of its own, made now, or in the replicas."""
