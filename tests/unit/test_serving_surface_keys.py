@@ -62,7 +62,8 @@ def operations(replica):
     found = {path: (one.method, one.scope) for path, one in surface._operations.items()}
     for rest, (method, _, scope) in surface._of_model.items():
         for of_version in ("", "/versions/1"):
-            found[f"/v2/models/{NAME}{of_version}/{rest}".rstrip("/")] = (method, scope)
+            asked = scope or ("predict" if of_version else None)
+            found[f"/v2/models/{NAME}{of_version}/{rest}".rstrip("/")] = (method, asked)
     return found
 
 
@@ -160,3 +161,11 @@ def test_who_is_not_let_in_is_not_read(replica, error, monkeypatch):
     monkeypatch.setattr(Exchange, "body", lambda *_: pytest.fail("the body was read"))
     answer = replica.ask("POST", "/predict", json=ROWS, headers=HEADERS)
     assert answer.status_code == (401 if isinstance(error, RequestError) else 503)
+
+
+def test_without_a_key_nobody_learns_which_version_answers(replica):
+    assert replica.ask("GET", f"/v2/models/{NAME}/ready").status_code == 200
+    for version in ("1", "2"):
+        path = f"/v2/models/{NAME}/versions/{version}/ready"
+        assert replica.ask("GET", path).status_code == 401
+        assert replica.ask("GET", path, headers=HEADERS).status_code == (200 if version == "1" else 404)

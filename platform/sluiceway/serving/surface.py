@@ -159,6 +159,8 @@ class Surface:
         if model != self._replica.endpoint:
             raise RequestError(f"there is no model {model[:100]!r} here", status=404)
         method, handle, scope = found
+        if version is not None:
+            scope = "predict"  # a probe needs none, and whoever asks for one after the other would learn them all
 
         async def of_version(exchange: Exchange) -> Reply:
             return await handle(exchange, version)

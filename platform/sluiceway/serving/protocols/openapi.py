@@ -81,7 +81,7 @@ def _paths(endpoint: str) -> dict[str, Any]:
         model: {"get": _told("What the model takes and gives.", "ModelMetadata")},
         named: {"get": _of_version(_told("What a version takes and gives.", "ModelMetadata"))},
         f"{model}/ready": {"get": _told("Whether the model answers.", "ModelReady", is_open=True)},
-        f"{named}/ready": {"get": _of_version(_told("Whether a version answers.", "ModelReady", is_open=True))},
+        f"{named}/ready": {"get": _of_version(_told("Whether a version answers.", "ModelReady"))},
         "/v2": {"get": _told("What serves here.", "Server")},
         "/v2/health/live": {"get": _told("Whether the process is there.", "Live", is_open=True)},
         "/v2/health/ready": {"get": _told("Whether requests can be answered.", "ServerReady", is_open=True)},
