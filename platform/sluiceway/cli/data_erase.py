@@ -14,7 +14,7 @@ from sluiceway.cli.data_arguments import Table, repository_of
 from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
 from sluiceway.cli.progress import progress_for
-from sluiceway.config.load import load_platform
+from sluiceway.config.load import load_platform, ray_address
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import InputError
 from sluiceway.data.tables import absolute, table_uri
@@ -62,7 +62,7 @@ def erase_command(  # noqa: PLR0913 (an option each)
     repository = repository_of(platform, write=apply)
     stores = build_stores(platform) if apply else read_stores(platform)
     with progress_for(Console(stderr=True)) as progress:
-        progress.stage("start Ray", platform.ray.address or "on this machine")
+        progress.stage("start Ray", ray_address(platform.ray) or "on this machine")
         with in_ray("sluiceway.data.ray_erase", platform, catalog=stores.url) as module:
             request = module.EraseRequest(keys, reason=reason, author=author, break_names=break_names, apply=apply)
             doors = build_erase(platform, stores, repository, clock=SystemClock())

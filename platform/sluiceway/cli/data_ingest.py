@@ -13,7 +13,7 @@ from sluiceway.cli.data_arguments import metadata_of, place_to_write, reading, r
 from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json
 from sluiceway.cli.progress import progress_for
-from sluiceway.config.load import load_platform
+from sluiceway.config.load import load_platform, ray_address
 from sluiceway.config.platform import PlatformSection
 from sluiceway.core.references import TableReference, TableVersion
 from sluiceway.data.ingest.sources import holds_table
@@ -105,7 +105,7 @@ def ingest(  # noqa: PLR0913 (a command's options)
 def _ingest(sources: list[str], place: str, request: IngestRequest, platform: PlatformSection) -> IngestReport:
     found = [_source(one, platform) for one in sources]
     with progress_for(Console(stderr=True)) as progress:
-        progress.stage("start Ray", platform.ray.address or "on this machine")
+        progress.stage("start Ray", ray_address(platform.ray) or "on this machine")
         ray = in_ray("sluiceway.data.ray_ingest", platform, catalog=catalog_url(platform))
         read = [one for one in found if isinstance(one, TableVersion)]
         with reading(*read, platform=platform, who="data ingest"), ray as module:

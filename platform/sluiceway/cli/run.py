@@ -13,6 +13,7 @@ from sluiceway.cli.output import Config, Json, Set, print_json
 from sluiceway.cli.plan import plan, print_plan
 from sluiceway.cli.progress import progress_for
 from sluiceway.cli.summary import completed, print_summary
+from sluiceway.config.load import ray_address
 from sluiceway.config.platform import PlatformSection
 from sluiceway.config.settings import Settings
 from sluiceway.core.doors import Progress
@@ -65,7 +66,7 @@ def _connect(platform: PlatformSection, progress: Progress) -> None:
     # A port that is taken is said before Ray takes its seconds to start.
     if clear_machine(platform.ray) and platform.serving.port:
         check_port(platform.serving.host, platform.serving.port)
-    progress.stage("start Ray", platform.ray.address or "on this machine")
+    progress.stage("start Ray", ray_address(platform.ray) or "on this machine")
     connect_ray(platform.ray, catalog=catalog_url(platform))
 
 

@@ -12,7 +12,7 @@ from sluiceway.cli.data_arguments import place_to_write, reading, resolve_refere
 from sluiceway.cli.in_ray import in_ray
 from sluiceway.cli.output import ConfigOption, Json
 from sluiceway.cli.progress import progress_for
-from sluiceway.config.load import load_platform, load_settings
+from sluiceway.config.load import load_platform, load_settings, ray_address
 from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.references import ModelReference
@@ -106,7 +106,7 @@ def _configured_key(config: str | None, uri: str, platform: PlatformSection) -> 
 
 def _score(plan: ScorePlan, platform: PlatformSection) -> ScoreReport:
     with progress_for(Console(stderr=True)) as progress:
-        progress.stage("start Ray", platform.ray.address or "on this machine")
+        progress.stage("start Ray", ray_address(platform.ray) or "on this machine")
         ray = in_ray("sluiceway.lifecycle.batch_score", platform, catalog=catalog_url(platform))
         with reading(plan.request.source, platform=platform, who="serve score"), ray as module:
             report: ScoreReport = module.score(plan, progress=progress)

@@ -10,6 +10,7 @@ from rich.console import Console
 
 from sluiceway.cli.output import print_json, print_rows, program
 from sluiceway.cli.progress import progress_for
+from sluiceway.config.load import ray_address
 from sluiceway.config.settings import Settings
 from sluiceway.lifecycle.search import SearchOutcome, search
 from sluiceway.training.search_space import check_space
@@ -40,7 +41,7 @@ def train_search(settings: Settings, *, config: str, version: str | None, as_jso
         def connect() -> None:
             if is_connected():
                 return
-            progress.stage("start Ray", settings.platform.ray.address or "on this machine")
+            progress.stage("start Ray", ray_address(settings.platform.ray) or "on this machine")
             connect_ray(settings.platform.ray, catalog=catalog_url(settings.platform))
 
         context = build_context(settings, progress=progress, connect=connect)

@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from sluiceway.config.base import Section
 from sluiceway.config.explain import explain
 from sluiceway.config.parts import Parts
-from sluiceway.config.platform import PlatformSection
+from sluiceway.config.platform import PlatformSection, RaySection
 from sluiceway.config.settings import Settings
 from sluiceway.config.strict_yaml import StrictLoader, one_line
 from sluiceway.core.errors import ConfigError
@@ -137,6 +137,11 @@ def set_environment_defaults(values: Mapping[str, str]) -> None:
         own["RAY_AUTH_MODE"] = "token"
     for name, value in {**own, **values}.items():
         os.environ.setdefault(name, value)
+
+
+def ray_address(section: RaySection) -> str | None:
+    """The Ray that a section or the environment names; None where a local one is meant."""
+    return section.address or os.environ.get("RAY_ADDRESS") or None
 
 
 def _read(path: Path) -> dict[str, Any]:

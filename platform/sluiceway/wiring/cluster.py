@@ -18,7 +18,7 @@ import ray
 import ray.data
 
 from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
-from sluiceway.config.load import set_environment_defaults
+from sluiceway.config.load import ray_address, set_environment_defaults
 from sluiceway.config.platform import RaySection
 from sluiceway.core.errors import BackendError
 from sluiceway.serving.environment import make_private, serve_environment
@@ -72,11 +72,6 @@ def clear_machine(section: RaySection) -> bool:
     end_dead_sessions()
     end_leftovers()
     return True
-
-
-def ray_address(section: RaySection) -> str | None:
-    """The Ray that a section or the environment names; None where a local one is meant."""
-    return section.address or os.environ.get("RAY_ADDRESS")
 
 
 def _init_ray(section: RaySection) -> None:

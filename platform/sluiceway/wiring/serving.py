@@ -8,9 +8,10 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from sluiceway.catalog.leases import METRICS_LEASES, LeaseStore
+from sluiceway.config.load import ray_address
 from sluiceway.config.platform import PlatformSection
 from sluiceway.serving.doors import JoinedServe, RestServe, ServeDoor
-from sluiceway.wiring.cluster import connect_ray, disconnect, is_connected, ray_address
+from sluiceway.wiring.cluster import connect_ray, disconnect, is_connected
 
 
 def is_dashboard(address: str | None) -> bool:
