@@ -6,22 +6,16 @@ it; such numbers are not kept. Each side runs in a process of its own on two CPU
 
 from __future__ import annotations
 
-import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from bench_line import Bench, Number, run_area
-from peak_memory import PeakMemory
+from side_process import Run, run_side
 from training_table import Job
 
-HERE = Path(__file__).resolve().parent
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 ROWS = round(2_000_000 * SCALE)
 # Of which the part to train on is a little less; the whole table is scored.
@@ -35,53 +29,17 @@ PEAK_PLAIN = Number("peak_of_a_process_against_plain", "ratio<=0.5", unit="GB")
 PEAK_RECIPE = Number("peak_of_all_processes_against_recipe", "ratio<=0.8", unit="GB")
 
 
-@dataclass(frozen=True)
-class Run:
-    """One run of a side.
-
-    Attributes:
-        wall: seconds from the start of its process to its end.
-        memory: as watched.
-        told: what it told of itself.
-    """
-
-    wall: float
-    memory: PeakMemory
-    told: dict[str, Any]
-
-    @property
-    def largest(self) -> float:
-        """Anonymous memory of the largest process at its peak, GB."""
-        return max(self.memory.own.values()) / 1e9
-
-
-def run_side(side: str, folder: Path) -> Run:
-    """Run a side on the table of a folder."""
-    command = [sys.executable, "-c", f"import pathlib, batch_sides; batch_sides.{side}(pathlib.Path({str(folder)!r}))"]
-    given = {**os.environ, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore"}
-    log_file = folder / f"{side}.log"
-    with log_file.open("w") as log:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, env=given, stdout=subprocess.PIPE, stderr=log, text=True)
-        with PeakMemory(process.pid) as memory:
-            out, _ = process.communicate()
-        wall = time.perf_counter() - began
-    if process.returncode:
-        raise RuntimeError(f"{side} ended with {process.returncode}:\n{log_file.read_text()[-3000:]}")
-    return Run(wall, memory, json.loads(out.splitlines()[-1]))
-
-
 def a_table_scored(bench: Bench) -> None:
     """The same rows by everybody."""
     with tempfile.TemporaryDirectory(prefix="sluiceway-bench-") as name:
         folder = Path(name)
         JOB.write(folder)
-        run_side("prepare", folder)
+        run_side("batch_sides.prepare", folder)
         size = sum(path.stat().st_size for path in (folder / "table").glob("*.parquet"))
         runs: dict[str, list[Run]] = {OURS: [], PLAIN: [], RECIPE: []}
         for _ in range(REPEATS):
             for side, taken in runs.items():
-                taken.append(run_side(side, folder))
+                taken.append(run_side(f"batch_sides.{side}", folder))
     _refuse_other_work(runs)
     ours, plain, recipe = runs[OURS], runs[PLAIN], runs[RECIPE]
     note = f"{JOB.table_rows:,} rows x {JOB.features} of {size / 1e6:.0f} MB, {JOB.rounds} trees of depth {JOB.depth}"

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from bench_line import Bench, Number, run_area
 from gates_rows import Job, make_rows
-from training import HERE, Run, run_side
+from side_process import HERE, Run, run_side
 
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 ROWS = round(1_000_000 * SCALE)

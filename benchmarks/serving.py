@@ -43,7 +43,7 @@ from serving_rates import (
     one_row,
 )
 from serving_wrk import Target, Times, require_wrk
-from training import HERE, run_side
+from side_process import HERE, run_side
 
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 TIMES = Times() if SCALE == 1 else Times(1, 1, 1)

@@ -12,20 +12,16 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import training_scaling
 from bench_line import Bench, Number, run_area
-from peak_memory import PeakMemory
+from side_process import HERE, Run, run_side
 from training_table import Job, make_table
 
-from sluiceway.config.load import MEMORY_DEFAULTS
 from sluiceway.training.legacy import PACKAGES
 
-HERE = Path(__file__).resolve().parent
 SCALE = float(os.environ.get("BENCH_SCALE", "1"))
 PICTURE = HERE.parent / "docs" / "pictures" / "training-scaling.svg"
 LEGACY = HERE.parent / ".bench" / "xgboost-ray"
@@ -53,42 +49,6 @@ OURS, ARRANGED = "training_ours.ours", "training_ours.arranged"
 BARE, PLAIN = "training_peers.bare", "training_peers.plain"
 RECIPE_SIDE, RECIPE_ONCE = "training_peers.recipe", "training_peers.recipe_once"
 LEGACY_SIDE = "training_xgboost_ray.xgboost_ray"
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of a side.
-
-    Attributes:
-        wall: seconds from the start of its process to its end.
-        memory: as watched.
-        told: what it told of itself.
-    """
-
-    wall: float
-    memory: PeakMemory
-    told: dict[str, Any]
-
-
-def run_side(side: str, folder: Path, *, python: str = sys.executable, **environment: str) -> Run:
-    """Run a side on the table of a folder."""
-    module, function = side.split(".")
-    command = [python, "-c", f"import pathlib, {module}; {module}.{function}(pathlib.Path({str(folder)!r}))"]
-    # Our own side sets these again when it connects; no peer has them.
-    inherited = {name: value for name, value in os.environ.items() if name not in MEMORY_DEFAULTS}
-    given = {**inherited, "PYTHONPATH": str(HERE), "PYTHONWARNINGS": "ignore", **environment}
-    log_file = folder / f"{function}.log"
-    with log_file.open("w") as log:
-        began = time.perf_counter()
-        process = subprocess.Popen(command, env=given, stdout=subprocess.PIPE, stderr=log, text=True)
-        with PeakMemory(process.pid) as memory:
-            out, _ = process.communicate()
-        wall = time.perf_counter() - began
-    if process.returncode:
-        raise RuntimeError(
-            f"{side} ended with {process.returncode}:\n{(folder / f'{function}.log').read_text()[-3000:]}"
-        )
-    return Run(wall, memory, json.loads(out.splitlines()[-1]))
 
 
 def small(bench: Bench) -> None:

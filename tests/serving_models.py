@@ -82,6 +82,10 @@ def train_minutes(folder: Path, *, seed: int) -> SmallModel:
     return SmallModel(booster, made, bundle.write(made, folder / made.digest))
 
 
+# One of each kind of model.
+KINDS = {"binary": train_small, "several classes": train_grades, "regression": train_minutes}
+
+
 def train_numbers(folder: Path, *, seed: int, features: int = 2) -> SmallModel:
     """A model of numbers alone, ``f0``, ``f1`` and so on: 1 where the first one is above 10."""
     rng = np.random.default_rng(seed)
@@ -121,3 +125,14 @@ def as_rows(matrix: np.ndarray, carriers: tuple[str, ...] = CARRIERS) -> list[di
         }
         for delay, distance, carrier in matrix
     ]
+
+
+def rows_with_gaps(n: int) -> tuple[np.ndarray, list[dict[str, Any]]]:
+    """Encoded rows with missing numbers and categories, the eighth of nothing else; and as a client has them."""
+    matrix, _ = examples(n, seed=11)
+    matrix[3, 0] = matrix[5, 2] = np.nan
+    matrix[7] = np.nan
+    rows = as_rows(np.nan_to_num(matrix, nan=0))
+    for i, j in np.argwhere(np.isnan(matrix)):
+        rows[i][list(rows[i])[j]] = None
+    return matrix, rows

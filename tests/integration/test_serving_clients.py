@@ -11,7 +11,15 @@ from tritonclient.utils import InferenceServerException
 
 from served_models import ServedModels
 from serving_clients import ARROW, CATEGORIES, NAMES, WAYS, read_stream, stream_of, table_of
-from serving_models import GRADES, as_rows, examples, predicted, train_grades, train_minutes, train_numbers, train_small
+from serving_models import (
+    GRADES,
+    KINDS,
+    as_rows,
+    examples,
+    predicted,
+    rows_with_gaps,
+    train_numbers,
+)
 from sluiceway.registry.mlflow_folder import write_folder
 
 pytestmark = [
@@ -21,7 +29,6 @@ pytestmark = [
 ]
 
 NAME = "flights_late"
-KINDS = {"binary": train_small, "several classes": train_grades, "regression": train_minutes}
 
 
 @pytest.fixture(scope="module")
@@ -47,18 +54,8 @@ def kind(request, endpoint, models):
     return request.param
 
 
-def rows_with_gaps(n=40):
-    matrix, _ = examples(n, seed=11)
-    matrix[3, 0] = matrix[5, 2] = np.nan
-    matrix[7] = np.nan
-    rows = as_rows(np.nan_to_num(matrix, nan=0))
-    for i, j in np.argwhere(np.isnan(matrix)):
-        rows[i][NAMES[j]] = None
-    return matrix, rows
-
-
 def test_every_protocol_over_http(endpoint, models, kind):
-    matrix, rows = rows_with_gaps()
+    matrix, rows = rows_with_gaps(40)
     for name, way in WAYS.items():
         content, headers = way.request(rows)
         answer = endpoint.client.post(way.path.format(model=NAME), content=content, headers=headers)
@@ -90,7 +87,7 @@ def triton_inputs(rows, *, binary, kind=np.float32):
 @pytest.mark.parametrize("binary_out", [True, False], ids=["binary out", "json out"])
 @pytest.mark.parametrize("binary_in", [True, False], ids=["binary in", "json in"])
 def test_triton_s_client(endpoint, models, client, kind, binary_in, binary_out):
-    matrix, rows = rows_with_gaps()
+    matrix, rows = rows_with_gaps(40)
     expected = predicted(models[kind], matrix)
     name = "score" if expected.ndim == 1 else "probabilities"
     outputs = [triton.InferRequestedOutput(wanted, binary_data=binary_out) for wanted in (name, "decision")]
@@ -109,7 +106,7 @@ def test_triton_s_client(endpoint, models, client, kind, binary_in, binary_out):
 
 def test_triton_s_client_without_outputs_and_with_a_version(endpoint, models, client):
     endpoint.follow(models["binary"], "7")
-    matrix, rows = rows_with_gaps()
+    matrix, rows = rows_with_gaps(40)
     given = triton_inputs(rows, binary=True, kind=np.float64)
     for version in ("", "7"):
         result = client.infer(NAME, given, model_version=version, timeout=1000)
@@ -161,7 +158,7 @@ def test_mlflow_s_client_gets_what_its_pyfunc_gives(endpoint, models, kind, tmp_
 
     write_folder(models[kind].bundle, tmp_path)
     pyfunc = mlflow.pyfunc.load_model(str(tmp_path))
-    matrix, _ = rows_with_gaps()
+    matrix, _ = rows_with_gaps(40)
     frame = pd.DataFrame(matrix.astype(float), columns=list(NAMES))
     expected = np.asarray(pyfunc.predict(frame))
     client = ScoringServerClient(endpoint.address.host, f"{endpoint.address.port}/{NAME}")

@@ -11,7 +11,12 @@ from tritonclient.utils import InferenceServerException
 
 from served_models import ServedModels
 from serving_clients import NAMES
-from serving_models import GRADES, as_rows, examples, predicted, train_grades, train_minutes, train_small
+from serving_models import (
+    GRADES,
+    KINDS,
+    predicted,
+    rows_with_gaps,
+)
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.errors import ConfigError
 from sluiceway.serving.environment import free_port
@@ -23,7 +28,6 @@ pytestmark = [
 ]
 
 NAME = "flights_late"
-KINDS = {"binary": train_small, "several classes": train_grades, "regression": train_minutes}
 
 
 @pytest.fixture(scope="module")
@@ -60,15 +64,6 @@ def client(endpoint):
         yield found
 
 
-def rows_with_gaps(n=40):
-    matrix, _ = examples(n, seed=11)
-    matrix[3, 0] = matrix[5, 2] = np.nan
-    rows = as_rows(np.nan_to_num(matrix, nan=0))
-    for i, j in np.argwhere(np.isnan(matrix)):
-        rows[i][NAMES[j]] = None
-    return matrix, rows
-
-
 def inputs_of(rows):
     given = []
     for name in NAMES:
@@ -86,7 +81,7 @@ def inputs_of(rows):
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_the_booster_s(endpoint, models, client, key, kind):
     endpoint.follow(models[kind], kind.replace(" ", "-"))
-    matrix, rows = rows_with_gaps()
+    matrix, rows = rows_with_gaps(40)
     expected = predicted(models[kind], matrix)
     result = client.infer(NAME, inputs_of(rows), headers=key, request_id="mine")
     name = "score" if expected.ndim == 1 else "probabilities"
@@ -126,7 +121,7 @@ def test_who_has_no_key_and_what_is_wrong_is_told(endpoint, models, client, key)
 
 def test_http_answers_beside_it_and_a_promotion_loses_no_call(endpoint, models, key):
     endpoint.follow(models["binary"], "7")
-    matrix, rows = rows_with_gaps()
+    matrix, rows = rows_with_gaps(40)
     right = {version: predicted(models[kind], matrix) for version, kind in (("7", "binary"), ("8", "regression"))}
     stop, failed, seen = threading.Event(), [], []
 

@@ -4,13 +4,13 @@ import contextlib
 import os
 import signal
 import sys
-import time
 from collections import Counter
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
+from serve_processes import controller_pid, replica_pids, until
 from serving_load import load
 from serving_models import as_rows, examples, train_small
 from sluiceway.catalog.engine import open_catalog
@@ -89,51 +89,26 @@ class Storm:
         from sluiceway.serving.deploy import deploy_endpoint  # noqa: PLC0415
 
         deploy_endpoint(replace(self.spec, serving=LIMITS.model_copy(update={"replicas": replicas})))
-        self.until(lambda: len(self.processes(NAME)) == replicas)
-
-    def processes(self, application):
-        """The processes of an application's replicas that run."""
-        from sluiceway.serving.doors import JoinedServe  # noqa: PLC0415
-
-        deployments = JoinedServe().read()["applications"][application]["deployments"]
-        told = (deployments.get("Endpoint") or deployments["Challenger"])["replicas"]
-        return [one["pid"] for one in told if one["state"] == "RUNNING"]
+        until(lambda: len(replica_pids(NAME)) == replicas)
 
     def kill_one_of(self, application):
         """SIGKILL for one replica; until another one runs in its place."""
-        before = self.processes(application)
+        before = replica_pids(application)
         os.kill(before[0], signal.SIGKILL)
-        self.until(lambda: len(set(self.processes(application)) - {before[0]}) == len(before))
+        until(lambda: len(set(replica_pids(application)) - {before[0]}) == len(before))
 
     def kill_controller(self):
         """SIGKILL for Serve's controller; until another one answers and sees the replicas."""
         from sluiceway.core.errors import BackendError  # noqa: PLC0415
 
-        before, replicas = self.controller(), self.processes(NAME)
+        before, replicas = controller_pid(), replica_pids(NAME)
         os.kill(before, signal.SIGKILL)
 
         def is_back():
             with contextlib.suppress(BackendError, KeyError):
-                return self.controller() not in (None, before) and sorted(self.processes(NAME)) == sorted(replicas)
+                return controller_pid() not in (None, before) and sorted(replica_pids(NAME)) == sorted(replicas)
 
-        self.until(is_back)
-
-    def controller(self):
-        """The process of Serve's controller; None as long as there is none."""
-        import ray  # noqa: PLC0415
-        from ray.serve.context import _get_global_client  # noqa: PLC0415
-
-        try:
-            return ray.get(_get_global_client()._controller.get_pid.remote(), timeout=5)
-        except ray.exceptions.RayError:
-            return None
-
-    def until(self, check, seconds=180.0):
-        """Wait for what Serve does in its own time."""
-        deadline = time.monotonic() + seconds
-        while not check():
-            assert time.monotonic() < deadline
-            time.sleep(0.1)
+        until(is_back)
 
     def under_load(self, *steps):
         """Do one after the other while 16 clients ask; what they were told, and how many answers each step lost."""

@@ -18,6 +18,7 @@ import xxhash
 
 from command_line import sluiceway
 from rollout_world import make_plan
+from serve_processes import replica_pids
 from serving_load import load
 from serving_models import as_rows, examples, train_small
 from sluiceway.catalog.stores import open_stores
@@ -102,10 +103,7 @@ class Endpoint:
 
     def process(self, application):
         """The process of an application's only replica."""
-        from sluiceway.serving.doors import JoinedServe  # noqa: PLC0415
-
-        told = JoinedServe().read()["applications"][application]["deployments"]["Challenger"]["replicas"]
-        (running,) = [one["pid"] for one in told if one["state"] == "RUNNING"]
+        (running,) = replica_pids(application)
         return running
 
     def send(self, row, **headers):

@@ -7,15 +7,21 @@ import pyarrow as pa
 import pytest
 
 from serving_clients import ARROW, INFER, NAMES, WAYS, as_columns, read_stream, stream_of, table_of, tensors_of
-from serving_models import GRADES, as_rows, examples, predicted, train_grades, train_minutes, train_numbers, train_small
+from serving_models import (
+    GRADES,
+    KINDS,
+    as_rows,
+    examples,
+    predicted,
+    rows_with_gaps,
+    train_numbers,
+)
 from serving_replica import NAME, HeldReplica
 from sluiceway.config.serving import InputSection, ServingSection
 from sluiceway.core.calibrator import Calibrator
 from sluiceway.features.schema import FeatureSchema
 from sluiceway.registry import bundle
 from sluiceway.serving.protocols.invocations import read_csv
-
-KINDS = {"binary": train_small, "several classes": train_grades, "regression": train_minutes}
 
 
 @pytest.fixture(scope="module")
@@ -29,17 +35,6 @@ def replicas(models):
     return {kind: HeldReplica(model) for kind, model in models.items()}
 
 
-def missing_rows(n=60):
-    """Rows with missing numbers and categories, encoded and as a client has them."""
-    matrix, _ = examples(n, seed=11)
-    matrix[3, 0] = matrix[5, 2] = np.nan
-    matrix[7] = np.nan
-    rows = as_rows(np.nan_to_num(matrix, nan=0))
-    for i, j in np.argwhere(np.isnan(matrix)):
-        rows[i][NAMES[j]] = None
-    return matrix, rows
-
-
 def asked(replica, way, rows):
     content, headers = way.request(rows)
     answer = replica.ask("POST", way.path.format(model=NAME), content=content, headers=headers)
@@ -50,21 +45,21 @@ def asked(replica, way, rows):
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_protocol_gives_the_booster_s_scores(models, replicas, kind, way):
-    matrix, rows = missing_rows()
+    matrix, rows = rows_with_gaps(60)
     found = asked(replicas[kind], WAYS[way], rows)
     np.testing.assert_allclose(found, predicted(models[kind], matrix), atol=1e-6)
 
 
 @pytest.mark.parametrize("way", WAYS)
 def test_one_row_in_every_protocol(models, replicas, way):
-    matrix, rows = missing_rows(8)
+    matrix, rows = rows_with_gaps(8)
     for i in (0, 7):  # the last one has nothing but missing values
         found = asked(replicas["binary"], WAYS[way], rows[i : i + 1])
         np.testing.assert_allclose(found, predicted(models["binary"], matrix[i : i + 1]), atol=1e-6)
 
 
 def test_arrow_of_any_type_and_chunking_gives_the_same(models, replicas):
-    matrix, rows = missing_rows()
+    matrix, rows = rows_with_gaps(60)
     table = table_of(rows)
     carrier = table.column("carrier").cast(pa.dictionary(pa.int8(), pa.string()))
     parts = [
@@ -79,7 +74,7 @@ def test_arrow_of_any_type_and_chunking_gives_the_same(models, replicas):
 
 
 def test_what_an_arrow_answer_says_besides(replicas):
-    _, rows = missing_rows()
+    _, rows = rows_with_gaps(60)
     rows[0]["carrier"] = "ZZ"
     headers = {"Content-Type": ARROW, "X-Request-Id": "mine-7"}
     answer = replicas["several classes"].ask("POST", "/predict", content=stream_of(table_of(rows)), headers=headers)
@@ -137,7 +132,7 @@ def test_a_model_of_one_feature_takes_columns_tensors_and_plain_values(tmp_path)
 
 
 def test_binary_tensors_in_and_out(models, replicas):
-    matrix, rows = missing_rows()
+    matrix, rows = rows_with_gaps(60)
     delay = matrix[:, 0].astype("<f8").tobytes()
     texts = [(row["carrier"] or "").encode() for row in rows]
     carrier = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
@@ -167,7 +162,7 @@ def test_binary_tensors_in_and_out(models, replicas):
 
 
 def test_all_outputs_are_binary_where_the_request_says_so(models, replicas):
-    matrix, rows = missing_rows()
+    matrix, rows = rows_with_gaps(60)
     body = {"inputs": tensors_of(rows), "parameters": {"binary_data_output": True}}
     answer = replicas["several classes"].ask("POST", INFER.format(model=NAME), json=body)
     length = int(answer.headers["inference-header-content-length"])
@@ -181,7 +176,7 @@ def test_all_outputs_are_binary_where_the_request_says_so(models, replicas):
 
 
 def test_nan_is_missing_for_clients_that_write_it(models, replicas):
-    matrix, rows = missing_rows()
+    matrix, rows = rows_with_gaps(60)
     for way in ("tensors", "split, positions", "records"):
         content, headers = WAYS[way].request(rows)
         written = content.replace(b"null", b"NaN")
@@ -198,7 +193,7 @@ def test_mlflow_s_answer_is_the_raw_score_of_a_calibrated_model(models, tmp_path
     decision = {**model.bundle.decision, "calibrator": table.to_dict()}
     made = bundle.Bundle(model.bundle.model, model.bundle.schema, decision, {})
     calibrated = HeldReplica(type(model)(model.booster, made, bundle.write(made, tmp_path / "calibrated")))
-    matrix, rows = missing_rows()
+    matrix, rows = rows_with_gaps(60)
     raw = predicted(model, matrix)
     np.testing.assert_allclose(asked(calibrated, WAYS["split"], rows), raw, atol=1e-6)
     np.testing.assert_allclose(asked(calibrated, WAYS["rows"], rows), table(raw), atol=1e-6)
@@ -207,7 +202,7 @@ def test_mlflow_s_answer_is_the_raw_score_of_a_calibrated_model(models, tmp_path
 def test_fields_that_no_model_sees_are_taken_out_in_every_protocol(models):
     serving = ServingSection(routing_field="customer", input=InputSection(extra=("comment",)))
     replica = HeldReplica(models["binary"], serving=serving)
-    matrix, rows = missing_rows(10)
+    matrix, rows = rows_with_gaps(10)
     for i, row in enumerate(rows):
         row |= {"customer": i, "comment": "none"}
     expected = predicted(models["binary"], matrix)
@@ -259,7 +254,7 @@ def test_before_the_first_model(models):
     for path in ("/ping", "/ready", f"/v2/models/{NAME}", f"/v2/models/{NAME}/ready", "/openapi.json", "/docs"):
         answer = replica.ask("GET", path)
         assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
-    _, rows = missing_rows(8)
+    _, rows = rows_with_gaps(8)
     for way in WAYS.values():
         content, headers = way.request(rows)
         assert replica.ask("POST", way.path.format(model=NAME), content=content, headers=headers).status_code == 503

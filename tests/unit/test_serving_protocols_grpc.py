@@ -7,7 +7,12 @@ import numpy as np
 import pytest
 
 from serving_clients import NAMES
-from serving_models import GRADES, as_rows, examples, predicted, train_grades, train_minutes, train_small
+from serving_models import (
+    GRADES,
+    KINDS,
+    predicted,
+    rows_with_gaps,
+)
 from serving_replica import NAME, HeldReplica
 from sluiceway.catalog.api_keys import ApiKey, digest_of
 from sluiceway.config.serving import ServingSection
@@ -16,7 +21,6 @@ from sluiceway.serving.grpc_surface import GrpcMethods
 from sluiceway.serving.protocols import grpc_service
 from sluiceway.serving.protocols.grpc_messages import METHODS, SERVICE, message_class
 
-KINDS = {"binary": train_small, "several classes": train_grades, "regression": train_minutes}
 KEY = {"authorization": "Bearer sw_0123abcd_" + "s" * 43}
 
 
@@ -89,15 +93,6 @@ def infer_request(rows, *, raw, **more):
     return found
 
 
-def rows_with_gaps(n=30):
-    matrix, _ = examples(n, seed=11)
-    matrix[3, 0] = matrix[5, 2] = np.nan
-    rows = as_rows(np.nan_to_num(matrix, nan=0))
-    for i, j in np.argwhere(np.isnan(matrix)):
-        rows[i][NAMES[j]] = None
-    return matrix, rows
-
-
 def tensors_of(answer):
     found = {}
     for output, raw in zip(answer.outputs, answer.raw_output_contents, strict=True):
@@ -117,7 +112,7 @@ def tensors_of(answer):
 @pytest.mark.parametrize("raw", [True, False], ids=["raw", "contents"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_scores_are_the_booster_s(models, kind, raw):
-    matrix, rows = rows_with_gaps()
+    matrix, rows = rows_with_gaps(30)
     answer, code, details = replica_of(models[kind]).call("ModelInfer", infer_request(rows, raw=raw, id="mine"))
     assert code == grpc.StatusCode.OK, details
     expected, found = predicted(models[kind], matrix), tensors_of(answer)
@@ -131,7 +126,7 @@ def test_scores_are_the_booster_s(models, kind, raw):
 
 
 def test_only_the_outputs_that_are_asked_for(replica):
-    _, rows = rows_with_gaps()
+    _, rows = rows_with_gaps(30)
     request = infer_request(rows, raw=True)
     request.outputs.add(name="decision")
     answer, _, _ = replica.call("ModelInfer", request, **{"x-request-id": "r-7"})
@@ -156,7 +151,7 @@ def test_what_a_client_asks_first(replica):
 
 
 def test_nobody_is_let_in_without_a_key(models):
-    _, rows = rows_with_gaps()
+    _, rows = rows_with_gaps(30)
     keyless = GrpcReplica(models["binary"])
     answer, code, details = keyless.call("ModelInfer", infer_request(rows, raw=True))
     assert (code, len(answer.outputs)) == (grpc.StatusCode.PERMISSION_DENIED, 0)
@@ -177,7 +172,7 @@ def test_nobody_is_let_in_without_a_key(models):
 
 
 def test_a_version_is_named_by_an_admin_only(models):
-    _, rows = rows_with_gaps()
+    _, rows = rows_with_gaps(30)
     guarded = replica_of(models["binary"], warm={"2": models["several classes"]})
     for version, code in (("1", grpc.StatusCode.OK), ("2", grpc.StatusCode.PERMISSION_DENIED)):
         request = infer_request(rows, raw=True, model_version=version)
@@ -299,7 +294,7 @@ def test_the_service_answers_over_a_connection(replica):
         port = server.add_insecure_port("127.0.0.1:0")
         await server.start()
         async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
-            matrix, rows = rows_with_gaps()
+            matrix, rows = rows_with_gaps(30)
             stub = channel.unary_unary(
                 f"/{SERVICE}/ModelInfer",
                 request_serializer=lambda message: message.SerializeToString(),

@@ -131,10 +131,9 @@ def log_table(
     }
     columns = {name: pa.nulls(rows, LOG_SCHEMA.field(name).type) if c is None else c for name, c in columns.items()}
     for name in batch.schema.names:
-        prefix = next((p for p in (NUMERIC, CATEGORY) if name.startswith(p)), None)
-        if prefix is None:
+        feature = _feature_of(name)
+        if feature is None:
             continue
-        feature = name.removeprefix(prefix)
         if feature in hashed:
             columns[HASHED + feature] = KeyedHash(secret, f"feature {feature}").column(batch.column(name))
         else:
@@ -155,7 +154,7 @@ def _spelled(value: Any) -> str:
     return str(value)
 
 
-def feature_of(column: str) -> str | None:
-    """The feature that a column of the log holds as it was, or None."""
+def _feature_of(column: str) -> str | None:
+    """The feature that a column of a batch holds, or None."""
     prefix = next((p for p in (NUMERIC, CATEGORY) if column.startswith(p)), None)
     return None if prefix is None else column.removeprefix(prefix)

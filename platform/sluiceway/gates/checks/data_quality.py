@@ -17,7 +17,7 @@ Judged on the training rows (a million of them at most, drawn by hash):
 Judged against the rows that the champion was trained on, once there is one:
   drift (PSI)                              population stability index of the feature that moved most, less what chance
                                            adds to it (bins - 1 times 1/n + 1/m): at most `max_drift`.
-  fall of a feature's own AUC              less what chance takes of it (three standard errors): at most
+  fall of a feature's own AUC              where it is more than chance takes (three standard errors): at most
                                            `max_association_loss`. A shuffled or swapped column keeps its distribution
                                            and loses this.
   turned from numbers to text or back      no feature may.
@@ -263,14 +263,19 @@ def _drift(both: Sequence[Pair], section: DataQualitySection, n: int) -> Verdict
 
 
 def _association(both: Sequence[Pair], section: DataQualitySection, n: int) -> Verdict:
-    # A column without an association has none to lose. What chance takes away is no fall.
-    falls = [(f, r, CERTAIN * math.hypot(f.own_error, r.own_error)) for f, r, _ in both if not math.isnan(r.own_auc)]
-    judged = [
-        (f.name, math.nan if math.isnan(f.own_auc) else max(0.0, r.own_auc - f.own_auc - chance))
-        for f, r, chance in falls
-    ]
+    # A column without an association has none to lose.
+    judged = [(f.name, _fall(f, r)) for f, r, _ in both if not math.isnan(r.own_auc)]
     name = "fall of a feature's own AUC against the champion's version"
     return _worst(name, judged, section.max_association_loss, Direction.AT_MOST, n)
+
+
+def _fall(facts: ColumnFacts, reference: ColumnFacts) -> float:
+    """Of a feature's own AUC: 0 as long as chance could have done it, NaN where the feature has no AUC any more."""
+    if math.isnan(facts.own_auc):
+        return math.nan
+    # Below 0.5 a feature knows nothing, which is no less than nothing.
+    fall = max(reference.own_auc, 0.5) - max(facts.own_auc, 0.5)
+    return fall if fall > CERTAIN * math.hypot(facts.own_error, reference.own_error) else 0.0
 
 
 def _worst(

@@ -100,9 +100,9 @@ def read_csv(body: bytes, schema: FeatureSchema, *, max_rows: int, encoders: Enc
 
 def _first_line(body: bytes) -> list[str]:
     """The names in the first line of a CSV; none where it cannot be read, which the whole cannot either."""
-    line = body[: body.find(b"\n")] if b"\n" in body else body
+    line = body.partition(b"\n")[0]
     try:
-        return next(reader([line.decode("utf-8-sig").strip("\r")]), [])
+        return next(reader([line.decode("utf-8-sig")]), [])
     except (UnicodeDecodeError, CsvError):
         return []
 
