@@ -198,9 +198,14 @@ def test_a_process_killed_half_way_through_a_migration_leaves_nothing_behind(ser
     engine.dispose()
 
 
+def test_records_by_ids_alone_become_their_endpoints(server: Server) -> None:
+    of_schema = load("unit/test_catalog_schema.py")
+    of_schema["judge_migrated"](of_schema["migrated_from"](server.new_database(), "0005"))
+
+
 def test_a_server_that_lost_our_connections_is_reached_again(server: Server, catalog: sa.Engine) -> None:
     store = RecordStore(catalog)
-    store.add_feedback([FeedbackRecord("a", 1.0, 1.0, 1.0)])
+    store.add_feedback("e", [FeedbackRecord("a", 1.0, 1.0, 1.0)])
     other = sa.create_engine(server.url("postgres"))
     with other.begin() as connection:
         ended = connection.execute(
@@ -209,7 +214,7 @@ def test_a_server_that_lost_our_connections_is_reached_again(server: Server, cat
         ).scalar_one()
     assert ended >= 1
     other.dispose()
-    store.add_feedback([FeedbackRecord("b", 1.0, 1.0, 1.0)])
+    store.add_feedback("e", [FeedbackRecord("b", 1.0, 1.0, 1.0)])
 
 
 def test_a_server_that_is_not_there_is_a_backend_error() -> None:

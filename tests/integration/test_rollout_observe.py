@@ -92,7 +92,7 @@ def test_pairs_of_the_step_and_of_the_rollout(store, breakers):
     cells = {"both": (1, 1), "champion": (0, 1), "challenger": (1, 0), "neither": (0, 0)}
     rows = [prediction(f"{g}-{name}", g, d, c) for g in (2, 3) for name, (d, c) in cells.items()]
     store.add_predictions([*rows, prediction("2-more", 2, 0, 1), prediction("no outcome", 3, 1, 1)])
-    store.add_feedback([outcome(row.request_id) for row in rows] + [outcome("2-more")])
+    store.add_feedback("flights", [outcome(row.request_id) for row in rows] + [outcome("2-more")])
     seen = RecordObserver(store, breakers, clock=Watch())(make_plan(), STATE)
     assert seen.pairs_step == Pairs(1, 1, 1, 1)
     assert seen.pairs_rollout == Pairs(2, 3, 2, 2)
@@ -102,10 +102,10 @@ def test_pairs_of_the_step_and_of_the_rollout(store, breakers):
 def test_an_outcome_is_lost_only_when_its_prediction_had_time_to_come(store, breakers):
     watch = Watch()
     observe = RecordObserver(store, breakers, clock=watch)
-    store.add_feedback([outcome(f"r{i}") for i in range(10)])
+    store.add_feedback("flights", [outcome(f"r{i}") for i in range(10)])
     assert observe(make_plan(), STATE).outcomes_lost == 0
     watch.sleep(SETTLE_SECONDS)
-    store.add_feedback([outcome(f"fresh{i}") for i in range(3)])
+    store.add_feedback("flights", [outcome(f"fresh{i}") for i in range(3)])
     assert observe(make_plan(), STATE).outcomes_lost == 10
     store.add_predictions([prediction(f"r{i}", 3, 1, 1) for i in range(10)])
     assert observe(make_plan(), STATE).outcomes_lost == 0

@@ -19,7 +19,7 @@ def prediction(number, *, decision=1.0, time=NOW, version="1"):
 def records(catalog):
     store = RecordStore(catalog)
     store.add_predictions([prediction(i, decision=float(i % 2)) for i in range(10)])
-    store.add_feedback([FeedbackRecord(f"r{i:04d}", 1.0, NOW, NOW) for i in range(8)])
+    store.add_feedback("e", [FeedbackRecord(f"r{i:04d}", 1.0, NOW, NOW) for i in range(8)])
     return store
 
 
@@ -36,7 +36,7 @@ def test_the_archive_takes_what_is_complete_and_loses_nothing(catalog, records, 
     (found,) = observed_accuracy(store, tmp_path)
     assert (found.predictions, found.with_outcome, found.accuracy) == (10, 8, 0.5)
     # The outcome that comes late still finds its prediction, here and in the archive afterwards.
-    records.add_feedback([FeedbackRecord("r0008", 0.0, NOW + 20, NOW + 20)])
+    records.add_feedback("e", [FeedbackRecord("r0008", 0.0, NOW + 20, NOW + 20)])
     assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 30) == 1
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
     assert sorted(row["request_id"] for row in rows) == [f"r{i:04d}" for i in range(9)]
@@ -57,7 +57,7 @@ def test_a_crash_between_the_commit_and_the_removal_moves_no_row_twice(catalog, 
         with pytest.raises(RuntimeError):
             archive(store, tmp_path, endpoint="e", cutoff=NOW + 10)
     records.add_predictions([prediction(99)._replace(time=NOW + 50)])
-    records.add_feedback([FeedbackRecord("r0099", 1.0, NOW + 50, NOW + 50)])
+    records.add_feedback("e", [FeedbackRecord("r0099", 1.0, NOW + 50, NOW + 50)])
     assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 8
     assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 1
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table()
@@ -75,7 +75,7 @@ def test_an_outcome_that_comes_between_a_crash_and_the_next_try_is_not_lost(cata
         patched.setattr(store, "end_archive", die)
         with pytest.raises(RuntimeError):
             archive(store, tmp_path, endpoint="e", cutoff=NOW + 10)
-    records.add_feedback([FeedbackRecord("r0008", 1.0, NOW + 20, NOW + 20)])  # its prediction is before the cutoff
+    records.add_feedback("e", [FeedbackRecord("r0008", 1.0, NOW + 20, NOW + 20)])  # its prediction is before the cutoff
     assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 8
     assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 1
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()

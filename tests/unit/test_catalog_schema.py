@@ -9,11 +9,13 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from sluiceway.catalog import engine as engine_room
 from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
+from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
 from sluiceway.catalog.schema import metadata
 from sluiceway.core.errors import BackendError, ConfigError
 
@@ -143,6 +145,52 @@ def test_a_process_killed_half_way_through_a_migration_leaves_nothing_behind(tmp
     engine = open_catalog(url(tmp_path))
     assert set(metadata.tables) <= set(sa.inspect(engine).get_table_names())
     engine.dispose()
+
+
+PREDICTION = (
+    "insert into predictions (request_id, time, endpoint, generation, arm, version, key_hash, score, decision) "
+    "values (:id, 1, :endpoint, 1, 'champion', '1', '', 0.5, 1)"
+)
+OUTCOME = "insert into feedback (request_id, outcome, time, received) values (:id, 1, 1, :received)"
+
+
+def records_before(engine: sa.Engine) -> None:
+    """A catalog as 0005 leaves it, with what requests and outcomes it has by ids alone."""
+    with engine.begin() as connection:
+        connection.execute(sa.text(PREDICTION), [{"id": "a", "endpoint": "one"}, {"id": "b", "endpoint": "two"}])
+        connection.execute(sa.text(OUTCOME), [{"id": name, "received": i} for i, name in enumerate("abc")])
+
+
+def migrated_from(address: str, before: str) -> sa.Engine:
+    """A catalog that was brought to a revision, given records, and opened by this release."""
+    bare = sa.create_engine(address)
+    config = engine_room._alembic()
+    with bare.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, before)
+        connection.commit()
+    records_before(bare)
+    bare.dispose()
+    return open_catalog(address)
+
+
+def judge_migrated(engine: sa.Engine) -> None:
+    """Each outcome is its prediction's endpoint's, and the schema is the one of a new catalog."""
+    with engine.connect() as connection:
+        rows = connection.execute(sa.text("select endpoint, request_id, received from feedback"))
+        assert sorted(tuple(row) for row in rows) == [("", "c", 2.0), ("one", "a", 0.0), ("two", "b", 1.0)]
+        context = MigrationContext.configure(connection, opts={"version_table": "sluiceway_schema"})
+        assert compare_metadata(context, metadata) == []
+    store = RecordStore(engine)
+    row = PredictionRecord("a", 2.0, "two", 1, "champion", "1", 0.5, 1.0)
+    assert store.add_predictions([row, row, row._replace(endpoint="one")]) == 1  # what is there is there
+    assert store.add_feedback("two", [FeedbackRecord("a", 0.0, 3.0, 3.0), FeedbackRecord("b", 0.0, 3.0, 3.0)]) == {"a"}
+    engine.dispose()
+
+
+def test_records_by_ids_alone_become_their_endpoints(tmp_path: Path) -> None:
+    (tmp_path / "state").mkdir()
+    judge_migrated(migrated_from(url(tmp_path), "0005"))
 
 
 OPENER = """

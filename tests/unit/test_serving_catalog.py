@@ -77,7 +77,7 @@ def test_pairs_are_joined_by_request(catalog):
         "no pair": 1,
         "unknown": 1,
     }
-    store.add_feedback([outcome(name, value) for name, value in outcomes.items()])
+    store.add_feedback("fraud", [outcome(name, value) for name, value in outcomes.items()])
     pairs = store.pairs("fraud", "2", [2])
     assert (pairs.both_right, pairs.only_champion_right, pairs.only_challenger_right, pairs.both_wrong) == (1, 1, 1, 1)
     assert (pairs.n, pairs.predictions, pairs.with_outcome) == (4, 6, 5)
@@ -87,22 +87,22 @@ def test_pairs_are_joined_by_request(catalog):
 def test_outcomes_before_the_generation_do_not_count_as_lost(catalog):
     traffic, store = TrafficStore(catalog), RecordStore(catalog)
     traffic.publish(document(1))
-    store.add_feedback([outcome("long ago", 1, received=1.0), outcome("now", 1, received=4e9)])
+    store.add_feedback("fraud", [outcome("long ago", 1, received=1.0), outcome("now", 1, received=4e9)])
     assert store.pairs("fraud", "2", [1]).outcomes_without_prediction == 1
 
 
 def test_of_two_outcomes_and_of_two_records_the_first_stays(catalog):
     store = RecordStore(catalog)
     store.add_predictions([prediction("a"), prediction("a", decision=0.0)])
-    assert store.add_feedback([outcome("a", 1), outcome("b", 1)]) == {"a", "b"}
-    assert store.add_feedback([outcome("a", 0), outcome("a", 0), outcome("c", 1), outcome("c", 0)]) == {"c"}
+    assert store.add_feedback("fraud", [outcome("a", 1), outcome("b", 1)]) == {"a", "b"}
+    assert store.add_feedback("fraud", [outcome("a", 0), outcome("a", 0), outcome("c", 1), outcome("c", 0)]) == {"c"}
     assert store.pairs("fraud", "2", [2]).only_challenger_right == 1
 
 
 def test_a_store_takes_many_records_and_outcomes(catalog):
     store, n = RecordStore(catalog), 12_001  # three transactions
     store.add_predictions([prediction(f"r{i}", key_hash="h") for i in range(n)])
-    assert len(store.add_feedback([outcome(f"r{i}", i % 2) for i in range(n)])) == n
+    assert len(store.add_feedback("fraud", [outcome(f"r{i}", i % 2) for i in range(n)])) == n
     pairs = store.pairs("fraud", "2", [2])
     assert (pairs.n, pairs.predictions) == (n, n)
 
@@ -161,4 +161,4 @@ def test_a_catalog_that_went_away_is_a_backend_error(tmp_path):
         file.unlink()
     tmp_path.rmdir()
     with pytest.raises(BackendError, match="cannot be used"):
-        RecordStore(engine).add_feedback([outcome("a", 1)])
+        RecordStore(engine).add_feedback("fraud", [outcome("a", 1)])

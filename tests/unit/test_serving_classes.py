@@ -154,7 +154,7 @@ def test_accuracy_is_counted_from_outcomes_though_the_arms_know_other_classes(mo
     truth = ["early" if row[0] < -10 else "on time" for row in matrix]
     entries = [{"request_id": f"one/{i}", "outcome": name} for i, name in enumerate(truth)]
     body = json.dumps({"feedback": entries}).encode()
-    records.add_feedback(read_feedback(body, max_rows=100, outcomes=route.outcomes))
+    records.add_feedback("flights", read_feedback(body, max_rows=100, outcomes=route.outcomes))
     mine = np.array(truth) == np.array(MORE)[scores.argmax(axis=1)]
     theirs = np.array(truth) == np.array(GRADES)[ours.argmax(axis=1)]
     pairs = records.pairs("flights", "2", [3])

@@ -24,8 +24,8 @@ class World:
     def predicted(self, name, decision=1.0, *, arm="champion", version="1", endpoint="fraud", time=NOW):
         self.records.add_predictions([PredictionRecord(name, time, endpoint, 1, arm, version, 0.7, decision)])
 
-    def came(self, name, outcome=1.0, *, at=NOW):
-        self.records.add_feedback([FeedbackRecord(name, outcome, at, at)])
+    def came(self, name, outcome=1.0, *, endpoint="fraud", at=NOW):
+        self.records.add_feedback(endpoint, [FeedbackRecord(name, outcome, at, at)])
 
 
 @pytest.fixture
@@ -44,13 +44,18 @@ def test_outcomes_are_counted_once_by_version_and_arm(world):
     world.predicted("c", 1.0, arm="challenger", version="2")
     world.came("c")
     world.predicted("elsewhere", 1.0, endpoint="flights")
+    world.came("elsewhere", endpoint="flights")
     world.came("elsewhere")
+    # One id at two endpoints: each outcome is its own endpoint's.
+    for endpoint, outcome in (("fraud", 0.0), ("flights", 1.0)):
+        world.predicted("both", 1.0, endpoint=endpoint)
+        world.came("both", outcome, endpoint=endpoint)
     world.predicted("no outcome")
     world.came("no prediction")
     accuracy = rolling(world)
     for second in range(3):
         accuracy.refresh(NOW + second)
-        assert accuracy.counts() == {("1", "champion"): (6, 3), ("2", "challenger"): (1, 1)}
+        assert accuracy.counts() == {("1", "champion"): (7, 3), ("2", "challenger"): (1, 1)}
 
 
 def test_a_prediction_that_is_written_after_its_outcome_is_counted(world):

@@ -41,11 +41,11 @@ class Failing(RecordStore):
 
     def add_predictions(self, rows):
         self.up()
-        super().add_predictions(rows)
+        return super().add_predictions(rows)
 
-    def add_feedback(self, rows):
+    def add_feedback(self, endpoint, rows):
         self.up()
-        return super().add_feedback(rows)
+        return super().add_feedback(endpoint, rows)
 
     def put_counts(self, rows):
         self.up()

@@ -10,6 +10,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import insert, reaching
+from sluiceway.catalog.records import same_request
 from sluiceway.catalog.schema import feedback, leases, predictions
 
 # A prediction waits so long for its outcome before it is archived without one.
@@ -82,7 +83,7 @@ class OutcomeStore:
                 sa.func.count(f.outcome).label("with_outcome"),
                 sa.func.coalesce(sa.func.sum(sa.case((p.decision == f.outcome, 1), else_=0)), 0).label("right"),
             )
-            .select_from(predictions.outerjoin(feedback, p.request_id == f.request_id))
+            .select_from(predictions.outerjoin(feedback, same_request()))
             .group_by(p.endpoint, p.version, p.arm)
             .order_by(p.endpoint, p.version, p.arm)
         )
@@ -104,13 +105,13 @@ class OutcomeStore:
         """
         p, f = predictions.c, feedback.c
         chosen = sa.select(p.request_id, f.received, p.version, p.arm, p.decision == f.outcome).where(
-            f.received >= received, p.endpoint == endpoint
+            f.received >= received, f.endpoint == endpoint
         )
-        ids = [f.request_id, *(f.request_id + f"#{version}" for version in shadows)]
+        marks = ["", *(f"#{version}" for version in shadows)]
         rows: list[tuple[str, float, str, str, bool]] = []
         with reaching(self._engine), self._engine.connect() as connection:
-            for found_by in ids:
-                query = chosen.select_from(feedback.join(predictions, p.request_id == found_by))
+            for mark in marks:
+                query = chosen.select_from(feedback.join(predictions, same_request(mark)))
                 rows += [tuple(row) for row in connection.execute(query)]
         return [JudgedPrediction(name, came, version, arm, bool(right)) for name, came, version, arm, right in rows]
 
@@ -138,7 +139,7 @@ class OutcomeStore:
         waited = predictions.c.time <= cutoff - WAIT_FOR_OUTCOME_SECONDS
         query = (
             sa.select(predictions, feedback.c.outcome, feedback.c.time.label("outcome_time"))
-            .select_from(predictions.outerjoin(feedback, predictions.c.request_id == feedback.c.request_id))
+            .select_from(predictions.outerjoin(feedback, same_request()))
             .where((predictions.c.endpoint == endpoint) & (predictions.c.time <= cutoff))
             .where(feedback.c.outcome.is_not(None) | waited)
             .order_by(predictions.c.request_id)
@@ -157,7 +158,8 @@ class OutcomeStore:
             for table, gone in ((predictions, ids), (feedback, with_outcome)):
                 for start in range(0, len(gone), CHUNK):
                     chunk = gone[start : start + CHUNK]
-                    connection.execute(table.delete().where(table.c.request_id.in_(chunk)))
+                    here = (table.c.endpoint == endpoint) & table.c.request_id.in_(chunk)
+                    connection.execute(table.delete().where(here))
             connection.execute(leases.delete().where(leases.c.name == _lease(endpoint)))
 
 

@@ -118,8 +118,8 @@ class PairCounts:
         both_wrong: pairs where neither was right.
         predictions: rows that the challenger answered.
         with_outcome: of these, how many have an outcome.
-        outcomes_without_prediction: feedback received since the first of the generations that finds no record.
-        outcomes: all feedback received since then.
+        outcomes_without_prediction: the endpoint's feedback since the first of the generations that finds no record.
+        outcomes: all its feedback received since then.
     """
 
     both_right: int
@@ -143,28 +143,36 @@ class RecordStore:
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
 
-    def add_predictions(self, rows: Iterable[tuple[Any, ...]]) -> None:
-        """Write prediction records; of two with the same request id the first stays.
+    def add_predictions(self, rows: Iterable[tuple[Any, ...]]) -> int:
+        """Write prediction records; of two of an endpoint with the same request id the first stays.
 
         Args:
             rows: :class:`PredictionRecord`, or plain tuples of the same values in the same order.
+
+        Returns:
+            How many were written.
         """
         # Past SQLAlchemy's handling of parameters, which takes most of the time of such rows.
         mark = "?" if self._engine.dialect.paramstyle == "qmark" else "%s"
         names, marks = ", ".join(PredictionRecord._fields), ", ".join(mark for _ in PredictionRecord._fields)
         statement = f"INSERT INTO predictions ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
-        values = list(rows)
+        values, written = list(rows), 0
         for start in range(0, len(values), ROWS_PER_TRANSACTION):
             with reaching(self._engine), self._engine.begin() as connection:
-                connection.exec_driver_sql(statement, values[start : start + ROWS_PER_TRANSACTION])
+                written += connection.exec_driver_sql(statement, values[start : start + ROWS_PER_TRANSACTION]).rowcount
+        return written
 
-    def add_feedback(self, rows: Iterable[FeedbackRecord]) -> set[str]:
-        """Write outcomes, durably when this returns; of two with the same request id the first stays.
+    def add_feedback(self, endpoint: str, rows: Iterable[FeedbackRecord]) -> set[str]:
+        """Write outcomes of an endpoint, durably when this returns; of two with the same request id the first stays.
+
+        Args:
+            endpoint: that was told of them; they are joined with its own predictions only.
+            rows: the outcomes.
 
         Returns:
             The request ids that had no outcome before.
         """
-        values = [asdict(row) for row in rows]
+        values = [{"endpoint": endpoint, **asdict(row)} for row in rows]
         statement = insert(self._engine, feedback).on_conflict_do_nothing().returning(feedback.c.request_id)
         new: set[str] = set()
         for start in range(0, len(values), ROWS_PER_TRANSACTION):
@@ -229,7 +237,7 @@ class RecordStore:
                 sa.func.count(),
                 sa.func.count(f.outcome),
             )
-            .select_from(predictions.outerjoin(feedback, p.request_id == f.request_id))
+            .select_from(predictions.outerjoin(feedback, same_request()))
             .where(chosen)
         )
         with reaching(self._engine), self._engine.connect() as connection:
@@ -248,20 +256,28 @@ class RecordStore:
         )
 
 
+def same_request(mark: str = "") -> sa.ColumnElement[bool]:
+    """What joins predictions with their outcomes.
+
+    Args:
+        mark: behind the id of a shadow's record; "" finds the one of who answered.
+    """
+    given = feedback.c.request_id + mark if mark else feedback.c.request_id
+    return (predictions.c.endpoint == feedback.c.endpoint) & (predictions.c.request_id == given)
+
+
 def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
 
 def _outcomes_since(endpoint: str, generations: Sequence[int]) -> sa.Select[int, int]:
-    # Feedback names no endpoint: what finds no record can only be placed by time.
     since = (
         sa.select(sa.func.coalesce(sa.func.min(traffic.c.created), 0.0))
         .where(traffic.c.endpoint == endpoint, traffic.c.generation.in_(generations))
         .scalar_subquery()
     )
-    found = predictions.c.request_id
     return (
-        sa.select(_count(found.is_(None)), sa.func.count())
-        .select_from(feedback.outerjoin(predictions, found == feedback.c.request_id))
-        .where(feedback.c.received >= since)
+        sa.select(_count(predictions.c.request_id.is_(None)), sa.func.count())
+        .select_from(feedback.outerjoin(predictions, same_request()))
+        .where(feedback.c.endpoint == endpoint, feedback.c.received >= since)
     )

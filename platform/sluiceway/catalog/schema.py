@@ -172,9 +172,9 @@ arm_counts = sa.Table(
 predictions = sa.Table(
     "predictions",
     metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),  # callers choose ids, and may use one at two endpoints
     sa.Column("request_id", sa.Text, primary_key=True),
     sa.Column("time", sa.Float, nullable=False),
-    sa.Column("endpoint", sa.Text, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("arm", sa.Text, nullable=False),
     sa.Column("version", sa.Text, nullable=False),
@@ -190,11 +190,12 @@ predictions = sa.Table(
 feedback = sa.Table(
     "feedback",
     metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
     sa.Column("request_id", sa.Text, primary_key=True),
     sa.Column("outcome", sa.Float, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     sa.Column("received", sa.Float, nullable=False),
-    sa.Index("feedback_by_time", "received"),
+    sa.Index("feedback_by_time", "endpoint", "received"),
 )
 
 rollouts = sa.Table(

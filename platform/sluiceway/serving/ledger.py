@@ -285,7 +285,7 @@ class Ledger:
             return
         try:
             records = [record for records, _ in waiting for record in records]
-            new = await asyncio.to_thread(self._store.add_feedback, records)
+            new = await asyncio.to_thread(self._store.add_feedback, self._endpoint, records)
         except BackendError as error:
             for _, future in waiting:
                 if not future.done():

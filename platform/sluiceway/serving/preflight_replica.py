@@ -168,10 +168,11 @@ class _Forgetting(RecordStore):
     def __init__(self) -> None:
         pass
 
-    def add_predictions(self, rows: Iterable[tuple[Any, ...]]) -> None:
+    def add_predictions(self, rows: Iterable[tuple[Any, ...]]) -> int:
         """Forget them."""
+        return 0
 
-    def add_feedback(self, rows: Iterable[FeedbackRecord]) -> set[str]:
+    def add_feedback(self, endpoint: str, rows: Iterable[FeedbackRecord]) -> set[str]:
         """Forget them."""
         return set()
 

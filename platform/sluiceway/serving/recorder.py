@@ -168,7 +168,8 @@ class Recorder:
 
     def _catalogued(self, payload: bytes) -> pa.RecordBatch:
         batch = from_bytes(payload)
-        self._records.add_predictions(catalog_rows(batch, endpoint=self._endpoint, keys=self._keys))
+        written = self._records.add_predictions(catalog_rows(batch, endpoint=self._endpoint, keys=self._keys))
+        self._metrics.repeated.inc(batch.num_rows - written)
         return batch
 
     async def _commit_forever(self) -> None:

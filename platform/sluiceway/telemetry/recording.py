@@ -33,6 +33,9 @@ class RecorderMetrics:
         ).labels(model)
         dropped = Counter(DROPPED, DROPPED_TEXT, ("model", "reason"), registry=self.registry)
         self.dropped = dropped.labels(model, "recorder_full")
+        self.repeated = Counter(
+            "prediction_records_repeated", "rows whose request id the endpoint had answered before", **of_model
+        ).labels(model)
         self.unreadable = Counter(
             "prediction_batches_unreadable", "batches of a replica that no row could be read of", **of_model
         ).labels(model)
