@@ -144,6 +144,17 @@ def test_an_inconclusive_verdict_says_how_many_rows_would_do() -> None:
     assert few.enough == 250
 
 
+@pytest.mark.parametrize("bounds", [(math.nan, 0.95), (0.92, math.nan), (math.nan, math.nan)])
+def test_bounds_that_are_no_numbers_are_no_interval(bounds) -> None:
+    found = judge("c", Measurement("m", 0.95, 50, *bounds), Threshold(0.9, Direction.AT_LEAST, use_interval=True))
+    assert (found.status, found.reason) == (Status.INCONCLUSIVE, "no interval")
+
+
+def test_a_line_is_one_whatever_came_with_the_rows() -> None:
+    found = Verdict("c", Status.FAIL, Measurement("m", 1.0, 9, detail="worst: a\nc m \x1b[32mPASS"), reason="b\r\tü")
+    assert found.line() == "c m 1, n=9, worst: a c m  [32mPASS -> FAIL; b  ü"
+
+
 def test_the_line_says_value_interval_limit_rows_and_cause() -> None:
     measurement = Measurement("auc gap", 0.1234567, 1200, 0.1, 0.2, detail="JFK against LGA")
     line = judge("fairness", measurement, Threshold(0.1, Direction.AT_MOST, n_needed=1000)).line()

@@ -16,6 +16,7 @@ from sluiceway.gates.catalogue import explain, find, gate_problems, gates_of
 MODULE = '''
 """Ours."""
 
+import functools
 
 def no_negative_fares(context):
     """No fare is below 0.
@@ -26,6 +27,17 @@ def no_negative_fares(context):
 
 
 number = 3
+made = functools.partial(no_negative_fares)
+
+
+class Fares:
+    """Fares, as an object."""
+
+    def __call__(self, context):
+        return []
+
+
+thing = Fares()
 '''
 
 
@@ -66,6 +78,16 @@ def test_a_changed_own_gate_has_another_digest(module, tmp_path):
     assert find("fares", gates_of(own(f"{module}:no_negative_fares"))).source != before
 
 
+@pytest.mark.parametrize(("name", "title"), [("made", "No fare is below 0."), ("thing", "Fares, as an object.")])
+def test_a_partial_and_an_object_that_is_called_are_gates_like_any_other(module, tmp_path, name, title):
+    gate = find("fares", gates_of(own(f"{module}:{name}")))
+    assert gate.title == title
+    assert title in explain(gate)
+    assert list(gate.function(None)) == []
+    (tmp_path / f"{module}.py").write_text(MODULE + "\n# changed\n")
+    assert find("fares", gates_of(own(f"{module}:{name}"))).source != gate.source
+
+
 @pytest.mark.parametrize(
     ("function", "why"),
     [
@@ -74,6 +96,7 @@ def test_a_changed_own_gate_has_another_digest(module, tmp_path):
         ("our_gates_for_a_test:number", "is a int, not a function"),
         ("no_such_entry_point", "no installed package has an entry point"),
         ("our_gates_that_exit:f", "SystemExit: 0"),
+        ("builtins:print", "has no source file"),
     ],
 )
 def test_an_own_gate_that_cannot_be_loaded_is_named_with_its_key(module, function, why):

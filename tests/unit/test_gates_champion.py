@@ -146,6 +146,40 @@ def test_the_same_model_again_needs_rows_too(drawn):
     assert same.measurement.low < -0.01
 
 
+@pytest.mark.parametrize("name", ["balanced_accuracy", "f1", "roc_auc", "matthews_corrcoef"])
+def test_a_scorer_of_models_that_differ_on_no_row_has_an_interval_with_a_width(drawn, name):
+    labels, one = np.tile([0.0, 1.0], 15), drawn[1][:30]
+    same = judged(pair(labels, one, one), margins={name: 0.01})[f"{name} gain"]
+    assert same.status is Status.INCONCLUSIVE
+    assert same.measurement.low < -0.03 < 0.03 < same.measurement.high
+
+
+def test_an_error_of_numbers_that_is_the_same_on_all_rows_is_not_known_to_be_so_everywhere():
+    random = np.random.default_rng(8)
+    truth, guess = random.normal(0, 1, (2, 30))
+    limits = {"margins": {"neg_mean_absolute_error": 0.01}}
+    same = judged(pair(truth, guess, guess, (None, None)), task="regression", **limits)
+    found = same["neg_mean_absolute_error gain"]
+    assert (found.status, found.measurement.low < -0.05) == (Status.INCONCLUSIVE, True)
+    many = np.tile(truth, 500), np.tile(guess, 500)
+    same = judged(pair(many[0], many[1], many[1], (None, None)), task="regression", **limits)
+    assert same["neg_mean_absolute_error gain"].status is Status.PASS
+    exact = judged(pair(truth, truth, truth, (None, None)), task="regression", **limits)["neg_mean_absolute_error gain"]
+    assert (exact.status, exact.reason) == (Status.INCONCLUSIVE, "no interval")
+
+
+def test_few_rows_of_a_class_are_too_few_to_compare_what_depends_on_it(drawn):
+    scores = np.linspace(0.05, 0.95, 400)
+    for n, positives in ((40, 1), (400, 3)):
+        labels = (np.arange(n) >= n - positives).astype(float)
+        asked = ("recall", "ks", "roc_auc", "auc_roc")
+        limits = {"margins": dict.fromkeys((*asked, "accuracy"), 0.5)}
+        found = judged(pair(labels, scores[-n:], scores[-n:]), **limits)
+        lack = {(found[f"{m} gain"].status, found[f"{m} gain"].reason) for m in asked}
+        assert lack == {(Status.INCONCLUSIVE, f"only {positives} rows of one class")}
+        assert found["accuracy gain"].status is Status.PASS
+
+
 def test_alpha_is_one_sided():
     labels, one, other, _ = world(4, 3000)
     sides = {}

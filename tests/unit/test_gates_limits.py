@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
+from pydantic import ValidationError
 from sklearn.metrics import get_scorer_names
 
 from sluiceway.config.evaluation import EvaluationSection
@@ -34,6 +35,34 @@ def test_a_limit_out_of_range_is_refused_and_the_range_is_named(name, limit, tol
     (problem,) = caught.value.problems
     assert problem.startswith(f"evaluation.thresholds.{name}: ")
     assert told in problem
+
+
+@pytest.mark.parametrize(
+    ("section", "told"),
+    [
+        ({"margins": {"auc_roc": 1.5, "log_loss": 5}}, "margins.auc_roc: 1.5 is no limit: auc_roc is from 0 to 1"),
+        ({"margins": {"brier": 1}}, "margins.brier: 1 is no limit"),
+        ({"max_gain": {"auc_roc": 3, "rmse": 100}}, "max_gain.auc_roc: 3 is no limit"),
+        ({"margins": {"matthews_corrcoef": 2}}, "margins.matthews_corrcoef: 2 is no limit: "),
+    ],
+)
+def test_a_difference_that_no_two_models_can_have_is_refused(section, told):
+    with pytest.raises(ConfigError) as caught:
+        check_evaluation(EvaluationSection(champion=section))
+    (problem,) = caught.value.problems
+    assert problem.startswith(f"evaluation.champion.{told}")
+    check_evaluation(EvaluationSection(champion={"margins": {"auc_roc": 0.5, "matthews_corrcoef": 1.5, "r2": 3}}))
+
+
+@pytest.mark.parametrize("band", [(0.8, 0.2), (-0.1, 0.5), (0.2, 1.5), (0.5, 0.5)])
+def test_a_band_that_is_none_of_shares_is_refused(band):
+    with pytest.raises(ValidationError, match="is no band of shares"):
+        EvaluationSection(data_quality={"class_balance": band})
+
+
+def test_a_brier_score_is_one_at_most():
+    (problem,) = limit_problems("thresholds", {"brier": 1.5})
+    assert problem.endswith("what brier can be, from 0 to 1; every model meets it")
 
 
 def test_limits_at_the_ends_and_names_that_nobody_knows_are_left_alone():

@@ -99,6 +99,22 @@ def test_few_rows_of_a_class_do_not_tell_how_well_it_is_told_apart(drawn):
     assert judged((labels[chosen], scores[chosen]))["auc_roc"].status is Status.INCONCLUSIVE
 
 
+def test_few_rows_of_a_class_are_too_few_for_every_metric_that_depends_on_it():
+    labels = (np.arange(60) == 0).astype(float)
+    scores = np.where(labels == 1, 0.9, 0.1)
+    asked = ("roc_auc", "recall", "precision", "f1_score", "balanced_accuracy")
+    found = judged((labels, scores), thresholds=dict.fromkeys((*asked, "accuracy", "neg_brier_score"), 0.0), metrics=())
+    assert {(found[m].status, found[m].reason) for m in asked} == {(Status.INCONCLUSIVE, "only 1 rows of one class")}
+    assert found["accuracy"].status is Status.PASS
+    assert found["neg_brier_score"].status is Status.FAIL  # negative, and asked to be 0
+    places = np.r_[np.zeros(30), np.ones(30), 2].astype(int)
+    asked = ("auc_roc", "recall_macro", "f1_macro", "roc_auc_ovr", "balanced_accuracy")
+    limits = dict.fromkeys((*asked, "accuracy", "f1_weighted"), 0.5)
+    found = judged((places.astype(float), np.eye(3)[places]), threshold=None, task="multiclass", thresholds=limits)
+    assert {(found[m].status, found[m].enough) for m in asked} == {(Status.INCONCLUSIVE, 610)}
+    assert {found[m].status for m in ("accuracy", "f1_weighted")} == {Status.PASS}
+
+
 def test_rows_of_one_class_are_named_and_what_is_shown_without_a_value_is_no_pass():
     found = judged((np.ones(50), np.linspace(0.4, 0.9, 50)), thresholds={"accuracy": 0.5})
     shown = found["auc_roc"]

@@ -325,7 +325,8 @@ def test_flipped_decisions_are_told_and_judged_where_asked(rows):
         run(rows, Truth(), only="noise of 0.1 std", section=RobustnessSection(max_flips=0.2))[0][name].status == "PASS"
     )
     undecided = run(rows, Truth(), only="noise of 0.1", section=RobustnessSection(max_flips=0.1), threshold=None)[0]
-    assert undecided[name].reason == "the model decides nothing"
+    assert (undecided[name].status, undecided[name].threshold.limit) == (Status.FAIL, 0.1)
+    assert undecided[name].reason == "the model decides nothing, and max_flips asks for it"
 
 
 def test_a_champion_that_loses_more_raises_the_limit(rows, labels):
@@ -396,7 +397,7 @@ def test_a_regression_loses_root_mean_squared_error(rows):
     assert verdicts["loss under noise of 0.001 std"].status is Status.PASS
     assert verdicts["loss under noise of 0.1 std"].status is Status.FAIL
     assert "delay" in verdicts["loss under noise of 0.1 std in one feature"].measurement.detail
-    assert verdicts["decisions that change under noise of 0.1 std"].reason == "the model decides nothing"
+    assert verdicts["decisions that change under noise of 0.1 std"].status is Status.FAIL
     assert all(math.isnan(d.flips) for d in drawn)
 
     class Exact(Twice):
@@ -502,6 +503,33 @@ def test_the_report_gets_the_worst_features_only():
     _, drawn = run(rows, Sum(), kinds=dict.fromkeys(names, "numeric"), only="noise of 0.1 std in one")
     assert len(drawn) == MOST_POINTS
     assert [d.loss for d in drawn] == sorted((d.loss for d in drawn), reverse=True)
+
+
+def test_where_no_value_is_changed_nothing_has_been_judged(rows):
+    flags = pa.table({"weekend": rows["weekend"], "late": rows["late"]})
+
+    class Flag:
+        def score(self, rows):
+            return np.where(np.array(rows["weekend"].to_pylist(), dtype=object) == 1, 0.6, 0.4)
+
+    def judged(table, section):
+        return {
+            v.status
+            for v in run(table, Flag(), section=section, kinds={"weekend": "numeric"}, only="noise")[0].values()
+        }
+
+    assert judged(flags, RobustnessSection(missing_share=0)) == {Status.INCONCLUSIVE}
+    assert judged(flags, RobustnessSection(missing_share=1e-9)) == {Status.INCONCLUSIVE}
+    whole = flags.set_column(0, "weekend", flags["weekend"].cast(pa.int64()))
+    assert judged(whole, RobustnessSection(missing_share=0)) == {Status.INCONCLUSIVE}
+    assert judged(whole, RobustnessSection(missing_share=0, noise_stds=(0.01, 2.0), max_metric_loss=1)) == {Status.PASS}
+    section = RobustnessSection(missing_share=0, noise_stds=(0.01, 2.0), max_metric_loss=1, max_flips=1)
+    small, _ = run(whole, Flag(), section=section, kinds={"weekend": "numeric"}, only="noise of 0.01 std")
+    assert all(
+        v.status is Status.PASS and v.measurement.detail.endswith("no value was changed") for v in small.values()
+    )
+    large, _ = run(whole, Flag(), section=section, kinds={"weekend": "numeric"}, only="noise of 2 std")
+    assert not any("no value was changed" in v.line() for v in large.values())
 
 
 # pairs

@@ -6,6 +6,7 @@ import dataclasses
 from types import SimpleNamespace
 
 import pytest
+import yaml
 
 from sluiceway.catalog.stores import empty_stores
 from sluiceway.config.evaluation import EvaluationSection, FairnessSection
@@ -13,6 +14,7 @@ from sluiceway.config.experiment import DataSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.references import TableVersion
 from sluiceway.core.verdict import GateResult, Measurement, Status, Verdict
+from sluiceway.data.contract.load import parse_contract
 from sluiceway.gates.catalogue import find, gates_of
 from sluiceway.gates.context import GateContext, JudgedGate
 from sluiceway.gates.drawn import CalibrationBin, ReportData
@@ -32,12 +34,26 @@ CONTEXT = SimpleNamespace(
 KEYED = CONTEXT.data.model_copy(update={"key": ("a",)})
 
 
-def key(name="fairness", *, evaluation=None, bundle=BUNDLE, version=VERSION, champion=None, context=CONTEXT, source=""):
+HOUR = 3600.0
+
+
+def key(
+    name="fairness",
+    *,
+    evaluation=None,
+    bundle=BUNDLE,
+    version=VERSION,
+    champion=None,
+    context=CONTEXT,
+    source="",
+    now=1e9,
+    contract=None,
+):
     evaluation = evaluation or EvaluationSection()
     gate = dataclasses.replace(find(name, gates_of(EvaluationSection())), source=source)
-    plain = GateContext("", evaluation.performance, evaluation, ("a",), {"a": "numeric"}, "late", 0.5, now=1e9)
+    plain = GateContext("", evaluation.performance, evaluation, ("a",), {"a": "numeric"}, "late", 0.5, now=now)
     subject = Subject("m", version, bundle, "/b", champion and ServingModel("7", champion, ()))
-    return gate_key(context, subject, gate, own_view(plain, gate), None)
+    return gate_key(context, subject, gate, own_view(plain, gate), contract)
 
 
 def test_the_same_content_has_the_same_key():
@@ -87,6 +103,46 @@ def test_thresholds_count_for_the_gates_that_hold_metrics_against_them():
 def test_the_champion_counts_only_where_it_is_looked_at():
     assert key("performance", champion=OTHER) == key("performance")
     assert key("champion", champion=OTHER) != key("champion")
+
+
+def fresh(value, unit):
+    """A contract that promises an age."""
+    document = {
+        "apiVersion": "v3.1.0",
+        "kind": "DataContract",
+        "id": "t",
+        "version": "1.0.0",
+        "status": "active",
+        "schema": [{"name": "t", "properties": [{"name": "a"}]}],
+        "slaProperties": [{"property": "freshness", "value": value, "unit": unit}],
+    }
+    return parse_contract(yaml.safe_dump(document), path="c.yaml")
+
+
+@pytest.mark.parametrize(
+    ("settings", "same", "other"),
+    [
+        ({"name": "fairness"}, 1000 * HOUR, None),
+        ({"name": "data_quality"}, 1000 * HOUR, None),
+        ({"name": "data_quality", "evaluation": EvaluationSection(data_quality={"max_age_days": 10})}, 1, 12 * HOUR),
+        ({"name": "data_quality", "contract": fresh(2, "h")}, 1, 0.1 * HOUR),
+        (
+            {
+                "name": "data_quality",
+                "contract": fresh(5, "d"),
+                "evaluation": EvaluationSection(data_quality={"max_age_days": 1}),
+            },
+            1,
+            1.2 * HOUR,
+        ),
+        ({"name": "fairness", "source": "f" * 64}, 1, 24 * HOUR),
+    ],
+)
+def test_an_age_is_judged_again_before_it_has_changed_much(settings, same, other):
+    begun = 12_000 * 24 * HOUR
+    assert key(**settings, now=begun) == key(**settings, now=begun + same)
+    if other is not None:
+        assert key(**settings, now=begun) != key(**settings, now=begun + other)
 
 
 def test_a_gate_sees_no_other_gate_s_section():

@@ -195,6 +195,13 @@ class DataQualitySection(GateSection):
     """Largest fall of a feature's own AUC for the target against the champion's training version: a column whose
     values no longer belong to their rows keeps its distribution and loses this."""
 
+    @field_validator("class_balance")
+    @classmethod
+    def _band_of_shares(cls, value: tuple[float, float] | None) -> tuple[float, float] | None:
+        if value is not None and not 0 <= value[0] < value[1] <= 1:
+            raise ValueError(f"[{value[0]:g}, {value[1]:g}] is no band of shares: 0 <= from < to <= 1, e.g. [0.2, 0.8]")
+        return value
+
 
 class LeakageSection(GateSection):
     """Gate: the features do not know the answer."""

@@ -125,7 +125,9 @@ class Verdict:
         needed = f" of {t.n_needed:,} needed" if t and t.n_needed > 1 else ""
         detail = f", {m.detail}" if m.detail else ""
         said = f"{self.status}{self._aside()}"
-        return f"{self.check} {m.name} {value}{interval}{limit}, n={m.n:,}{needed}{detail} -> {said}"
+        told = f"{self.check} {m.name} {value}{interval}{limit}, n={m.n:,}{needed}{detail} -> {said}"
+        # A detail may hold what came with the rows: a line break, or a code that colours the terminal.
+        return "".join(letter if letter.isprintable() else " " for letter in told)
 
     def _aside(self) -> str:
         """What stands behind the status."""
@@ -165,7 +167,7 @@ def judge(check: str, measurement: Measurement, threshold: Threshold) -> Verdict
         return Verdict(check, Status.INCONCLUSIVE, m, t, "too few", enough=t.n_needed)
     worst, best = m.value, m.value
     if t.use_interval:
-        if m.low is None or m.high is None:
+        if m.low is None or m.high is None or math.isnan(m.low) or math.isnan(m.high):
             return Verdict(check, Status.INCONCLUSIVE, m, t, "no interval")
         worst, best = (m.low, m.high) if t.direction is Direction.AT_LEAST else (m.high, m.low)
     if _good(worst, t):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import hashlib
 import importlib.metadata
 import inspect
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -49,7 +51,7 @@ def gates_of(evaluation: EvaluationSection) -> tuple[Gate, ...]:
 def explain(gate: Gate) -> str:
     """What a gate asks and how it judges: the text at the head of its module, or of its function for an own one."""
     module = inspect.getmodule(gate.function)
-    text = gate.function.__doc__ if gate.source else module.__doc__ if module else ""
+    text = inspect.getdoc(_defined(gate.function)) if gate.source else module.__doc__ if module else ""
     return inspect.cleandoc(text or gate.title)
 
 
@@ -67,8 +69,13 @@ def own_gate(name: str, section: OwnGateSection) -> Gate:
     function = _loaded(section.function, key)
     if not callable(function):
         raise _refused(key, f"{section.function!r} is a {type(function).__name__}, not a function of a GateContext")
-    first = (inspect.getdoc(function) or section.function).splitlines()[0]
-    return Gate(name, first, function, frozenset(section.needs), source=_source_digest(function))
+    try:
+        source = _source_digest(function, section.function)
+    except (TypeError, OSError) as error:
+        why = f"{section.function!r} has no source file, so that nobody could see when it changes"
+        raise _refused(key, why) from error
+    first = (inspect.getdoc(_defined(function)) or section.function).splitlines()[0]
+    return Gate(name, first, function, frozenset(section.needs), source=source)
 
 
 def gate_problems(evaluation: EvaluationSection, *further: tuple[str, Iterable[WaiverSection]]) -> list[str]:
@@ -130,8 +137,25 @@ def _refused(key: str, why: str) -> ConfigError:
     return ConfigError("an own gate cannot be used", problems=(f"{key}: {why}; {hint}",))
 
 
-def _source_digest(function: Callable[..., Any]) -> str:
-    """Of the file that defines it: a changed gate judges again."""
-    file = inspect.getsourcefile(inspect.unwrap(function))
-    text = Path(file).read_bytes() if file else repr(function).encode()
+def _defined(function: Callable[..., Any]) -> Any:
+    """The function or class whose text says what is called: what a partial or a decorator is of, an object's class."""
+    while isinstance(function := inspect.unwrap(function), functools.partial):
+        function = function.func
+    return function if inspect.isroutine(function) or inspect.isclass(function) else type(function)
+
+
+def _source_digest(function: Callable[..., Any], place: str) -> str:
+    """Of the file that defines it: a changed gate judges again.
+
+    Raises:
+        TypeError: it is not written in Python.
+        OSError: its file cannot be read.
+    """
+    defined = _defined(function)
+    file = inspect.getsourcefile(defined)
+    text = Path(file).read_bytes() if file else repr(defined).encode()
+    # A partial or an object is made elsewhere than it is defined: what it is made with stands there.
+    made = getattr(sys.modules.get(place.partition(":")[0]), "__file__", None) if defined is not function else None
+    if made and made != file:
+        text += Path(made).read_bytes()
     return hashlib.sha256(text).hexdigest()

@@ -93,6 +93,15 @@ class Disturbances:
             changed = values * UNIT_ERROR
         return pa.array(np.clip(changed, -LARGEST, LARGEST), from_pandas=True)
 
+    def changes(self, kind: Kind, name: str, size: float) -> bool:
+        """Whether noise or holes of that size change any value of a feature; the other kinds always do."""
+        if kind not in ("noise", "missing"):
+            return True
+        changed = self.column(kind, name, size)
+        if kind == "missing":
+            return bool(changed.null_count > self._rows[name].null_count)
+        return not np.array_equal(self._values[name], changed.to_numpy(zero_copy_only=False), equal_nan=True)
+
     def replaced(self, columns: Mapping[str, pa.Array]) -> pa.Table:
         """The rows with some columns replaced."""
         rows = self._rows

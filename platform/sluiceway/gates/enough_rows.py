@@ -38,17 +38,23 @@ def lack_of(labels: Array, *, ranked: bool) -> Lack | None:
 
     Args:
         labels: shape (n,).
-        ranked: they are of two classes, 0 and 1, and what is judged is how well these are told apart.
+        ranked: they are of classes, and what is judged is how well these are told apart.
     """
     n = len(labels)
     if n == 0:
         return Lack("no test rows", None)
-    rarer = rarer_class(labels) if ranked else n
+    rarer = smallest_held(labels) if ranked else n
     if n < FEWEST_ROWS:
         return Lack("too few rows", FEWEST_ROWS if rarer else None)
     if 0 < rarer < FEWEST_OF_A_CLASS:
         return Lack(f"only {rarer} rows of one class", math.ceil(n * FEWEST_OF_A_CLASS / rarer))
     return None
+
+
+def smallest_held(labels: Array) -> int:
+    """Rows of the smallest class that there is; 0 where all rows are of one, which tells nothing of any other."""
+    counts = np.unique(np.asarray(labels), return_counts=True)[1]
+    return int(counts.min()) if len(counts) > 1 else 0
 
 
 def rarer_class(labels: Array) -> int:

@@ -9,7 +9,8 @@ summed     AUC, average precision, losses,       normal, from what each row adds
 distance   KS                                    normal, less its known excess   bootstrap, same weights for both
 decided    accuracy, precision, recall, F1       Wilson where it is a share,     bootstrap of (class, decision,
                                                  else bootstrap of the counts    decision); accuracy: Tango
-scored     scikit-learn's scorers                bootstrap of 50,000 rows        the same rows for both
+scored     scikit-learn's scorers                bootstrap of 50,000 rows        the same rows for both; of decisions
+                                                                                 as "decided"
 ========== ===================================== =============================== ====================================
 """
 
@@ -30,6 +31,7 @@ from sluiceway.core.verdict import Direction
 from sluiceway.gates.scored_rows import Doubt, PairedRows, ScoredRows
 from sluiceway.gates.statistics.auc import smallest_class
 from sluiceway.gates.statistics.intervals import (
+    MOST_ROWS,
     bootstrap_counts,
     deviations,
     percentiles,
@@ -43,6 +45,7 @@ from sluiceway.gates.statistics.proportions import paired_difference
 Array = npt.NDArray[Any]
 Task = Literal["binary", "multiclass", "regression"]
 DRAWN_CELLS = 4_000_000  # of all resampled confusion matrices together; bounds memory where there are many classes
+NO_SPREAD = 1e-12  # what rounding leaves of no difference at all
 SLOW_RESAMPLES = 200  # of metrics that are computed from scratch for each
 
 
@@ -221,9 +224,11 @@ class ScoredMetric(Metric):
 
     Attributes:
         formula: of rows; NaN where it cannot be computed.
+        of_decisions: it depends on what is decided, not on the scores themselves.
     """
 
     formula: Callable[[ScoredRows], float]
+    of_decisions: bool = False
 
     def value(self, rows: ScoredRows) -> float:
         """See :meth:`Metric.value`."""
@@ -240,18 +245,44 @@ class ScoredMetric(Metric):
         return percentiles(value + drawn, alpha=doubt.alpha)
 
     def difference(self, pair: PairedRows, values: tuple[float, float], doubt: Doubt) -> Difference:
-        """The same, of the difference on the same resamples."""
-        value = values[0] - values[1]
-        drawn = deviations(
-            lambda chosen: self.formula(_chosen(pair.first, chosen)) - self.formula(_chosen(pair.second, chosen)),
-            len(pair.first.labels),
-            resamples=min(SLOW_RESAMPLES, doubt.resamples),
-            seed=doubt.seed,
-        )
+        """The same, of the difference on the same resamples; of decisions the bootstrap of the joint counts."""
+        value, resamples = values[0] - values[1], min(SLOW_RESAMPLES, doubt.resamples)
+        joint = pair.counts if self.of_decisions and len(pair.first.labels) <= MOST_ROWS else None
+        if joint is not None:
+            first, second = joint.draws(self._of_counts, resamples=resamples, seed=doubt.seed)
+            drawn = first - second
+        else:
+            drawn = value + deviations(
+                lambda chosen: self.formula(_chosen(pair.first, chosen)) - self.formula(_chosen(pair.second, chosen)),
+                len(pair.first.labels),
+                resamples=resamples,
+                seed=doubt.seed,
+            )
         known = _known(drawn)
         if len(known) == 0:
             return Difference(value)
-        return Difference(value, *percentiles(value + drawn, alpha=doubt.alpha), float(known.std()))
+        error = float(known.std())
+        if error <= NO_SPREAD * max(1.0, abs(values[0])):
+            return self._same(value, values[0], pair.first, doubt)
+        return Difference(value, *percentiles(drawn, alpha=doubt.alpha), error)
+
+    def _of_counts(self, counts: Array) -> Array:
+        """The formula of rows with these decisions, from confusion counts of shape (resamples, k * k)."""
+        k = math.isqrt(counts.shape[-1])
+        cells = np.arange(k * k)
+        scores = (cells % k).astype(np.float64) if k == 2 else np.eye(k)[cells % k]
+        each = ScoredRows((cells // k).astype(np.float64), scores, 0.5)
+        whole = counts.astype(np.int64)
+        return np.array([self.formula(_chosen(each, np.repeat(cells, drawn))) for drawn in whole])
+
+    def _same(self, value: float, first: float, rows: ScoredRows, doubt: Doubt) -> Difference:
+        """By the rule of three; no interval where both models are without any error."""
+        numbers = self.task == "regression"
+        # On a row that is not in the sample they may differ by as much as the metric itself.
+        size = abs(first) if self.name.startswith("neg_") else 1 - first if numbers else 1.0
+        support = len(rows.labels) if numbers else smallest_class(rows.labels, rows.classes)
+        half = rule_of_three(support, alpha=doubt.alpha) * size
+        return _same(value, half, doubt) if half > 0 else Difference(value)
 
 
 def _share_bounds(value: float, excess: float, half: float, slack: float) -> tuple[float, float]:

@@ -23,6 +23,8 @@ _OF_SCORERS: tuple[tuple[str, Range], ...] = (
 
 def value_range(chosen: Metric) -> Range:
     """(smallest, largest) value that a metric can have on any rows."""
+    if chosen.name == "brier":  # a loss, and the mean of squares of shares
+        return SHARE
     if isinstance(chosen, SummedMetric):
         return {"share": SHARE, "loss": (0.0, math.inf), "explained": (-math.inf, 1.0)}[chosen.bounds]
     if isinstance(chosen, ScoredMetric):
@@ -50,6 +52,26 @@ def limit_problems(key: str, limits: Mapping[str, float]) -> list[str]:
             never = (limit < low) == (chosen.direction is Direction.AT_LEAST)
             what = "every model meets it" if never else "no model can meet it"
             found.append(f"{key}.{name}: {limit:g} is outside of what {name} can be, {_told(low, high)}; {what}")
+    return found
+
+
+def width_problems(key: str, differences: Mapping[str, float]) -> list[str]:
+    """Limits of a difference of two models that no two values of their metric can be beyond.
+
+    Args:
+        key: that they stand under.
+        differences: largest difference of each metric, by its name; names that do not exist are left to others.
+
+    Returns:
+        One line each, beginning with the key.
+    """
+    found = []
+    for name, limit in differences.items():
+        if not is_known(name):
+            continue
+        low, high = value_range(metric(name))
+        if limit >= high - low:
+            found.append(f"{key}.{name}: {limit:g} is no limit: {name} is {_told(low, high)}; every model meets it")
     return found
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import math
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ import numpy.typing as npt
 
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.verdict import Direction, Measurement
-from sluiceway.gates.enough_rows import only_class
+from sluiceway.gates.enough_rows import Lack, lack_of, only_class
 from sluiceway.gates.metric_kinds import Difference, Metric, Task
 from sluiceway.gates.metric_table import METRICS, pinball
 from sluiceway.gates.scored_rows import Doubt, PairedRows, ScoredRows
@@ -29,6 +30,7 @@ __all__ = [
     "compare",
     "evaluate",
     "is_known",
+    "lack_for",
     "known_metrics",
     "measure",
     "measure_rows",
@@ -38,6 +40,10 @@ __all__ = [
 
 Array = npt.NDArray[Any]
 TASKS: tuple[Task, ...] = ("binary", "multiclass", "regression")
+# Means over all rows: a rare class is but a small part of them, and its few rows do not decide how well they are known.
+_OVER_ALL_ROWS = re.compile(
+    r"accuracy|top_k_accuracy|log_loss|brier|neg_(log_loss|brier_score)|d2_.*|.*_(weighted|micro)"
+)
 # Kinds of models by the shape of their scores, where nobody says the kind.
 _ONE_SCORE: tuple[Task, ...] = ("binary", "regression")
 
@@ -67,6 +73,17 @@ def metric(name: str, task: Task | None = None) -> Metric:
     if found is None:
         raise _unknown(name, () if task is None else (task,))
     return found
+
+
+def lack_for(name: str, labels: Array, task: Task) -> Lack | None:
+    """What rows lack for one metric to be judged by, or None.
+
+    Args:
+        name: see the module.
+        labels: shape (n,).
+        task: kind of the model.
+    """
+    return lack_of(labels, ranked=task != "regression" and not _OVER_ALL_ROWS.fullmatch(name))
 
 
 def check_names(names: Iterable[str], tasks: Sequence[Task] = ()) -> None:

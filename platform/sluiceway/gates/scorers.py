@@ -66,7 +66,8 @@ def scorer_metric(name: str, task: Task) -> ScoredMetric | None:
     of_numbers = _works(name, "regression")
     if not of_numbers if task == "regression" else of_numbers or not _works(name, task):
         return None
-    return ScoredMetric(name, Direction.AT_LEAST, task, functools.partial(_scored, name, task))
+    formula = functools.partial(_scored, name, task)
+    return ScoredMetric(name, Direction.AT_LEAST, task, formula, task != "regression" and _of_decisions(name, task))
 
 
 def _scored(name: str, task: Task, rows: ScoredRows) -> float:
@@ -96,6 +97,21 @@ def _works(name: str, task: Task) -> bool:
             return math.isfinite(_number(name, task, _few_rows(task)))
         except Exception:  # noqa: BLE001 (each scorer has its own way of refusing what it is not made for)
             return False
+
+
+def _of_decisions(name: str, task: Task) -> bool:
+    """Whether scores that are the decisions themselves give the same number."""
+    random = np.random.default_rng(0)
+    k = 2 if task == "binary" else 4
+    labels = (np.arange(60) % k).astype(np.float64)
+    raw = random.random((60, k))
+    raw /= raw.sum(axis=1, keepdims=True)
+    decided = np.eye(k)[raw.argmax(axis=1)]
+    found = [
+        _scored(name, task, ScoredRows(labels, each[:, 1] if task == "binary" else each, 0.5))
+        for each in (raw, decided)
+    ]
+    return found[0] == found[1]
 
 
 def _few_rows(task: Task) -> ScoredRows:

@@ -9,9 +9,11 @@ from importlib import metadata
 from typing import Any
 
 from sluiceway.catalog.pipeline import DONE, PipelineStore
+from sluiceway.config.gates import DataQualitySection
 from sluiceway.core.clock import Clock
 from sluiceway.core.verdict import GateResult, Status
 from sluiceway.data.contract.model import Contract
+from sluiceway.data.contract.rules import rules_of
 from sluiceway.gates.column_facts import ColumnFacts
 from sluiceway.gates.context import Gate, GateContext, JudgedGate
 from sluiceway.gates.drawn import ReportData
@@ -23,6 +25,9 @@ from sluiceway.lifecycle.subject import Subject
 KEPT_BY = "gates"
 # What comes of a verdict is no part of it.
 POLICY = {"severity", "on_inconclusive", "dry_run", "timeout_seconds", "memory_mb", "retries"}
+# A verdict about an age is given again after this part of the shortest age that it was held against.
+PART_OF_AN_AGE = 20
+SECONDS_OF_A_DAY = 86_400
 LIBRARIES = ("numpy", "pyarrow", "scikit-learn", "scipy", "xgboost")
 
 
@@ -31,7 +36,7 @@ def gate_key(context: Context, subject: Subject, gate: Gate, view: GateContext, 
 
     Data digest, model digest, the champion's digest where it is compared with, the gate's own section, thresholds and
     metrics, the code of the platform and of an own gate, the libraries that compute, and whatever else the gate is
-    shown. The day counts for gates that look at it: an age changes, and an own gate may ask.
+    shown. The time counts for gates that look at it: an age changes, and an own gate may ask.
     """
     evaluation = view.evaluation
     champion = subject.champion
@@ -52,7 +57,7 @@ def gate_key(context: Context, subject: Subject, gate: Gate, view: GateContext, 
         context.serving.model_dump(mode="json", exclude={"log"}) if "replica" in gate.needs else None,
         [champion.version, champion.bundle.digest] if champion and _looks_at_champion(gate) else None,
         _facts(view, contract) if _looks_around(gate) else None,
-        _day(view) if _looks_at_the_clock(gate, view, contract) else None,
+        _moment(gate, view, contract),
     )
 
 
@@ -99,9 +104,16 @@ def _looks_around(gate: Gate) -> bool:
     return gate.name == "data_quality" or bool(gate.source)
 
 
-def _looks_at_the_clock(gate: Gate, view: GateContext, contract: Contract | None) -> bool:
-    aged = getattr(view.section, "max_age_days", None) is not None or contract is not None
-    return bool(gate.source) or (gate.name == "data_quality" and aged)
+def _moment(gate: Gate, view: GateContext, contract: Contract | None) -> str | int | None:
+    """The time as coarsely as the gate may take it; None where it does not look at the clock."""
+    if gate.source:
+        return datetime.fromtimestamp(view.now, UTC).date().isoformat()
+    if not isinstance(view.section, DataQualitySection):
+        return None
+    ages = [rule.value * rule.seconds for rule in rules_of(contract).freshness] if contract else []
+    if view.section.max_age_days is not None:
+        ages.append(view.section.max_age_days * SECONDS_OF_A_DAY)
+    return int(view.now // (min(ages) / PART_OF_AN_AGE)) if ages and min(ages) > 0 else None
 
 
 def _facts(view: GateContext, contract: Contract | None) -> str:
@@ -113,7 +125,3 @@ def _facts(view: GateContext, contract: Contract | None) -> str:
         view.version_time,
     ]
     return hashlib.sha256(repr(parts).encode()).hexdigest()
-
-
-def _day(view: GateContext) -> str:
-    return datetime.fromtimestamp(view.now, UTC).date().isoformat()

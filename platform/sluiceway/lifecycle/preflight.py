@@ -13,7 +13,7 @@ from sluiceway.core.errors import ConfigError
 from sluiceway.core.references import TableVersion
 from sluiceway.data.tables import schema
 from sluiceway.gates.catalogue import gate_problems
-from sluiceway.gates.metric_limits import limit_problems
+from sluiceway.gates.metric_limits import limit_problems, width_problems
 from sluiceway.gates.metrics import Task, check_names
 from sluiceway.gates.named_columns import column_problems
 from sluiceway.lifecycle.context import Context
@@ -71,6 +71,8 @@ def check_evaluation(evaluation: EvaluationSection, *kinds: Task) -> None:
     champion = evaluation.champion
     check_names([*named, *evaluation.thresholds, *champion.margins, *champion.max_gain], kinds)
     beyond = limit_problems("evaluation.thresholds", evaluation.thresholds)
+    beyond += width_problems("evaluation.champion.margins", champion.margins)
+    beyond += width_problems("evaluation.champion.max_gain", champion.max_gain)
     if beyond:
         raise ConfigError("a limit is outside of what its metric can be", problems=tuple(beyond))
 

@@ -7,14 +7,16 @@ separate intervals. A gain above 0 is better, for losses and errors too. For eac
 
   PASS           the lower bound of the gain is above -margin: no worse by more than the margin
   FAIL           the upper bound is below -margin: worse by more than the margin, and not by chance
-  INCONCLUSIVE   the interval holds -margin, or there are fewer than 30 rows; it tells about how many rows would be
-                 enough: with so many, equally good models pass in 80 % of all cases
+  INCONCLUSIVE   the interval holds -margin, or there are fewer than 30 rows, or than 10 of a class that the metric
+                 depends on; it tells about how many rows would be enough: with so many, equally good models pass in
+                 80 % of all cases
 
 `require: superiority` wants the lower bound above 0 instead. The interval is DeLong's paired one for the AUC; for
 metrics of decisions, each model by its own threshold, a bootstrap of the counts of (class, decision, decision), for the
 accuracy Tango's score limits; for losses and errors the normal interval of the paired differences, for average
 precision that of the jackknife; for KS a bootstrap with the same weights for both models; for scikit-learn's scorers
-one of at most 50,000 rows.
+one of at most 50,000 rows; those of decisions as the package's own. Models that differ on no row of the sample are not
+known never to differ: their interval is as wide as the rule of three says.
 
 A gain whose lower bound is above `max_gain` (without any: 0.1 of auc_roc, or half of the champion's rmse) FAILs, too:
 better than anybody believes, most often because a feature knows the answer. Look at the gate leakage first.
@@ -43,8 +45,8 @@ from sluiceway.core.verdict import Direction, Measurement, Status, Threshold, Ve
 from sluiceway.gates.checks.performance import reported, reported_metrics
 from sluiceway.gates.context import Gate, GateContext, GateOutput
 from sluiceway.gates.drawn import ReportData
-from sluiceway.gates.enough_rows import FEWEST_ROWS
-from sluiceway.gates.metrics import Task, check_names, compare, evaluate, usable
+from sluiceway.gates.enough_rows import FEWEST_ROWS, Lack
+from sluiceway.gates.metrics import Task, check_names, compare, evaluate, lack_for, usable
 from sluiceway.gates.report.curves import curves_of_champion
 from sluiceway.gates.scored_rows import Doubt, PairedRows, ScoredRows
 from sluiceway.gates.statistics.planning import rows_needed
@@ -156,7 +158,8 @@ def champion(
         for name in dict.fromkeys([*margins, *caps, *beside])
     }
     told = _Told(version, note, 1 - 2 * section.alpha)
-    verdicts = [no_worse(gains[name], margin, section, told) for name, margin in margins.items()]
+    lacks = {name: lack_for(name, pair.first.labels, task) for name in margins}
+    verdicts = [no_worse(gains[name], margin, section, told, lacks[name]) for name, margin in margins.items()]
     verdicts += [believable(gains[name], most, told) for name, most in caps.items()]
     verdicts += [reported(NAME, told.measurement(gains[name])) for name in beside]
     return tuple(verdicts)
@@ -186,7 +189,9 @@ class _Told:
         return Measurement(name or f"{found.metric} gain", value, found.n, low, high, detail=detail)
 
 
-def no_worse(found: Gain, margin: float, section: ChampionSection, told: _Told = _Told("", "")) -> Verdict:
+def no_worse(
+    found: Gain, margin: float, section: ChampionSection, told: _Told = _Told("", ""), lack: Lack | None = None
+) -> Verdict:
     """Non-inferiority (or superiority) in one metric: the whole interval has to be above the limit.
 
     Args:
@@ -194,6 +199,7 @@ def no_worse(found: Gain, margin: float, section: ChampionSection, told: _Told =
         margin: how much worse is still good.
         section: the error and what is asked for.
         told: for people.
+        lack: why the rows are too few to judge by, or None.
     """
     better = section.require == "superiority"
     limit = 0.0 if better else -margin
@@ -201,10 +207,10 @@ def no_worse(found: Gain, margin: float, section: ChampionSection, told: _Told =
     measurement = told.measurement(found)
     if measurement.value is None:
         return _without_value(found, measurement, threshold)
+    if lack is not None:
+        return Verdict(NAME, Status.INCONCLUSIVE, measurement, threshold, lack.reason, enough=lack.enough)
     if measurement.low is None or measurement.high is None:
         return Verdict(NAME, Status.INCONCLUSIVE, measurement, threshold, "no interval")
-    if found.n < FEWEST_ROWS:
-        return Verdict(NAME, Status.INCONCLUSIVE, measurement, threshold, "too few rows", enough=FEWEST_ROWS)
     if measurement.low > limit:
         return Verdict(NAME, Status.PASS, measurement, threshold)
     if measurement.high < limit:

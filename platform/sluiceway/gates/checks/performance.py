@@ -12,12 +12,12 @@ Metrics of decisions (precision, recall, f1_score, accuracy ...) use the thresho
 rows (`evaluation.decision`), never one of the test rows. `pinball_0.9` is the loss of the quantile 0.9, for any
 quantile. Any scorer of scikit-learn may be named; its limit is always "at least", because its losses are negative.
 
-Fewer than 30 rows, or than 10 of a class where what is judged is how well two classes are told apart (auc_roc,
-average_precision, ks), are INCONCLUSIVE whatever the value: the interval of so few is not known either. A metric that
-has no value on these rows (a class is missing, a score is missing) FAILs, and so does one that cannot be computed for
-this kind of model. Without any threshold the model has to be better than chance: the lower bound of auc_roc above 0.5,
-of r2 above 0. What is in `evaluation.metrics` without a threshold is reported and not judged; one without a value is
-a warning.
+Fewer than 30 rows, or than 10 of the smallest class that there is where the metric depends on each class by itself (all
+but accuracy, the losses, and averages weighted by the rows), are INCONCLUSIVE whatever the value: the interval of so
+few is not known either. A metric that has no value on these rows (a class is missing, a score is missing) FAILs, and so
+does one that cannot be computed for this kind of model. Without any threshold the model has to be better than chance:
+the lower bound of auc_roc above 0.5, of r2 above 0. What is in `evaluation.metrics` without a threshold is reported and
+not judged; one without a value is a warning.
 
 When it fails: compare with the folds of the training run. Good folds and a bad test say that the rows differ (look at
 data_quality and slices); bad folds say that the model is not good enough yet. An INCONCLUSIVE wants more test rows.
@@ -36,14 +36,12 @@ from sluiceway.config.evaluation import EvaluationSection
 from sluiceway.core.verdict import Direction, Measurement, Severity, Status, Threshold, Verdict, judge
 from sluiceway.gates.context import Gate, GateContext, GateOutput
 from sluiceway.gates.drawn import ReportData
-from sluiceway.gates.enough_rows import lack_of
-from sluiceway.gates.metrics import Task, check_names, known_metrics, measure_rows, metric, usable
+from sluiceway.gates.metrics import Task, check_names, known_metrics, lack_for, measure_rows, metric, usable
 from sluiceway.gates.report.curves import class_data, curves
 from sluiceway.gates.scored_rows import Doubt, ScoredRows
 
 Array = npt.NDArray[Any]
 NAME = "performance"
-RANKED = ("auc_roc", "average_precision", "ks")  # of two classes: they have no value where one of these is missing
 
 
 def run(context: GateContext) -> GateOutput:
@@ -131,8 +129,7 @@ def wrong_kind(check: str, name: str, limit: float, task: Task, n: int) -> Verdi
 
 def _held(rows: ScoredRows, measurement: Measurement, limit: Threshold, task: Task) -> Verdict:
     """A metric against its limit, where there are rows enough to believe it."""
-    ranked = task == "binary" and measurement.name in RANKED
-    lack = lack_of(rows.labels, ranked=ranked)
+    lack = lack_for(measurement.name, rows.labels, task)
     if lack is not None and measurement.n:
         return Verdict(NAME, Status.INCONCLUSIVE, measurement, limit, lack.reason, enough=lack.enough)
     return judge(NAME, measurement, limit)

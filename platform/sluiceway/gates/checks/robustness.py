@@ -16,11 +16,13 @@ Shown, and judged where a limit is set:
 Each feature alone is tried on 10,000 rows at most.
 
 Fewer than 30 rows, or than 10 of one of two classes, are INCONCLUSIVE: a model that is right on all of 20 rows loses
-nothing. A loss up to the limit (`max_metric_loss`, 5 %) is a PASS. Where the champion loses more than that on the same
-disturbed rows, the limit is what it loses: a candidate need not be better than what serves. Beyond the limit it is a
-FAIL where all of the interval is, and INCONCLUSIVE where it may be chance.
+nothing. So are disturbances of which none that is judged changes a value (small noise on whole numbers rounds to what
+they were); where others do, it is said beside the loss. A loss up to the limit (`max_metric_loss`, 5 %) is a PASS.
+Where the champion loses more than that on the same disturbed rows, the limit is what it loses: a candidate need not be
+better than what serves. Beyond the limit it is a FAIL where all of the interval is, and INCONCLUSIVE where it may be
+chance.
 How many decisions change is told beside each loss, and judged as "decisions that change under ..." where `max_flips`
-is set.
+is set; a model that decides nothing then FAILs.
 
 When it fails: the worst feature is named. A model that falls over small noise has learned values, not sizes (an
 identifier, a leaked digit, a price that is a key); leave the feature out, round it, or give the trees less depth. One
@@ -32,7 +34,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -52,6 +54,9 @@ from sluiceway.gates.statistics.row_parts import estimate_of, relative_change
 Array = npt.NDArray[Any]
 NAME = "robustness"
 NOTHING = "nothing that is judged"  # the part that says so
+UNCHANGED = "no value was changed by any disturbance that is judged"
+# Of what is judged: this task changes values, only others do, none does.
+Effect = Literal["changes", "others change", "none change"]
 ALONE_ROWS = 10_000  # a loss is seen on far fewer, and there are many features
 MOST_POINTS = 50  # of one part in the report
 MOST_NAMES = 5  # of features in one line
@@ -117,23 +122,24 @@ def run(context: GateContext) -> GateOutput:
     alone = only_class(context.labels) if context.task == "binary" else ""
     if alone:
         return GateOutput((_unmeasured(plan, alone, len(context.labels)),))
-    found, rows = measured(plan, context)
+    found, rows, effect = measured(plan, context)
     lack = lack_of(context.labels[rows.places], ranked=context.task == "binary")
     worst = sorted(found, key=_excess, reverse=True)[:MOST_POINTS]
-    return GateOutput(judged(plan, found, rows, lack), ReportData(disturbances=tuple(worst)))
+    verdicts = tuple(_told_of_effect(verdict, effect) for verdict in judged(plan, found, rows, lack))
+    return GateOutput(verdicts, ReportData(disturbances=tuple(worst)))
 
 
-def measured(plan: Plan, context: GateContext) -> tuple[tuple[Disturbance, ...], Drawn]:
+def measured(plan: Plan, context: GateContext) -> tuple[tuple[Disturbance, ...], Drawn, Effect]:
     """What the disturbances of one task do to the model, and to the champion where it matters.
 
     Returns:
-        one for each time that the rows were scored, and the rows.
+        one for each time that the rows were scored, the rows, and whether any value of them was changed.
     """
     section, seed = _section(context), context.seed % 2**63  # a generator takes no seed below 0
     limit = min(section.rows, ALONE_ROWS) if plan.alone else section.rows
     drawn = drawn_rows(context.labels, limit, classes=context.task != "regression", seed=seed)
     if not len(drawn.places):
-        return (), drawn
+        return (), drawn, "changes"
     kinds = {name: context.kinds[name] for name in context.features}
     test = context.test_rows
     chosen = test if len(drawn.places) == test.num_rows else test.take(pa.array(drawn.places))  # of all no copy
@@ -151,7 +157,28 @@ def measured(plan: Plan, context: GateContext) -> tuple[tuple[Disturbance, ...],
         if champion is not None and not (plan.alone and loss <= (plan.limit or math.inf)):
             one = _compared(one, champion, rows)
         found.append(one)
-    return tuple(found), drawn
+    return tuple(found), drawn, _effect(plan, maker, plans(section, context.kinds))
+
+
+def _effect(plan: Plan, maker: Disturbances, asked: Sequence[Plan]) -> Effect:
+    """Whether a task that is judged disturbs anything: whole numbers with small noise round to what they were."""
+    if plan.limit is None or _changes(plan, maker):
+        return "changes"
+    return "others change" if any(_changes(each, maker) for each in asked if each.limit is not None) else "none change"
+
+
+def _changes(plan: Plan, maker: Disturbances) -> bool:
+    return any(maker.changes(plan.kind, name, plan.size) for name in maker.of(plan.kind))
+
+
+def _told_of_effect(verdict: Verdict, effect: Effect) -> Verdict:
+    """No PASS where nothing at all was judged; where a task changed nothing by itself, it says so."""
+    if effect == "changes" or verdict.status is not Status.PASS:
+        return verdict
+    if effect == "none change":
+        return replace(verdict, status=Status.INCONCLUSIVE, reason=UNCHANGED)
+    detail = ", ".join(filter(None, (verdict.measurement.detail, "" if verdict.reason else "no value was changed")))
+    return replace(verdict, measurement=replace(verdict.measurement, detail=detail))
 
 
 def judged(plan: Plan, found: Sequence[Disturbance], drawn: Drawn, lack: Lack | None = None) -> tuple[Verdict, ...]:
@@ -278,7 +305,8 @@ def _flips(plan: Plan, found: Sequence[Disturbance], drawn: Drawn, lack: Lack | 
     name, n = f"decisions that change under {plan.name}", len(drawn.places)
     decided = [one for one in found if not math.isnan(one.flips)]
     if not decided:
-        return (Verdict(NAME, Status.PASS, Measurement(name, None, n), reason="the model decides nothing"),)
+        limit, why = Threshold(plan.flips, Direction.AT_MOST), "the model decides nothing, and max_flips asks for it"
+        return (Verdict(NAME, Status.FAIL, Measurement(name, None, n), limit, why),)
     worst = max(decided, key=lambda one: one.flips)
     worth = int(drawn.worth)
     low, high = wilson(round(worst.flips * worth), worth)

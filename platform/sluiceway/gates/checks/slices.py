@@ -136,6 +136,9 @@ def discovered_slices(
     told = "; ".join([_told(each, scored.task) for each in bad] or [_named(each) for each in found])
     heading = f", {'confirmed' if bad else 'not confirmed'}: " if told else ""
     detail = f"{len(found)} found on one half{heading}{told}"
+    if not confirmed_on:
+        nothing = Measurement(name, None, 0, detail="the rows' keys have so few values that one half has too few rows")
+        return Verdict(NAME, Status.INCONCLUSIVE, nothing, limit, "no rows to confirm slices on"), ()
     verdict = judge(NAME, Measurement(name, len(bad), confirmed_on, detail=detail), limit)
     if verdict.status is Status.PASS:
         verdict = dataclasses.replace(verdict, reason="no slice was confirmed")
