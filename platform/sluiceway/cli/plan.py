@@ -15,7 +15,7 @@ from sluiceway.core.references import TableVersion
 from sluiceway.data.profile import check_schema
 from sluiceway.data.references import resolve
 from sluiceway.data.tables import schema, table_uri
-from sluiceway.lifecycle.preflight import check_gate_columns
+from sluiceway.lifecycle.preflight import check_named_columns
 from sluiceway.registry.reach import probe, sqlite_path
 from sluiceway.training.params import booster_params
 from sluiceway.wiring.stores import catalog_url, read_stores, state_folder, tracking_uri
@@ -54,7 +54,7 @@ def plan(settings: Settings) -> dict[str, Any]:
         number = settings.model.type == "XGBRegressor"
         check_schema(schema(version.uri, version.version), settings.data, number=number)
         if not brings_data:
-            check_gate_columns(settings.evaluation, version)
+            check_named_columns(settings.evaluation, settings.platform.serving, version)
     except DataError:
         if not brings_data:
             raise

@@ -18,7 +18,7 @@ from sluiceway.features.schema import derive
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_of, with_base
 from sluiceway.lifecycle.keys import code_digest, content_key
-from sluiceway.lifecycle.preflight import check_evaluation, check_gate_columns
+from sluiceway.lifecycle.preflight import check_evaluation, check_named_columns
 from sluiceway.registry.bundle import Bundle
 from sluiceway.training.calibrator import fit_calibrator
 from sluiceway.training.checkpoints import forget_checkpoints
@@ -128,7 +128,7 @@ def recipe_of(context: Context, version: TableVersion, base: Base | None) -> Rec
             target does not have.
     """
     context.progress.stage("profile", f"{version.uri}@{version.ref}")
-    check_gate_columns(context.evaluation, version)
+    check_named_columns(context.evaluation, context.serving, version)
     columns = profile(version, (*context.data.features, context.data.target))
     number = context.model.type == "XGBRegressor"
     classes = check_trainable(columns, context.data, kind="number" if number else "classes")

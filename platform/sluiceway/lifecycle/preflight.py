@@ -5,18 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sluiceway.config.evaluation import EvaluationSection, WaiverSection
-from sluiceway.config.experiment import ModelSection, TrainingSection
+from sluiceway.config.experiment import DataSection, ModelSection, TrainingSection
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.parts import Parts
+from sluiceway.config.platform import PlatformSection
 from sluiceway.config.search import SearchSection
+from sluiceway.config.serving import ServingSection
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.references import TableVersion
 from sluiceway.data.tables import schema
 from sluiceway.gates.catalogue import gate_problems
 from sluiceway.gates.metric_limits import limit_problems, width_problems
 from sluiceway.gates.metrics import Task, check_names
-from sluiceway.gates.named_columns import column_problems
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.named_columns import column_problems, range_problems, unlogged_problems
 from sluiceway.serving.instance import serve_address
 from sluiceway.serving.ports import check_port
 from sluiceway.training.params import booster_params
@@ -39,6 +41,9 @@ def section_problems(parts: Parts) -> tuple[str, ...]:
         found += _collect(lambda: booster_params(model, training, seed=0, nthread=1))
         if isinstance(search, SearchSection):
             found += space_problems(search, model, training)
+    data, platform = parts.sections.get("data"), parts.sections.get("platform")
+    if isinstance(data, DataSection) and isinstance(platform, PlatformSection):
+        found += range_problems(platform.serving, data.features)
     if isinstance(evaluation, EvaluationSection):
         kinds = _kinds(model) if isinstance(model, ModelSection) else ()
         found += _collect(lambda: check_evaluation(evaluation, *kinds))
@@ -77,16 +82,29 @@ def check_evaluation(evaluation: EvaluationSection, *kinds: Task) -> None:
         raise ConfigError("a limit is outside of what its metric can be", problems=tuple(beyond))
 
 
+def check_named_columns(evaluation: EvaluationSection, serving: ServingSection, version: TableVersion) -> None:
+    """Refuse columns of the gates' sections, and of the prediction log, that a version of the table does not have.
+
+    Raises:
+        ConfigError: all of them at once, each with the nearest name.
+    """
+    names = schema(version.uri, version.version).names
+    _refuse(version, column_problems(evaluation, names) + unlogged_problems(serving, names))
+
+
 def check_gate_columns(evaluation: EvaluationSection, version: TableVersion) -> None:
     """Refuse columns of the gates' sections that a version of the table does not have.
 
     Raises:
         ConfigError: all of them at once, each with the nearest name.
     """
-    problems = column_problems(evaluation, schema(version.uri, version.version).names)
+    _refuse(version, column_problems(evaluation, schema(version.uri, version.version).names))
+
+
+def _refuse(version: TableVersion, problems: tuple[str, ...]) -> None:
     if problems:
         raise ConfigError(
-            f"the evaluation names columns that {version.uri}@{version.ref} does not have", problems=problems
+            f"the configuration names columns that {version.uri}@{version.ref} does not have", problems=problems
         )
 
 
