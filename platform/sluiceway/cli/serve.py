@@ -51,7 +51,7 @@ def up(
     """Serve the champions of a configuration over HTTP, with the weights that the catalog holds.
 
     On a Ray that it starts on this machine, the endpoints last as long as the command: ctrl-C ends them. On a cluster
-    that is there (--address, platform.ray.address, RAY_ADDRESS) they stay until `serve down`.
+    that is there (--address, platform.ray.address, RAY_ADDRESS) they stay until `serve down`, or until that Ray ends.
 
     With the address of a dashboard (http://HEAD:8265) the endpoints are put into the cluster's Serve config, as
     `serve deploy` does, but merged: what others have there stays as it is. Where KubeRay keeps that config, put their
@@ -68,7 +68,7 @@ def up(
             console.print(f"{spec.name}: POST {url}{spec.route_prefix}/predict", soft_wrap=True)
         console.print('a request\'s body: {"rows": [{FEATURE: VALUE, ...}, ...]}; GET .../health tells the weights')
         if is_dashboard(address) or not is_own():
-            console.print(f"they stay; `{program()} serve down ENDPOINT` takes one away")
+            console.print(f"they stay as long as that Ray does; `{program()} serve down ENDPOINT` takes one away")
             return
         console.print("ctrl-C ends it")
         _wait(seconds)
