@@ -97,6 +97,7 @@ def _post(url: str, rows: list[dict]) -> dict:
 
 
 @pytest.mark.e2e
+@pytest.mark.soak  # the story of the flights has two environments, too
 def test_the_first_version_goes_to_staging_then_to_production(first):
     folder, steps = first
     assert list(steps) == ["train", "gates", "register", "staging", "production"]
@@ -116,6 +117,7 @@ def _moves(folder: Path) -> list[tuple[str, int]]:
 
 
 @pytest.mark.e2e
+@pytest.mark.soak
 def test_both_endpoints_answer_over_http(first):
     served = _answers_of(first[0])
     assert set(served) == {"staging", "production"}

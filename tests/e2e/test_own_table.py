@@ -64,6 +64,7 @@ def test_a_second_draft_does_not_write_over_the_first(rents):
     assert "exists" in sluiceway(folder, "init", "--table", "flats", "--target", "rent", expect=2)["message"]
 
 
+@pytest.mark.soak
 def test_a_drafted_regression_runs_to_its_end(rents):
     folder, _ = rents
     summary = sluiceway(folder, "run", "sluiceway.yaml")

@@ -34,6 +34,7 @@ from sluiceway.wiring.context import build_context
 
 pytestmark = [
     pytest.mark.integration,
+    pytest.mark.soak,  # how requests are judged is in `test_gates_data_quality.py`
     pytest.mark.usefixtures("ray_cluster"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
 ]

@@ -25,6 +25,7 @@ def commands(repository: Path) -> list[str]:
     return [re.split(r"\s+# ", line.strip())[0] for line in shown.splitlines() if line.strip()]
 
 
+@pytest.mark.soak  # the shortest form is `test_storage_page.py`
 def test_the_commands_of_the_page_work_with_its_variables_alone(repository, tmp_path, monkeypatch):
     pq.write_table(pa.table({"id": [1, 2, 3]}), tmp_path / "trips.parquet")
     lines = commands(repository)

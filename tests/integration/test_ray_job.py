@@ -102,7 +102,7 @@ def job_config(place: Path, workers: int | str) -> dict[str, object]:
 
 
 # Two workers: through Ray Train, whose controller and workers are processes of their own.
-@pytest.fixture(scope="module", params=["auto", pytest.param(2, marks=pytest.mark.soak)])
+@pytest.fixture(scope="module", params=["auto", 2])
 def submitted(
     request: pytest.FixtureRequest, head: Head, python: Path, working_copy: Path, place: Path
 ) -> subprocess.CompletedProcess[str]:
@@ -124,6 +124,7 @@ def submit(job: str, head: Head, python: Path, folder: Path) -> subprocess.Compl
     )
 
 
+@pytest.mark.soak  # `test_readme_session.py` does the same on a cluster without submitting
 @pytest.mark.timeout(500)
 def test_a_submitted_job_trains_judges_registers_and_serves(submitted, place):
     told = submitted.stdout + submitted.stderr
@@ -133,6 +134,7 @@ def test_a_submitted_job_trains_judges_registers_and_serves(submitted, place):
     assert (place / "state/catalog.db").is_file()
 
 
+@pytest.mark.soak
 def test_the_endpoint_outlives_the_job(submitted, place):
     assert submitted.returncode == 0
     body = json.dumps({"rows": [{"income": 20.0, "debt": 60.0, "branch": "n"}]}).encode()

@@ -68,6 +68,7 @@ def deployed(ray_cluster, repository, tmp_path):
     made.engine.dispose()
 
 
+@pytest.mark.soak
 def test_a_declared_endpoint_is_left_alone_and_goes_for_good(deployed):
     import ray  # noqa: PLC0415
     from ray import serve  # noqa: PLC0415

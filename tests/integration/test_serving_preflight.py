@@ -118,6 +118,7 @@ def judge_in_a_task(replica, model, *, kind="binary", **options):
     return {verdict.measurement.name: verdict for verdict in output.verdicts}
 
 
+@pytest.mark.soak
 def test_it_starts_serve_like_a_deployment_and_does_without_a_port_that_somebody_has(ray_cluster, model):
     from sluiceway.serving.instance import serve_address, stop_serve  # noqa: PLC0415 (Ray has to be up)
     from sluiceway.serving.preflight import preflight  # noqa: PLC0415

@@ -179,6 +179,7 @@ def cluster(tmp_path_factory):
         yield made
 
 
+@pytest.mark.soak
 def test_up_and_down_leave_the_applications_of_others_as_they_are(cluster):
     before, options = cluster.configs()["shop"], cluster.rest("GET")["http_options"]
     config = cluster.experiment("fraud", version="3")

@@ -312,6 +312,7 @@ def test_another_deployment_of_an_endpoint_fails_no_request(world, deployed, rep
     assert world.ask(name).status_code == 413  # two rows: it is the other one
 
 
+@pytest.mark.soak
 def test_an_endpoint_goes_on_when_serve_s_controller_is_killed(world, deployed):
     from sluiceway.serving.traffic import ServeTraffic  # noqa: PLC0415
 

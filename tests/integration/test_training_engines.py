@@ -105,9 +105,8 @@ def test_the_same_rows_give_the_same_bytes():
     ]
 
 
-@pytest.mark.parametrize(
-    "lost", [pytest.param(0, marks=pytest.mark.soak, id="even"), pytest.param(1, id="a rank without training rows")]
-)
+@pytest.mark.soak  # the workers without Ray are in `test_training_ranks.py`, a group of two in `test_training_recovery.py`
+@pytest.mark.parametrize("lost", [pytest.param(0, id="even"), pytest.param(1, id="a rank without training rows")])
 def test_two_workers_find_what_one_task_finds(tmp_path, lost):
     table = rows()
     if lost:  # the second half of the rows, one worker's share, is of the validation part
@@ -177,7 +176,7 @@ def test_what_is_refused_before_anything_is_read():
         refused(ModelSection(type="XGBRegressor"), TrainingSection(fold_by="stratified"))
 
 
-@pytest.mark.parametrize(("held", "workers"), [(0.6, 1), (0.1, 2)])
+@pytest.mark.parametrize(("held", "workers"), [(0.6, 1), pytest.param(0.1, 2, marks=pytest.mark.soak)])
 def test_it_runs_beside_an_actor_that_stays(held, workers):
     @ray.remote(num_cpus=held)
     class Replica:

@@ -200,7 +200,7 @@ def test_several_classes(version, table, tmp_path):
     assert roc_auc_score(oof["label"].to_numpy(), scores, multi_class="ovr") > 0.8
 
 
-@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.soak)])
 def test_weights_are_carried_and_counted(version, table, tmp_path, workers):
     data = section(version, weight="count")
     training = TRAINING.model_copy(update={"workers": workers, "folds": 2})

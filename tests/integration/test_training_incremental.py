@@ -90,6 +90,13 @@ def test_new_rows_are_learnt_and_old_trees_kept(champion):
     assert candidate.training["rows"]["train"] == pytest.approx(ROWS * 0.7, rel=0.1)  # of the second month alone
     assert bundle.schema == old.schema  # the champion's codes; the new carrier is missing to both
 
+
+@pytest.mark.soak
+def test_what_has_gone_on_is_judged_as_any_other_and_repeats_to_the_byte(champion):
+    folder, _ = champion
+    context = context_of(folder, incremental={"window": "new"})
+    version = context.version()
+    candidate = build_candidate(context, version)
     subject = subject_of(context, candidate, champion=None)
     evaluation = evaluate(context, subject, bench_of(context, subject))  # as any other model, on all test rows
     results = {result.gate: result for result in evaluation.results}
