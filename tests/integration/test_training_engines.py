@@ -105,7 +105,7 @@ def test_the_same_rows_give_the_same_bytes():
     ]
 
 
-@pytest.mark.soak  # the workers without Ray are in `test_training_ranks.py`, a group of two in `test_training_recovery.py`
+@pytest.mark.soak  # workers without Ray are in `test_training_ranks.py`, a group of two in `test_training_recovery.py`
 @pytest.mark.parametrize("lost", [pytest.param(0, id="even"), pytest.param(1, id="a rank without training rows")])
 def test_two_workers_find_what_one_task_finds(tmp_path, lost):
     table = rows()

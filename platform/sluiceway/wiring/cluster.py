@@ -135,8 +135,8 @@ def _start_here(options: dict[str, Any]) -> None:
 def _unusable(place: str, error: Exception) -> BackendError:
     return BackendError(
         f"Ray at {place} cannot be used: {str(error).strip().splitlines()[0]}",
-        hint="check platform.ray.address and RAY_ADDRESS, or leave both out for a local cluster; where that Ray wants a "
-        "token, as one that `sluiceway serve up` has started, set RAY_AUTH_MODE=token",
+        hint="check platform.ray.address and RAY_ADDRESS, or leave both out for a local cluster; where that Ray wants "
+        "a token, as one that `sluiceway serve up` has started, set RAY_AUTH_MODE=token",
     )
 
 
