@@ -249,3 +249,11 @@ def test_each_model_decides_by_its_own_threshold():
     _, second, gain = compare("recall", none, Doubt())
     assert math.isnan(second)
     assert math.isnan(gain.value)
+
+
+@pytest.mark.parametrize(("n", "low"), [(20, 1 + math.log(0.025) / 10), (200, 1 + math.log(0.025) / 100)])
+def test_a_scorer_that_is_perfect_on_a_sample_is_not_known_to_be_perfect(n, low):
+    labels = (np.arange(n) % 2).astype(float)
+    found = measure("balanced_accuracy", labels, labels)
+    assert (found.value, found.high) == (1.0, 1.0)
+    assert found.low == pytest.approx(low)

@@ -242,6 +242,10 @@ class ScoredMetric(Metric):
             resamples=min(SLOW_RESAMPLES, doubt.resamples),
             seed=doubt.seed,
         )
+        known = _known(drawn)
+        if len(known) and known.std() <= NO_SPREAD * max(1.0, abs(value)):
+            half, best = self._hidden(value, rows, doubt), 0.0 if self.name.startswith("neg_") else 1.0
+            return value - half, max(value, min(best, value + half))
         return percentiles(value + drawn, alpha=doubt.alpha)
 
     def difference(self, pair: PairedRows, values: tuple[float, float], doubt: Doubt) -> Difference:
@@ -277,12 +281,15 @@ class ScoredMetric(Metric):
 
     def _same(self, value: float, first: float, rows: ScoredRows, doubt: Doubt) -> Difference:
         """By the rule of three; no interval where both models are without any error."""
-        numbers = self.task == "regression"
-        # On a row that is not in the sample they may differ by as much as the metric itself.
-        size = abs(first) if self.name.startswith("neg_") else 1 - first if numbers else 1.0
-        support = len(rows.labels) if numbers else smallest_class(rows.labels, rows.classes)
-        half = rule_of_three(support, alpha=doubt.alpha) * size
+        half = self._hidden(first, rows, doubt)
         return _same(value, half, doubt) if half > 0 else Difference(value)
+
+    def _hidden(self, value: float, rows: ScoredRows, doubt: Doubt) -> float:
+        """What rows that are not in the sample may change, where no row of it makes any difference: rule of three."""
+        numbers = self.task == "regression"
+        size = abs(value) if self.name.startswith("neg_") else 1 - value if numbers else 1.0
+        support = len(rows.labels) if numbers else smallest_class(rows.labels, rows.classes)
+        return float(rule_of_three(support, alpha=doubt.alpha)) * size
 
 
 def _share_bounds(value: float, excess: float, half: float, slack: float) -> tuple[float, float]:

@@ -11,6 +11,7 @@ from sluiceway.gates.report.svg import LETTER, WIDTH, Axis, drawing, legend, lin
 LEFT, RIGHT = 10, 12
 LINE = WIDTH - LEFT - RIGHT
 ROW, TALL_ROW = 33, 47  # TALL_ROW: the name has a line to itself
+SHORTEST = 12  # letters of a name that has to share its line; with less room it gets one to itself
 MOST_ROWS = 20  # drawn; the table below the drawing has more
 
 
@@ -57,7 +58,7 @@ class Forest:
         bars: from zero instead of dots.
         percent: the axis is told in percent.
         zero: the axis begins at 0 at the latest.
-        whole_names: long names get a line to themselves, where they are cut otherwise.
+        whole_names: long names get a line to themselves, where they are cut to what has room otherwise.
     """
 
     title: str
@@ -82,7 +83,8 @@ class Forest:
         axis = Axis.around([*numbers, 0.0] if self.zero or self.bars else numbers, LEFT, WIDTH - RIGHT)
         if (self.zero or self.bars) and min(n for n in numbers if math.isfinite(n)) >= 0:
             axis = Axis(0.0, axis.high, LEFT, WIDTH - RIGHT)
-        tall = self.whole_names and any(_room(row) < len(row.name) for row in rows)
+        wanted = [len(row.name) if self.whole_names else min(len(row.name), SHORTEST) for row in rows]
+        tall = any(_room(row) < letters for row, letters in zip(rows, wanted, strict=True))
         height = TALL_ROW if tall else ROW
         bottom = 4 + height * len(rows)
         body = [self._scale(axis, bottom)]
@@ -93,7 +95,7 @@ class Forest:
     def _row(self, row: Row, top: float, axis: Axis, *, tall: bool) -> str:
         first, second = top + 11, top + (25 if tall else 11)
         y, above, below = second + 12, second + 5, second + 20
-        name = said(short(row.name, int(LINE / LETTER) if tall else max(8, _room(row))))
+        name = said(short(row.name, int(LINE / LETTER) if tall else _room(row)))
         aside = f'<tspan class="aside">{said(row.aside)}</tspan>' if row.aside else ""
         parts = [
             f"<g><title>{said(f'{row.name} {row.aside}: {row.text}')}</title>",
