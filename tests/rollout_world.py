@@ -9,6 +9,7 @@ import numpy as np
 
 from sluiceway.catalog.leases import Lease
 from sluiceway.catalog.rollouts import RolloutRow
+from sluiceway.core.command import Command
 from sluiceway.core.errors import ConflictError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, Arm
 from sluiceway.gates.statistics.proportions import Pairs
@@ -65,6 +66,7 @@ class MemoryRollouts:
     def __init__(self):
         self.rows = {}
         self.entries = defaultdict(list)
+        self.commands = defaultdict(list)
 
     def create(self, rollout_id, *, endpoint, plan, now):
         row = self.rows.setdefault(rollout_id, RolloutRow(rollout_id, endpoint, plan, now))
@@ -83,6 +85,14 @@ class MemoryRollouts:
         if any(entry.sequence == row.sequence for entry in self.entries[rollout_id]):
             raise ConflictError("written already")
         self.entries[rollout_id].append(row)
+
+    def command(self, rollout_id, order, *, who="ann", reason="", now=0.0):
+        command = Command(len(self.commands[rollout_id]) + 1, order, who, reason, now)
+        self.commands[rollout_id].append(command)
+        return command
+
+    def next_command(self, rollout_id, *, after):
+        return next((one for one in self.commands[rollout_id] if one.sequence > after), None)
 
     def journal(self, rollout_id):
         return sorted(self.entries[rollout_id], key=lambda row: row.sequence)

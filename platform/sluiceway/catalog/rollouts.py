@@ -1,4 +1,4 @@
-"""Rollouts and their journals, append-only."""
+"""Rollouts, their journals, and what people tell them; append-only."""
 
 from __future__ import annotations
 
@@ -7,8 +7,12 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import insert, reaching
-from sluiceway.catalog.schema import rollout_journal, rollouts
+from sluiceway.catalog.schema import rollout_commands, rollout_journal, rollouts
+from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import ConflictError
+
+# So many who tell a rollout something at once are served; one more is told to try again.
+TRIES = 20
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,45 @@ class RolloutStore:
         )
         with reaching(self._engine), self._engine.connect() as connection:
             return [JournalRow(**row) for row in connection.execute(query).mappings()]
+
+    def command(self, rollout_id: str, order: Order, *, who: str, reason: str, now: float) -> Command:
+        """Tell a rollout something; whoever runs it reads it at its next look.
+
+        Args:
+            rollout_id: its name.
+            order: what is asked for.
+            who: asks.
+            reason: why, or "".
+            now: UTC epoch seconds.
+
+        Raises:
+            ConflictError: too many tell it something at once.
+        """
+        c = rollout_commands.c
+        for _ in range(TRIES):
+            with reaching(self._engine), self._engine.begin() as connection:
+                newest = connection.execute(
+                    sa.select(sa.func.coalesce(sa.func.max(c.sequence), 0)).where(c.rollout_id == rollout_id)
+                ).scalar_one()
+                command = Command(newest + 1, order, who, reason, now)
+                values = {"rollout_id": rollout_id, **command.__dict__, "order": str(order)}
+                statement = insert(self._engine, rollout_commands).values(values).on_conflict_do_nothing()
+                if connection.execute(statement).rowcount == 1:
+                    return command
+        raise ConflictError(f"too many tell rollout {rollout_id} something at once", hint="try again")
+
+    def next_command(self, rollout_id: str, *, after: int) -> Command | None:
+        """The oldest command of a later sequence number, or None."""
+        c = rollout_commands.c
+        query = (
+            sa.select(c.sequence, c.order, c.who, c.reason, c.created)
+            .where(c.rollout_id == rollout_id, c.sequence > after)
+            .order_by(c.sequence)
+            .limit(1)
+        )
+        with reaching(self._engine), self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        return None if row is None else Command(**{**row, "order": Order(row["order"])})
 
     def list(self, endpoint: str | None = None) -> list[RolloutRow]:
         """Rollouts of one endpoint or of all, the newest first."""

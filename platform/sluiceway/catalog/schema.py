@@ -218,6 +218,17 @@ rollout_journal = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 
+rollout_commands = sa.Table(
+    "rollout_commands",
+    metadata,
+    sa.Column("rollout_id", sa.Text, primary_key=True),
+    sa.Column("sequence", sa.BigInteger, primary_key=True),
+    sa.Column("order", sa.Text, nullable=False),  # core.command.Order
+    sa.Column("who", sa.Text, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False, server_default=""),
+    sa.Column("created", sa.Float, nullable=False),
+)
+
 api_keys = sa.Table(
     "api_keys",
     metadata,

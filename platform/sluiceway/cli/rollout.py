@@ -1,7 +1,11 @@
-"""``sluiceway rollout``: what was decided, and on which numbers."""
+"""``sluiceway rollout``: what is under way, what was decided and on which numbers; and what people tell it."""
 
 from __future__ import annotations
 
+import dataclasses
+import getpass
+import math
+import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -11,12 +15,95 @@ from rich.markup import escape
 
 from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.catalog.stores import Stores
-from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
-from sluiceway.config.load import load_platform
+from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows, program
+from sluiceway.config.load import load_platform, load_settings
+from sluiceway.core.command import Order
+from sluiceway.core.errors import InputError
+from sluiceway.lifecycle.deployment import endpoint_name
+from sluiceway.rollout.forecast import StepForecast, forecast
 from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.present_traffic import measured
+from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
 
-app = typer.Typer(help="Rollouts: history, show.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Rollouts: plan, status, pause, resume, promote, abort, history, show.", no_args_is_help=True)
+
+Which = Annotated[
+    str,
+    typer.Argument(metavar="ROLLOUT", help="Its id, or the name of its endpoint; `rollout status` lists both."),
+]
+Why = Annotated[str, typer.Option("--reason", "-m", help="Why, for the journal.")]
+Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait until it has been obeyed; 0 only leaves it.")]
+
+
+@app.command("status")
+def status(config: ConfigOption = None, as_json: Json = False) -> None:
+    """The rollouts that are under way: where each is, and who runs it."""
+    stores = read_stores(load_platform(config))
+    rows = [_under_way(stores, rollout) for rollout in stores.rollouts.list()]
+    print_rows([row for row in rows if row is not None], as_json=as_json, empty="no rollout is under way")
+
+
+@app.command("plan")
+def plan(
+    config: Config,
+    overrides: Set = None,
+    environment: Annotated[str, typer.Option(help="Whose traffic; the last environment if left out.")] = "",
+    rate: Annotated[
+        float | None, typer.Option(min=0, help="Requests a second; measured on the running endpoint if left out.")
+    ] = None,
+    discordance: Annotated[
+        float, typer.Option(min=0, max=1, help="Share of requests on which exactly one of the versions is right.")
+    ] = 0.05,
+    outcomes: Annotated[float, typer.Option(min=0, max=1, help="Share of requests whose outcome comes soon.")] = 1.0,
+    as_json: Json = False,
+) -> None:
+    """How many requests and how long each step of a rollout needs at the present traffic, and what it could find."""
+    settings = load_settings(config, overrides=overrides or ())
+    deployment = settings.deployment
+    environment = environment or deployment.environments[-1]
+    endpoint = endpoint_name(settings.experiment.name, environment)
+    seen = measured(read_stores(settings.platform), endpoint, rate)
+    traffic = dataclasses.replace(seen, discordance=discordance, outcomes=outcomes)
+    found = forecast(deployment.planned_steps, deployment.margins, traffic, without=deployment.dry_run)
+    rows = [_forecast_row(step) for step in found]
+    if not as_json:
+        told = f"{endpoint}: {traffic.rate:,.1f} requests/s, {traffic.error_rate:.2%} of them fail"
+        Console().print(told, soft_wrap=True, highlight=False)
+    print_rows(rows, as_json=as_json, empty="no steps")
+
+
+@app.command("pause")
+def pause(rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None) -> None:
+    """Leave the weights as they are until somebody resumes it; what fails meanwhile is not acted on."""
+    _tell(config, rollout, Order.PAUSE, reason, wait)
+
+
+@app.command("resume")
+def resume(rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None) -> None:
+    """Go on with the step that a pause has interrupted."""
+    _tell(config, rollout, Order.RESUME, reason, wait)
+
+
+@app.command("promote")
+def promote(
+    rollout: Which,
+    full: Annotated[bool, typer.Option("--full", help="To the end at once, past all further steps.")] = False,
+    reason: Why = "",
+    wait: Wait = 10.0,
+    config: ConfigOption = None,
+) -> None:
+    """End the present step well, though its evidence may be missing; this opens a step that waits for a person.
+
+    Nothing goes past a metric that has failed.
+    """
+    _tell(config, rollout, Order.PROMOTE if full else Order.ADVANCE, reason, wait)
+
+
+@app.command("abort")
+def abort(rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None) -> None:
+    """Give all traffic back to the champion."""
+    _tell(config, rollout, Order.ABORT, reason, wait)
 
 
 @app.command("history")
@@ -50,6 +137,96 @@ def show(
         )
         for line in entry["evidence"]:
             console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
+
+
+def _forecast_row(step: StepForecast) -> dict[str, Any]:
+    return {
+        "weight": f"{step.weight:.0%}",
+        **{f"{name} needs": f"{n:,}" for name, n in step.needs.items()},
+        "takes": _duration(step.seconds),
+        "at most": _duration(step.max_seconds),
+        "in time": "yes" if step.in_time else "no",
+        "finds a rise of errors of": f"{step.finds:.2%}" if math.isfinite(step.finds) else "none",
+    }
+
+
+def _duration(seconds: float) -> str:
+    if not math.isfinite(seconds):
+        return "for ever"
+    minutes = round(seconds / 60)
+    return f"{seconds:.0f} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
+
+
+def _tell(config: str | None, name: str, order: Order, reason: str, wait: float) -> None:
+    stores = read_stores(load_platform(config))
+    rollout_id = _found(stores, name)
+    command = stores.rollouts.command(rollout_id, order, who=getpass.getuser(), reason=reason, now=time.time())
+    console = Console()
+    if _runner(stores, Journal.open(stores.rollouts, rollout_id).plan.endpoint) is None:
+        told = f"nobody runs {rollout_id}: whoever goes on with it, e.g. `{program()} run CONFIG`, obeys first"
+        console.print(escape(told), soft_wrap=True, highlight=False)
+        return
+    ends = time.monotonic() + wait
+    while time.monotonic() < ends:
+        entries = Journal.open(stores.rollouts, rollout_id).entries
+        done = next((entry for entry in entries if entry.state.commands >= command.sequence), None)
+        if done is not None:
+            console.print(escape(f"{rollout_id}: {done.action}"), soft_wrap=True, highlight=False)
+            return
+        if entries and entries[-1].state.terminal:
+            raise InputError(f"rollout {rollout_id} has ended meanwhile: {entries[-1].state.phase}")
+        time.sleep(0.2)
+    console.print(
+        escape(f"{rollout_id} has been told to {order}; it has not obeyed yet"), soft_wrap=True, highlight=False
+    )
+
+
+def _found(stores: Stores, name: str) -> str:
+    """The rollout of an id, or the one of an endpoint that is under way.
+
+    Raises:
+        InputError: there is none, or it has ended.
+    """
+    known = stores.rollouts.list()
+    rows = [row for row in known if name in (row.rollout_id, row.endpoint)]
+    if not rows:
+        there = ", ".join(row.rollout_id for row in known[:5])
+        raise InputError(f"there is no rollout {name}", hint=f"the newest are: {there or 'none'}")
+    going = [row.rollout_id for row in rows if not Journal.open(stores.rollouts, row.rollout_id).state.terminal]
+    if not going:
+        ended = Journal.open(stores.rollouts, rows[0].rollout_id).state.phase
+        raise InputError(
+            f"rollout {rows[0].rollout_id} has ended: {ended}", hint="`rollout status` lists those under way"
+        )
+    return going[0]
+
+
+def _runner(stores: Stores, endpoint: str) -> str | None:
+    """Who holds the lease of an endpoint's rollout."""
+    held = stores.leases.list(f"rollout:{endpoint}", now=datetime.now(UTC))
+    return next((lease.owner for lease in held if lease.name == f"rollout:{endpoint}"), None)
+
+
+def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any] | None:
+    journal = Journal.open(stores.rollouts, rollout.rollout_id)
+    state, plan = journal.state, journal.plan
+    if state.terminal:
+        return None
+    return {
+        "rollout": plan.rollout_id,
+        "endpoint": plan.endpoint,
+        "from": plan.champion.version if plan.champion else "",
+        "to": plan.version,
+        "phase": str(state.phase),
+        "weight": f"{plan.steps[state.step].weight:.0%}" if _has_weight(state) else "",
+        "since": _time(state.since),
+        "run by": _runner(stores, plan.endpoint) or "nobody",
+        "reason": state.reason,
+    }
+
+
+def _has_weight(state: RolloutState) -> bool:
+    return state.phase in (Phase.STEP, Phase.PAUSED) and state.step >= 0
 
 
 def _row(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:

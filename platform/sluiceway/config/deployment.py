@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import math
 import re
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from sluiceway.config.base import Section
 
@@ -17,8 +18,70 @@ class StepSection(Section):
 
     weight: float = Field(gt=0, le=1)
     """The challenger's share of the requests."""
+    min_requests: int = Field(default=0, ge=0)
+    """Requests that the challenger has to answer before the step may end well, beyond what the evidence needs."""
+    min_seconds: float = Field(default=0, ge=0)
+    """The step takes so long at least."""
     max_seconds: float = Field(default=600, gt=0)
     """A step that has not gathered its evidence by then is decided by ``on_inconclusive``."""
+    manual: bool = False
+    """True: when its evidence is there the step waits for a person, ``sluiceway rollout promote``."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.min_seconds > self.max_seconds:
+            raise ValueError(f"min_seconds {self.min_seconds:g} is more than max_seconds {self.max_seconds:g}")
+        return self
+
+
+class LinearSection(Section):
+    """Steps of one size: ``start``, ``start + increment`` ... 1, each ``interval_seconds`` long at least."""
+
+    start: float = Field(default=0.1, gt=0, lt=1)
+    """The challenger's share in the first step."""
+    increment: float = Field(default=0.1, gt=0, le=1)
+    """What each further step adds; the last one is cut to end at 1."""
+    interval_seconds: float = Field(default=300, gt=0)
+    """The shortest time of a step."""
+    max_seconds: float | None = Field(default=None, gt=0)
+    """The longest; left out, three intervals."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.max_seconds is not None and self.max_seconds < self.interval_seconds:
+            raise ValueError(
+                f"max_seconds {self.max_seconds:g} is less than interval_seconds {self.interval_seconds:g}"
+            )
+        return self
+
+    @property
+    def steps(self) -> tuple[StepSection, ...]:
+        """The steps, as ``deployment.steps`` would have them."""
+        count = math.ceil(round((1 - self.start) / self.increment, 9))
+        weights = [round(self.start + i * self.increment, 12) for i in range(count)]
+        longest = 3 * self.interval_seconds if self.max_seconds is None else self.max_seconds
+        return tuple(
+            StepSection(weight=weight, min_seconds=self.interval_seconds, max_seconds=longest)
+            for weight in (*weights, 1.0)
+        )
+
+
+class LimitsSection(Section):
+    """Fixed limits of the challenger's own numbers in a step, whatever the champion does; none where left out.
+
+    A limit is broken where the number itself, not only its interval, is beyond it, on ``min_requests`` or more.
+    """
+
+    error_rate: float | None = Field(default=None, ge=0, lt=1)
+    """Share of the challenger's requests that fail."""
+    latency_p99: float | None = Field(default=None, gt=0)
+    """The challenger's 99th percentile, seconds."""
+    accuracy: float | None = Field(default=None, gt=0, le=1)
+    """Share of its decisions that are right, at least."""
+    min_requests: int = Field(default=100, ge=1)
+    """On fewer requests, or pairs with an outcome, no limit is held against anything."""
+    total_errors: int | None = Field(default=None, ge=0)
+    """More failed requests of the challenger than this over the whole rollout send it back, however many there are."""
 
 
 class MarginsSection(Section):
@@ -81,20 +144,26 @@ class ReplaySection(Section):
 class DeploymentSection(Section):
     """From the registry to all users."""
 
-    strategy: Literal["canary"] = "canary"
-    """Weighted steps, judged."""
+    strategy: Literal["canary", "linear"] = "canary"
+    """``canary``: the steps below, judged; ``linear``: steps of one size, judged, each of a shortest time."""
     environments: tuple[str, ...] = Field(default=("production",), min_length=1)
     """In this order; the next one begins when the one before ended well."""
     steps: tuple[StepSection, ...] = Field(
         default=tuple(StepSection(weight=w) for w in (0.05, 0.25, 0.5, 1.0)), min_length=1
     )
     """Weights of the canary; the last one is 1."""
+    linear: LinearSection = LinearSection()
+    """Of the strategy ``linear``."""
     margins: MarginsSection = MarginsSection()
     """What is still good enough."""
+    limits: LimitsSection = LimitsSection()
+    """What is too bad whatever the champion does."""
+    dry_run: tuple[Literal["error_rate", "latency_p99", "accuracy"], ...] = ()
+    """Metrics that are measured and told and decide nothing."""
     rollback: RollbackSection = RollbackSection()
     """When to go back."""
-    on_inconclusive: Literal["rollback", "pause"] = "rollback"
-    """What a step's deadline without enough evidence leads to."""
+    on_inconclusive: Literal["rollback", "pause", "hold", "continue"] = "rollback"
+    """What a step's deadline without enough evidence leads to; ``hold`` waits on, ``continue`` takes the next step."""
     replay: ReplaySection | None = None
     """Traffic for environments that have no users, such as a laptop."""
 
@@ -107,3 +176,8 @@ class DeploymentSection(Section):
         if weights[0] == 1:
             raise ValueError("a canary that begins with 1 leaves the champion no requests to compare with: begin lower")
         return value
+
+    @property
+    def planned_steps(self) -> tuple[StepSection, ...]:
+        """Those of the strategy."""
+        return self.linear.steps if self.strategy == "linear" else self.steps

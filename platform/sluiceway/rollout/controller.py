@@ -16,7 +16,7 @@ from sluiceway.core.clock import Clock, SystemClock
 from sluiceway.core.doors import Progress, SilentProgress, Traffic
 from sluiceway.core.errors import ConflictError
 from sluiceway.core.traffic import TrafficDocument
-from sluiceway.rollout.decide import Action, Decision, RollBack, decide, follow
+from sluiceway.rollout.decide import Decision, Hold, RollBack, decide, follow
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.journal import Journal, Rollouts, unfinished
 from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of
@@ -60,6 +60,8 @@ class Doors:
         effects: what else changes.
         clock: the time.
         progress: shows it.
+        stays: True: a pause is waited out for a command; False: whoever runs it ends with the pause, and going on with
+            the rollout later resumes it.
     """
 
     traffic: Traffic
@@ -70,6 +72,7 @@ class Doors:
     effects: Effects
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=SilentProgress)
+    stays: bool = False
 
 
 def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> RolloutOutcome:
@@ -139,14 +142,19 @@ class _Controller:
     def run(self) -> RolloutOutcome:
         self._restart_the_clock()
         self._perform()
-        while self.journal.state.phase not in (Phase.PROMOTED, Phase.ROLLED_BACK, Phase.PAUSED):
+        while not self._ended():
             state = self.journal.state
             seen = self.doors.observe(self.plan, state) if state.phase is Phase.STEP else None
-            decision = decide(self.plan, state=state, observations=seen, now=self._now())
+            command = self.journal.next_command()
+            decision = decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
             self._show(decision, seen)
             if not self.take(decision, seen):
                 self.doors.clock.sleep(self.poll_seconds)
         return outcome_of(self.plan, self.journal.entries)
+
+    def _ended(self) -> bool:
+        phase = self.journal.state.phase
+        return phase in (Phase.PROMOTED, Phase.ROLLED_BACK) or (phase is Phase.PAUSED and not self.doors.stays)
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
         """Write a decision down and do it; False where it is to hold."""
@@ -154,11 +162,13 @@ class _Controller:
         before = self.journal.state
         generation = newest.generation if newest else 0
         after = follow(before, decision.action, newest_generation=generation, now=self._now())
+        if decision.command is not None:
+            after = replace(after, commands=decision.command.sequence)
         if after is before:
             return False
-        self._write(after, _describe(decision.action), evidence_of(decision, seen))
+        self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
-        return True
+        return not isinstance(decision.action, Hold)
 
     def _perform(self) -> None:
         """Make the world what the newest entry says; may be done any number of times."""
@@ -191,7 +201,7 @@ class _Controller:
     def _restart_the_clock(self) -> None:
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
         state = self.journal.state
-        if state.phase in (Phase.STEP, Phase.PAUSED):
+        if state.phase is Phase.STEP or (state.phase is Phase.PAUSED and not self.doors.stays):
             resumed = replace(state, phase=Phase.STEP, since=self._now(), cause="", reason="resumed")
             self._write(resumed, f"resume step {state.step}", {})
 
@@ -214,7 +224,10 @@ class _Controller:
         self.doors.progress.advance(f"canary {self.plan.steps[state.step].weight:.0%}: {used}", share)
 
 
-def _describe(action: Action) -> str:
+def _describe(decision: Decision) -> str:
+    action, command = decision.action, decision.command
+    if command is not None and isinstance(action, Hold):
+        return f"{command.order} {command.told} is refused: {action.reason}"
     step = getattr(action, "step", None)
     name = type(action).__name__.lower()
     return name if step is None else f"{name} to step {step}"

@@ -8,9 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from sluiceway.config.deployment import StepSection
+from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
-from sluiceway.core.verdict import Status, Verdict
+from sluiceway.core.verdict import Severity, Status, Verdict
 from sluiceway.rollout.evidence import Observations, judge_step
+from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -56,18 +59,33 @@ class Pause:
     reason: str
 
 
-Action = Advance | Hold | RollBack | Promote | Pause
+@dataclass(frozen=True)
+class Resume:
+    """Go on with the step that a pause has interrupted; its deadline begins anew."""
+
+    reason: str
+
+
+Action = Advance | Hold | RollBack | Promote | Pause | Resume
 
 
 @dataclass(frozen=True)
 class Decision:
-    """An action and the verdicts that led to it."""
+    """An action, the verdicts that led to it, and the command that was obeyed or refused by it."""
 
     action: Action
     verdicts: tuple[Verdict, ...] = ()
+    command: Command | None = None
 
 
-def decide(plan: RolloutPlan, *, state: RolloutState, observations: Observations | None, now: float) -> Decision:
+def decide(
+    plan: RolloutPlan,
+    *,
+    state: RolloutState,
+    observations: Observations | None,
+    now: float,
+    command: Command | None = None,
+) -> Decision:
     """Choose the next action.
 
     Args:
@@ -75,20 +93,41 @@ def decide(plan: RolloutPlan, *, state: RolloutState, observations: Observations
         state: where it is.
         observations: what was seen in the steps so far; None where the phase needs none.
         now: UTC epoch seconds.
+        command: the oldest one that nobody has obeyed yet, or None.
     """
     if state.phase is Phase.PENDING:
         return Decision(Promote("the first model of this endpoint") if plan.champion is None else Advance(0, "begin"))
+    if state.phase is Phase.PAUSED:
+        return Decision(Hold("paused") if command is None else _in_pause(plan, state, command), command=command)
     if state.phase is not Phase.STEP:
         return Decision(Hold(f"{state.phase}"))
-    verdicts = judge_step(plan, observations) if observations is not None else ()
     seen = observations or Observations(())
-    found = _failure(verdicts, seen)
+    verdicts = _verdicts(plan, observations)
+    if command is not None and command.order is Order.ABORT:
+        return Decision(RollBack("", command.told), verdicts, command)
+    found = _failure([verdict for verdict in verdicts if _counts(verdict)], seen)
     if found is None:
-        return Decision(_action(plan, state, verdicts, now, traffic_ended=seen.traffic_ended), verdicts)
+        if command is not None:
+            return Decision(_obeyed(plan, state, command), verdicts, command)
+        return Decision(_action(plan, state, verdicts, now, seen), verdicts)
     cause, reason = found
     if plan.rollback.enabled:
         return Decision(RollBack(cause, reason), verdicts)
     return Decision(Pause(cause, f"rollback is disabled: {reason}"), verdicts)
+
+
+def _verdicts(plan: RolloutPlan, observations: Observations | None) -> tuple[Verdict, ...]:
+    if observations is None:
+        return ()
+    metrics = [
+        replace(verdict, severity=Severity.INFO) if verdict.measurement.name in plan.dry_run else verdict
+        for verdict in judge_step(plan, observations)
+    ]
+    return (*metrics, *judge_limits(plan, observations))
+
+
+def _counts(verdict: Verdict) -> bool:
+    return verdict.severity is Severity.BLOCK
 
 
 def _failure(verdicts: Sequence[Verdict], seen: Observations) -> tuple[str, str] | None:
@@ -104,24 +143,77 @@ def _failure(verdicts: Sequence[Verdict], seen: Observations) -> tuple[str, str]
     return None
 
 
+def _obeyed(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
+    """What becomes of a command in a step that nothing is wrong with."""
+    if command.order is Order.PAUSE:
+        return Pause("", f"paused {command.told}")
+    if command.order is Order.PROMOTE or (command.order is Order.ADVANCE and _is_last(plan, state)):
+        return Promote(f"promoted {command.told}")
+    if command.order is Order.ADVANCE:
+        return Advance(state.step + 1, f"advanced {command.told}")
+    return Hold(f"it runs already; nothing to {command.order}")
+
+
+def _in_pause(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
+    if command.order is Order.ABORT:
+        return RollBack("", command.told)
+    if command.order is Order.RESUME:
+        return Resume(f"resumed {command.told}")
+    if command.order is Order.PAUSE:
+        return Hold("it is paused already")
+    if state.cause:
+        return Hold(f"it waits because of {state.cause}: resume it to judge again, or abort it")
+    return _obeyed(plan, state, command)
+
+
+def _is_last(plan: RolloutPlan, state: RolloutState) -> bool:
+    return state.step == len(plan.steps) - 1
+
+
 def _action(
-    plan: RolloutPlan, state: RolloutState, verdicts: Sequence[Verdict], now: float, *, traffic_ended: bool
+    plan: RolloutPlan, state: RolloutState, verdicts: Sequence[Verdict], now: float, seen: Observations
 ) -> Action:
-    missing = [verdict for verdict in verdicts if verdict.status is not Status.PASS]
-    if verdicts and not missing:
-        last = state.step == len(plan.steps) - 1
-        reason = f"every metric passed at {plan.steps[state.step].weight:.0%}"
-        return Promote(reason) if last else Advance(state.step + 1, reason)
-    waits = "; ".join(verdict.line() for verdict in missing) or "nothing was seen"
-    limit = plan.steps[state.step].max_seconds
-    late = now - state.since >= limit
-    if not late and not traffic_ended:
+    step, asked = plan.steps[state.step], seen.steps[-1].challenger.requests if seen.steps else 0
+    judged = [verdict for verdict in verdicts if _counts(verdict)]
+    missing = [verdict for verdict in judged if verdict.status is not Status.PASS]
+    passed = bool(judged) and not missing
+    share = f"{step.weight:.0%}"
+    if passed and asked >= step.min_requests and now - state.since >= step.min_seconds:
+        reason = f"every metric passed at {share}"
+        if step.manual:
+            return Hold(f"{reason}; it waits for `sluiceway rollout promote {plan.rollout_id}`")
+        return Promote(reason) if _is_last(plan, state) else Advance(state.step + 1, reason)
+    waits = "; ".join(verdict.line() for verdict in missing) or _unspent(step, asked, passed=passed)
+    late = now - state.since >= step.max_seconds
+    if not late and not seen.traffic_ended:
         return Hold(waits)
-    why = f"after {limit:g} s" if late else "when the replayed requests had run out,"
-    reason = f"not enough evidence {why} at {plan.steps[state.step].weight:.0%}: {waits}"
+    why = f"after {step.max_seconds:g} s" if late else "when the replayed requests had run out,"
+    return _without_evidence(plan, state, f"not enough evidence {why} at {share}: {waits}", asked, late=late)
+
+
+def _unspent(step: StepSection, asked: int, *, passed: bool) -> str:
+    """What a step waits for that no verdict speaks of."""
+    if not passed:
+        return "nothing was seen"
+    few = f"{asked:,} of {step.min_requests:,} requests" if asked < step.min_requests else ""
+    return few or f"it takes {step.min_seconds:g} s at least"
+
+
+def _without_evidence(plan: RolloutPlan, state: RolloutState, reason: str, asked: int, *, late: bool) -> Action:
+    """What a deadline leads to."""
+    wanted = plan.on_inconclusive
     # A plan that forbids rolling back is never rolled back by a clock either.
-    if plan.on_inconclusive == "rollback" and plan.rollback.enabled:
+    if wanted == "rollback" and plan.rollback.enabled:
         return RollBack("", reason)
+    if wanted == "hold" and late:
+        return Hold(reason)
+    # Without a single request there is nothing to go on with, whatever the plan says.
+    if wanted == "continue" and asked:
+        return (
+            Promote(f"{reason}; it goes on as planned")
+            if _is_last(plan, state)
+            else Advance(state.step + 1, f"{reason}; it goes on as planned")
+        )
     return Pause("", reason)
 
 
@@ -142,10 +234,12 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
     _check_possible(state, action)
     if isinstance(action, Pause):
         return replace(state, phase=Phase.PAUSED, since=now, cause=action.cause, reason=action.reason)
+    if isinstance(action, Resume):
+        return replace(state, phase=Phase.STEP, since=now, cause="", reason=action.reason)
     moved = replace(state, generation=newest_generation + 1, since=now, reason=action.reason)
     if isinstance(action, Advance):
         generations = (*state.generations, moved.generation)
-        return replace(moved, phase=Phase.STEP, step=action.step, generations=generations)
+        return replace(moved, phase=Phase.STEP, step=action.step, generations=generations, cause="")
     if isinstance(action, Promote):
         return replace(moved, phase=Phase.PROMOTING, cause="")
     return replace(moved, phase=Phase.ROLLING_BACK, cause=action.cause)
@@ -153,9 +247,10 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
 
 def _check_possible(state: RolloutState, action: Action) -> None:
     allowed = {
-        Advance: {Phase.PENDING, Phase.STEP},
-        Promote: {Phase.PENDING, Phase.STEP},
+        Advance: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
+        Promote: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Pause: {Phase.STEP},
+        Resume: {Phase.PAUSED},
         RollBack: {Phase.STEP, Phase.PAUSED},
     }[type(action)]
     skips = isinstance(action, Advance) and action.step != state.step + 1

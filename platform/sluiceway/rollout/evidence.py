@@ -29,6 +29,7 @@ from sluiceway.gates.statistics.sequential import (
 )
 from sluiceway.rollout.plan import RolloutPlan
 
+CHECK = "canary"
 METRICS = ("error_rate", "latency_p99", "accuracy")
 QUANTILE = 0.99
 # The hard limit: a challenger that has answered none of so many requests of a step goes back without a test.
@@ -278,4 +279,4 @@ def _measured(
 
 
 def _verdict(status: Status, measurement: Measurement, threshold: Threshold, reason: str = "") -> Verdict:
-    return Verdict("canary", status, measurement, threshold, reason)
+    return Verdict(CHECK, status, measurement, threshold, reason)

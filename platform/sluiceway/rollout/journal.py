@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sluiceway.catalog.rollouts import JournalRow, RolloutRow
+from sluiceway.core.command import Command
 from sluiceway.core.errors import InputError
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import RolloutState
@@ -33,6 +34,9 @@ class Rollouts(Protocol):
 
     def journal(self, rollout_id: str) -> Sequence[JournalRow]:
         """All entries, in order."""
+
+    def next_command(self, rollout_id: str, *, after: int) -> Command | None:
+        """The oldest command of a later sequence number, or None."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,10 @@ class Journal:
     def state(self) -> RolloutState:
         """The newest entry's state; pending before the first."""
         return self._entries[-1].state if self._entries else RolloutState(since=self.plan.created)
+
+    def next_command(self) -> Command | None:
+        """The oldest command that nobody has obeyed or refused yet, or None."""
+        return self._rollouts.next_command(self.plan.rollout_id, after=self.state.commands)
 
     def append(self, state: RolloutState, *, action: str, evidence: Mapping[str, Any], now: float) -> None:
         """Write the next transition.

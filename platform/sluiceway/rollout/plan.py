@@ -6,7 +6,7 @@ import json
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from sluiceway.config.deployment import DeploymentSection, MarginsSection, RollbackSection, StepSection
+from sluiceway.config.deployment import DeploymentSection, LimitsSection, MarginsSection, RollbackSection, StepSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import Arm, TrafficDocument
 
@@ -27,7 +27,10 @@ class RolloutPlan:
         steps: weights and deadlines, rising, the last one 1.
         margins: how much worse it may be.
         rollback: when to go back.
-        on_inconclusive: ``rollback`` or ``pause``: what a step's deadline without enough evidence leads to.
+        limits: what is too bad whatever the champion does.
+        dry_run: metrics that decide nothing.
+        on_inconclusive: ``rollback``, ``pause``, ``hold`` or ``continue``: what a deadline without enough evidence
+            leads to.
         created: UTC epoch seconds.
         isolation: ``process``: the challenger has an application of its own during the canary; ``replica``: the
             endpoint's replicas score it.
@@ -47,6 +50,8 @@ class RolloutPlan:
     steps: tuple[StepSection, ...] = (StepSection(weight=1.0),)
     margins: MarginsSection = field(default_factory=MarginsSection)
     rollback: RollbackSection = field(default_factory=RollbackSection)
+    limits: LimitsSection = field(default_factory=LimitsSection)
+    dry_run: tuple[str, ...] = ()
     on_inconclusive: str = "rollback"
     created: float = 0.0
     isolation: str = "process"
@@ -115,6 +120,7 @@ class RolloutPlan:
             "steps": [step.model_dump() for step in self.steps],
             "margins": self.margins.model_dump(),
             "rollback": self.rollback.model_dump(),
+            "limits": self.limits.model_dump(),
         }
         return json.dumps(body, sort_keys=True)
 
@@ -126,6 +132,8 @@ class RolloutPlan:
         body["steps"] = tuple(StepSection(**step) for step in body["steps"])
         body["margins"] = MarginsSection(**body["margins"])
         body["rollback"] = RollbackSection(**body["rollback"])
+        body["limits"] = LimitsSection(**body.get("limits", {}))
+        body["dry_run"] = tuple(body.get("dry_run", ()))
         return cls(**body)
 
 
@@ -160,9 +168,11 @@ def plan_canary(
         digest=challenger.digest,
         application=challenger.application,
         champion=champion,
-        steps=deployment.steps,
+        steps=deployment.planned_steps,
         margins=deployment.margins,
         rollback=deployment.rollback,
+        limits=deployment.limits,
+        dry_run=deployment.dry_run,
         on_inconclusive=deployment.on_inconclusive,
         created=now,
         isolation="process" if challenger.application else "replica",

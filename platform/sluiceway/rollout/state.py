@@ -41,6 +41,7 @@ class RolloutState:
         generations: of the traffic documents of the steps so far, index by step.
         cause: the metric that sent it back or made it pause, ``breaker``, or "" for a deadline, a person, or none.
         reason: why it is here, one sentence.
+        commands: sequence number of the last command that was obeyed or refused.
     """
 
     phase: Phase = Phase.PENDING
@@ -50,6 +51,7 @@ class RolloutState:
     generations: tuple[int, ...] = ()
     cause: str = ""
     reason: str = ""
+    commands: int = 0
 
     @property
     def terminal(self) -> bool:

@@ -1,0 +1,48 @@
+"""Fixed limits of the challenger's own numbers: what is too bad whatever the champion does.
+
+They are judged by the number itself, as operators write alerts, once there are ``min_requests``. On small counts such a
+limit sends back good versions and lets bad ones pass (docs/decisions/0008); the two tests stand beside it for that.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
+from sluiceway.core.verdict import Direction, Measurement, Threshold, Verdict, judge
+from sluiceway.gates.statistics.intervals import quantile_from_counts
+from sluiceway.rollout.evidence import CHECK, QUANTILE, Observations
+from sluiceway.rollout.plan import RolloutPlan
+
+
+def judge_limits(plan: RolloutPlan, seen: Observations) -> tuple[Verdict, ...]:
+    """One verdict for each limit that the plan has, none without any."""
+    needed = plan.limits.min_requests
+    return tuple(
+        judge(CHECK, measurement, Threshold(limit, direction, n_needed=1 if total else needed))
+        for measurement, limit, direction, total in _held(plan, seen)
+    )
+
+
+def _held(plan: RolloutPlan, seen: Observations) -> Iterator[tuple[Measurement, float, Direction, bool]]:
+    limits, challenger, pairs = plan.limits, seen.steps[-1].challenger, seen.pairs_step
+    if limits.error_rate is not None:
+        share = challenger.errors / challenger.requests if challenger.requests else None
+        told = f"{challenger.errors:,} failed"
+        measured = Measurement("error_rate_limit", share, challenger.requests, detail=told)
+        yield measured, limits.error_rate, Direction.AT_MOST, False
+    if limits.latency_p99 is not None:
+        n = sum(challenger.latency)
+        p99 = quantile_from_counts(challenger.latency, LATENCY_BOUNDS_SECONDS, QUANTILE, 0.05)[0] if n else math.nan
+        measured = Measurement("latency_p99_limit", None if math.isnan(p99) else p99, n, unit="s")
+        yield measured, limits.latency_p99, Direction.AT_MOST, False
+    if limits.accuracy is not None:
+        right = pairs.both + pairs.only_challenger
+        measured = Measurement(
+            "accuracy_limit", right / pairs.n if pairs.n else None, pairs.n, detail=f"{right:,} right"
+        )
+        yield measured, limits.accuracy, Direction.AT_LEAST, False
+    if limits.total_errors is not None:
+        failed, asked = (sum(getattr(step.challenger, name) for step in seen.steps) for name in ("errors", "requests"))
+        yield Measurement("total_errors", failed, asked), limits.total_errors, Direction.AT_MOST, True
