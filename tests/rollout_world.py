@@ -16,6 +16,7 @@ from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import Doors
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
 from sluiceway.rollout.plan import RolloutPlan
+from sluiceway.rollout.state import Phase
 
 CHAMPION = Arm("1", 1.0, "bundles/one", "d1")
 
@@ -142,20 +143,30 @@ class World:
         wrong: shares of pairs on which (only the champion, only the challenger) is right.
         slow: (champion's, challenger's) median latency in seconds.
         outcomes: False keeps the true outcomes back.
+        delay: seconds until an outcome is known.
         seed: of the draws.
     """
 
     def __init__(
-        self, *, rate=400, errors=(0.0, 0.0), wrong=(0.015, 0.015), slow=(0.005, 0.008), outcomes=True, seed=0
+        self,
+        *,
+        rate=400,
+        errors=(0.0, 0.0),
+        wrong=(0.015, 0.015),
+        slow=(0.005, 0.008),
+        outcomes=True,
+        delay=0.0,
+        seed=0,
     ):
         self.documents, self.rollouts, self.leases = MemoryDocuments(), MemoryRollouts(), MemoryLeases()
-        self.rate, self.errors, self.wrong, self.outcomes = rate, errors, wrong, outcomes
+        self.rate, self.errors, self.wrong, self.outcomes, self.delay = rate, errors, wrong, outcomes, delay
         self.latency = [_latency(median) for median in slow]
         self.random = np.random.default_rng(seed)
         self.time = 2000.0
         self.applied = None
         self.moves, self.aliases, self.applications = [], {"champion": "1"}, set()
-        self.seen = defaultdict(lambda: [ArmSeen(), ArmSeen(), np.zeros(4, dtype=int)])
+        self.seen = defaultdict(lambda: [ArmSeen(), ArmSeen()])
+        self.came = defaultdict(list)  # by generation: (time, outcomes of pairs)
         # Weight of a step -> what replicas say that ask the challenger no more then.
         self.breakers = {}
         self.operations, self.crash_at = 0, None
@@ -166,7 +177,10 @@ class World:
 
     def sleep(self, seconds):
         self.time = (self.now() + timedelta(seconds=seconds)).timestamp()
-        if self.applied is None or not self.applied.challengers:
+        if self.applied is None:
+            return
+        if not self.applied.challengers:
+            self._alone(seconds)
             return
         weight = self.applied.challengers[0].weight
         n = self.random.poisson(self.rate * seconds)
@@ -177,7 +191,19 @@ class World:
             counts[i] += ArmSeen(requests, failed, tuple(self.random.multinomial(requests, self.latency[i]).tolist()))
             if i == 1 and self.outcomes:
                 lost, gained = self.wrong
-                counts[2] += self.random.multinomial(requests - failed, [0.85 - lost, lost, gained, 0.15 - gained])
+                pairs = self.random.multinomial(requests - failed, [0.85 - lost, lost, gained, 0.15 - gained])
+                self.came[self.applied.generation].append((self.time, pairs))
+
+    def _alone(self, seconds):
+        arm = 1 if self.applied.champion.version == "2" else 0
+        n = self.random.poisson(self.rate * seconds)
+        failed = int(self.random.binomial(n, self.errors[arm]))
+        latency = tuple(self.random.multinomial(n, self.latency[arm]).tolist())
+        self.seen[self.applied.generation][0] += ArmSeen(n, failed, latency)
+
+    def _known(self, generation):
+        known = [pairs for time, pairs in self.came[generation] if time <= self.time - self.delay]
+        return sum(known, np.zeros(4, dtype=int))
 
     # The traffic.
     def current(self):
@@ -204,14 +230,19 @@ class World:
     def rolled_back(self, plan, reason):
         with self.step():
             self.aliases.pop("challenger", None)
+            self.aliases["champion"] = plan.champion.version
             self.applications.discard(plan.application)
 
     def observe(self, plan, state):
         counts = [self.seen[g] for g in state.generations]
         steps = tuple(StepSeen(plan.steps[i].weight, c[0], c[1]) for i, c in enumerate(counts))
-        whole = sum((c[2] for c in counts), np.zeros(4, dtype=int))
+        known = [self._known(g) for g in state.generations]
+        whole = sum(known, np.zeros(4, dtype=int))
         breakers = self.breakers.get(steps[-1].weight, ())
-        return Observations(steps, _pairs(counts[-1][2]), _pairs(whole), int(whole.sum()), 0, breakers=breakers)
+        promoted = self.seen[state.generation][0] if state.phase is Phase.PROBATION else ArmSeen()
+        return Observations(
+            steps, _pairs(known[-1]), _pairs(whole), int(whole.sum()), 0, breakers=breakers, promoted=promoted
+        )
 
     # Crashes.
     def step(self):

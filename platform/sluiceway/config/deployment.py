@@ -126,6 +126,13 @@ class RollbackSection(Section):
         return float(match[2]) / 100
 
 
+class ProbationSection(Section):
+    """The time after a promotion in which it is undone by itself when it turns out bad."""
+
+    seconds: float = Field(default=0, ge=0)
+    """How long; 0 is none. The old champion stays in memory, and outcomes that come late are judged on."""
+
+
 class ReplaySection(Section):
     """Requests for an environment without users: rows of a table replayed over HTTP, their outcomes sent back."""
 
@@ -164,6 +171,8 @@ class DeploymentSection(Section):
     """When to go back."""
     on_inconclusive: Literal["rollback", "pause", "hold", "continue"] = "rollback"
     """What a step's deadline without enough evidence leads to; ``hold`` waits on, ``continue`` takes the next step."""
+    probation: ProbationSection = ProbationSection()
+    """What a promotion is watched for afterwards."""
     replay: ReplaySection | None = None
     """Traffic for environments that have no users, such as a laptop."""
 

@@ -18,7 +18,7 @@ from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.archive import archive
-from sluiceway.registry.mlflow_registry import CHALLENGER
+from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION
 from sluiceway.rollout.controller import Doors, run
 from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
@@ -141,8 +141,11 @@ class _Rollout:
             remove_challenger(plan.application)
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
-        if self.tells_registry and self.context.registry.alias(plan.model, CHALLENGER) == plan.version:
-            self.context.registry.remove_alias(plan.model, CHALLENGER)
+        registry = self.context.registry
+        if self.tells_registry and registry.alias(plan.model, CHALLENGER) == plan.version:
+            registry.remove_alias(plan.model, CHALLENGER)
+        if self.tells_registry and plan.champion and registry.alias(plan.model, CHAMPION) == plan.version:
+            registry.promote(plan.model, plan.champion.version)  # a promotion that is undone
         if plan.application:
             remove_challenger(plan.application)
 

@@ -44,7 +44,10 @@ class Effects(Protocol):
         """All traffic is the new version's: move the aliases, remove the challenger's application."""
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
-        """All traffic is the champion's again: take the alias back, remove the challenger's application."""
+        """All traffic is the champion's again: take the aliases back, remove the challenger's application.
+
+        Also after a promotion that is undone: the champion's alias is its again.
+        """
 
 
 @dataclass(frozen=True)
@@ -144,7 +147,8 @@ class _Controller:
         self._perform()
         while not self._ended():
             state = self.journal.state
-            seen = self.doors.observe(self.plan, state) if state.phase is Phase.STEP else None
+            looks = state.phase in (Phase.STEP, Phase.PROBATION) and self.plan.champion is not None
+            seen = self.doors.observe(self.plan, state) if looks else None
             command = self.journal.next_command()
             decision = decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
             self._show(decision, seen)
@@ -180,7 +184,11 @@ class _Controller:
         elif state.phase is Phase.PROMOTING:
             self._move(plan.promoted_document(generation=state.generation))
             self.doors.effects.promoted(plan)
-            self._write(replace(state, phase=Phase.PROMOTED, since=self._now()), "promoted", {})
+            watched = plan.probation_seconds > 0 and plan.champion is not None
+            after = Phase.PROBATION if watched else Phase.PROMOTED
+            self._write(replace(state, phase=after, since=self._now()), "on probation" if watched else "promoted", {})
+        elif state.phase is Phase.PROBATION:
+            self._move(plan.promoted_document(generation=state.generation))
         elif state.phase is Phase.ROLLING_BACK:
             self._move(plan.rolled_back_document(generation=state.generation))
             self.doors.effects.rolled_back(plan, state.reason)
@@ -214,6 +222,10 @@ class _Controller:
     def _show(self, decision: Decision, seen: Observations | None) -> None:
         state = self.journal.state
         if seen is None or not seen.steps:
+            return
+        if state.phase is Phase.PROBATION:
+            left = max(0.0, self.plan.probation_seconds - (self._now() - state.since))
+            self.doors.progress.advance(f"probation, {left:,.0f} s left", 1 - left / self.plan.probation_seconds)
             return
         passed = sum(verdict.status == "PASS" for verdict in decision.verdicts)
         used = ", ".join(

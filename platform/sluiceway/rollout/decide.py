@@ -12,7 +12,7 @@ from sluiceway.config.deployment import StepSection
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Severity, Status, Verdict
-from sluiceway.rollout.evidence import Observations, judge_step
+from sluiceway.rollout.evidence import Observations, StepSeen, judge_pairs, judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
@@ -66,7 +66,14 @@ class Resume:
     reason: str
 
 
-Action = Advance | Hold | RollBack | Promote | Pause | Resume
+@dataclass(frozen=True)
+class Confirm:
+    """End the probation: the promotion stands."""
+
+    reason: str
+
+
+Action = Advance | Hold | RollBack | Promote | Pause | Resume | Confirm
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,8 @@ def decide(
         return Decision(Promote("the first model of this endpoint") if plan.champion is None else Advance(0, "begin"))
     if state.phase is Phase.PAUSED:
         return Decision(Hold("paused") if command is None else _in_pause(plan, state, command), command=command)
+    if state.phase is Phase.PROBATION:
+        return _in_probation(plan, state, observations, now, command)
     if state.phase is not Phase.STEP:
         return Decision(Hold(f"{state.phase}"))
     seen = observations or Observations(())
@@ -119,11 +128,12 @@ def decide(
 def _verdicts(plan: RolloutPlan, observations: Observations | None) -> tuple[Verdict, ...]:
     if observations is None:
         return ()
-    metrics = [
-        replace(verdict, severity=Severity.INFO) if verdict.measurement.name in plan.dry_run else verdict
-        for verdict in judge_step(plan, observations)
-    ]
+    metrics = [_or_dry(plan, verdict) for verdict in judge_step(plan, observations)]
     return (*metrics, *judge_limits(plan, observations))
+
+
+def _or_dry(plan: RolloutPlan, verdict: Verdict) -> Verdict:
+    return replace(verdict, severity=Severity.INFO) if verdict.measurement.name in plan.dry_run else verdict
 
 
 def _counts(verdict: Verdict) -> bool:
@@ -164,6 +174,33 @@ def _in_pause(plan: RolloutPlan, state: RolloutState, command: Command) -> Actio
     if state.cause:
         return Hold(f"it waits because of {state.cause}: resume it to judge again, or abort it")
     return _obeyed(plan, state, command)
+
+
+def _in_probation(
+    plan: RolloutPlan, state: RolloutState, observations: Observations | None, now: float, command: Command | None
+) -> Decision:
+    """What outcomes that came late, and limits of the version alone, say of a promotion.
+
+    Errors and latency are not held against the champion's of before: an outage now is not the new version's.
+    """
+    if command is not None and command.order is Order.ABORT:
+        return Decision(RollBack("", f"undone {command.told}"), command=command)
+    if command is not None and command.order in (Order.ADVANCE, Order.PROMOTE):
+        return Decision(Confirm(f"confirmed {command.told}"), command=command)
+    if command is not None:
+        return Decision(Hold(f"it is promoted already; nothing to {command.order}"), command=command)
+    verdicts: tuple[Verdict, ...] = ()
+    if observations is not None:
+        alone = replace(observations, steps=(StepSeen(1.0, challenger=observations.promoted),))
+        alone = replace(alone, pairs_step=observations.pairs_rollout)
+        verdicts = (_or_dry(plan, judge_pairs(plan, observations)), *judge_limits(plan, alone))
+    failed = [verdict for verdict in verdicts if _counts(verdict) and verdict.status is Status.FAIL]
+    if failed and plan.rollback.enabled:
+        return Decision(RollBack(failed[0].measurement.name, f"after the promotion: {failed[0].line()}"), verdicts)
+    told = "; ".join(verdict.line() for verdict in failed or verdicts) or "nothing was seen"
+    if now - state.since >= plan.probation_seconds:
+        return Decision(Confirm(f"after {plan.probation_seconds:g} s of probation: {told}"), verdicts)
+    return Decision(Hold(told), verdicts)
 
 
 def _is_last(plan: RolloutPlan, state: RolloutState) -> bool:
@@ -234,6 +271,8 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
     _check_possible(state, action)
     if isinstance(action, Pause):
         return replace(state, phase=Phase.PAUSED, since=now, cause=action.cause, reason=action.reason)
+    if isinstance(action, Confirm):
+        return replace(state, phase=Phase.PROMOTED, since=now, reason=action.reason)
     if isinstance(action, Resume):
         return replace(state, phase=Phase.STEP, since=now, cause="", reason=action.reason)
     moved = replace(state, generation=newest_generation + 1, since=now, reason=action.reason)
@@ -251,7 +290,8 @@ def _check_possible(state: RolloutState, action: Action) -> None:
         Promote: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Pause: {Phase.STEP},
         Resume: {Phase.PAUSED},
-        RollBack: {Phase.STEP, Phase.PAUSED},
+        RollBack: {Phase.STEP, Phase.PAUSED, Phase.PROBATION},
+        Confirm: {Phase.PROBATION},
     }[type(action)]
     skips = isinstance(action, Advance) and action.step != state.step + 1
     if state.phase not in allowed or skips:

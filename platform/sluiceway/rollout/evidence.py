@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
@@ -81,6 +81,7 @@ class Observations:
         outcomes_lost: of these, how many found no prediction although it had time to be written.
         traffic_ended: True where nothing more will be seen: the replayed requests have run out.
         breakers: one line for each replica that asks the challenger no more in the present step.
+        promoted: what the new version did since its promotion.
     """
 
     steps: tuple[StepSeen, ...]
@@ -90,6 +91,7 @@ class Observations:
     outcomes_lost: int = 0
     traffic_ended: bool = False
     breakers: tuple[str, ...] = ()
+    promoted: ArmSeen = ArmSeen()
 
     def requests(self) -> dict[str, int]:
         """Requests of the whole rollout by arm."""
@@ -104,12 +106,18 @@ class Observations:
         for step in body["steps"]:
             for arm in ("champion", "challenger"):
                 del step[arm]["latency"]
+        del body["promoted"]["latency"]
         return body
 
 
 def judge_step(plan: RolloutPlan, observations: Observations) -> tuple[Verdict, ...]:
     """One verdict a metric, in the order of ``METRICS``."""
     return _error_rate(plan, observations), _latency(plan, observations), _accuracy(plan, observations)
+
+
+def judge_pairs(plan: RolloutPlan, observations: Observations) -> Verdict:
+    """The accuracy on all pairs of the rollout, whose outcomes may come long after the promotion."""
+    return _accuracy(plan, replace(observations, pairs_step=observations.pairs_rollout))
 
 
 def _error_rate(plan: RolloutPlan, seen: Observations) -> Verdict:

@@ -13,7 +13,7 @@ from sluiceway.core.clock import Clock
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
 from sluiceway.rollout.plan import RolloutPlan
-from sluiceway.rollout.state import RolloutState
+from sluiceway.rollout.state import Phase, RolloutState
 
 # A prediction is written a moment after its answer is out; an outcome may be faster. Outcomes younger than this are
 # not called lost.
@@ -61,6 +61,10 @@ class RecordObserver:
             for i, g in enumerate(generations)
         )
         whole = self._records.pairs(plan.endpoint, plan.version, generations)
+        promoted = ArmSeen()
+        if state.phase is Phase.PROBATION:
+            alone = self._records.counts(plan.endpoint, (state.generation,))
+            promoted = _arm(alone, state.generation, "champion", plan.version)
         now = whole if len(generations) == 1 else self._records.pairs(plan.endpoint, plan.version, generations[-1:])
         return Observations(
             steps=steps,
@@ -69,6 +73,7 @@ class RecordObserver:
             outcomes=whole.outcomes,
             outcomes_lost=max(0, whole.outcomes_without_prediction - self._fresh(whole.outcomes)),
             breakers=tuple(f"{b.replica}: {b.reason}" for b in breakers if b.version == plan.version),
+            promoted=promoted,
         )
 
     def _fresh(self, outcomes: int) -> int:

@@ -31,6 +31,7 @@ class RolloutPlan:
         dry_run: metrics that decide nothing.
         on_inconclusive: ``rollback``, ``pause``, ``hold`` or ``continue``: what a deadline without enough evidence
             leads to.
+        probation_seconds: how long a promotion is watched and undone when it turns out bad; 0: not at all.
         created: UTC epoch seconds.
         isolation: ``process``: the challenger has an application of its own during the canary; ``replica``: the
             endpoint's replicas score it.
@@ -53,6 +54,7 @@ class RolloutPlan:
     limits: LimitsSection = field(default_factory=LimitsSection)
     dry_run: tuple[str, ...] = ()
     on_inconclusive: str = "rollback"
+    probation_seconds: float = 0.0
     created: float = 0.0
     isolation: str = "process"
     salt: str = ""
@@ -174,6 +176,7 @@ def plan_canary(
         limits=deployment.limits,
         dry_run=deployment.dry_run,
         on_inconclusive=deployment.on_inconclusive,
+        probation_seconds=deployment.probation.seconds,
         created=now,
         isolation="process" if challenger.application else "replica",
         salt=rollout_id,

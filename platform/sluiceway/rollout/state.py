@@ -1,9 +1,9 @@
 """Where a rollout is.
 
 pending -> step 0 -> step 1 ... -> promoting -> promoted
-   |          |                        ^
+   |          |                     ^   `-> probation -> promoted | rolling_back
    |          |-> rolling_back -> rolled_back
-   |          `-> paused -> step (the same one, resumed) | rolling_back
+   |          `-> paused -> step (the same one, resumed) | promoting | rolling_back
    `-> promoting (the first model of an endpoint)
 """
 
@@ -20,6 +20,7 @@ class Phase(enum.StrEnum):
     PENDING = "pending"
     STEP = "step"
     PROMOTING = "promoting"
+    PROBATION = "probation"
     PROMOTED = "promoted"
     ROLLING_BACK = "rolling_back"
     ROLLED_BACK = "rolled_back"

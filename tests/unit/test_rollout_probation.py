@@ -1,0 +1,135 @@
+"""A promotion is provisional: what turns out bad afterwards is undone by itself, or by hand."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from rollout_world import CHAMPION, Crash, World, make_plan
+from sluiceway.config.deployment import LimitsSection, RollbackSection
+from sluiceway.core.command import Order
+from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.rollout.controller import run
+from sluiceway.rollout.plan import plan_first
+from sluiceway.rollout.state import Phase, RolloutState
+
+# Outcomes come two minutes late: the steps go on without them.
+STEPS = tuple({"weight": weight, "max_seconds": 20} for weight in (0.1, 0.5, 1.0))
+
+
+def served(**qualities):
+    world = World(**qualities)
+    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
+    world.applied = world.documents.newest("flights")
+    return world
+
+
+def plan(**changes):
+    values = {"steps": STEPS, "on_inconclusive": "continue", "probation_seconds": 600.0, "keeps_warm": True}
+    return make_plan(**(values | changes))
+
+
+def phases(world):
+    return [RolloutState.from_json(row.state).phase for row in world.rollouts.journal("r1")]
+
+
+def test_a_good_version_is_confirmed_when_its_probation_is_over():
+    world = served(delay=120.0)
+    outcome = run(plan(), world.doors(), poll_seconds=1)
+    assert outcome.status == "promoted"
+    assert outcome.reason.startswith("after 600 s of probation: canary accuracy")
+    assert phases(world)[-3:] == [Phase.PROMOTING, Phase.PROBATION, Phase.PROMOTED]
+    assert world.applied.champion == Arm("2", 1.0, "bundles/two", "d2")
+    assert world.applied.warm == (Arm("1", 0.0, "bundles/one", "d1"),)
+    assert world.aliases == {"champion": "2"}
+
+
+def test_a_version_that_late_outcomes_speak_against_is_undone():
+    for seed in range(5):
+        world = served(delay=120.0, wrong=(0.06, 0.02), seed=seed)
+        outcome = run(plan(), world.doors(), poll_seconds=1)
+        assert (outcome.status, outcome.cause) == ("rolled_back", "accuracy"), outcome
+        assert outcome.reason.startswith("after the promotion: canary accuracy")
+        assert world.applied.champion == CHAMPION
+        assert world.aliases == {"champion": "1"}
+        assert Phase.PROBATION in phases(world)
+        assert outcome.seconds < 200
+
+
+def test_without_probation_late_outcomes_change_nothing():
+    world = served(delay=120.0, wrong=(0.06, 0.02))
+    assert run(plan(probation_seconds=0.0), world.doors(), poll_seconds=1).status == "promoted"
+    assert Phase.PROBATION not in phases(world)
+
+
+class Ill(World):
+    """A version that fails from some time on."""
+
+    def sleep(self, seconds):
+        if self.time > 2100:
+            self.errors = (0.0, 0.5)
+        super().sleep(seconds)
+
+
+@pytest.mark.parametrize(("limit", "status"), [(0.1, "rolled_back"), (None, "promoted")])
+def test_a_limit_holds_in_probation_too(limit, status):
+    world = Ill(delay=0.0)
+    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
+    world.applied = world.documents.newest("flights")
+    outcome = run(plan(limits=LimitsSection(error_rate=limit)), world.doors(), poll_seconds=1)
+    # Without a limit nothing says whose errors they are: the champion answers none any more.
+    assert (outcome.status, outcome.cause) == (status, "error_rate_limit" if limit else None)
+
+
+@pytest.mark.parametrize("changes", [{"dry_run": ("accuracy",)}, {"rollback": RollbackSection(enabled=False)}])
+def test_what_decides_nothing_undoes_nothing(changes):
+    world = served(delay=120.0, wrong=(0.06, 0.02))
+    outcome = run(plan(**changes), world.doors(), poll_seconds=1)
+    assert outcome.status == "promoted"
+    assert "accuracy -0.0" in outcome.reason
+
+
+@pytest.mark.parametrize(
+    ("order", "status", "reason"),
+    [
+        (Order.ABORT, "rolled_back", "undone by ann"),
+        (Order.PROMOTE, "promoted", "confirmed by ann"),
+        (Order.ADVANCE, "promoted", "confirmed by ann"),
+    ],
+)
+def test_a_person_can_end_it(order, status, reason):
+    world = served(delay=120.0)
+    told = False
+
+    def sleep(seconds, sleep=world.sleep):
+        nonlocal told
+        sleep(seconds)
+        if not told and phases(world)[-1] is Phase.PROBATION:
+            world.rollouts.command("r1", order)
+            told = True
+
+    world.sleep = sleep
+    outcome = run(plan(), world.doors(), poll_seconds=1)
+    assert (outcome.status, outcome.reason) == (status, reason)
+    assert world.aliases == {"champion": "1" if status == "rolled_back" else "2"}
+
+
+def test_the_first_model_has_nothing_to_go_back_to_and_no_probation():
+    world = World()
+    first = plan_first("r0", endpoint="flights", model="flights", arm=CHAMPION, now=0.0)
+    assert run(replace(first, probation_seconds=600.0), world.doors()).status == "promoted"
+    assert world.time == 2000.0
+
+
+@pytest.mark.parametrize("wrong", [(0.015, 0.015), (0.08, 0.02)], ids=["confirmed", "undone"])
+def test_a_crash_anywhere_ends_in_the_same_state(wrong):
+    undisturbed = served(delay=120.0, wrong=wrong)
+    run(plan(), undisturbed.doors(), poll_seconds=20)
+    for crash_at in range(1, undisturbed.operations + 1):
+        world = served(delay=120.0, wrong=wrong, seed=crash_at)
+        world.crash_at = crash_at
+        with pytest.raises(Crash):
+            run(plan(), world.doors(), poll_seconds=20)
+        run(plan(), world.doors(), poll_seconds=20)
+        assert world.end_state() == undisturbed.end_state(), crash_at
