@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from typing import Literal, Self
+from urllib.parse import urlsplit
 
 from pydantic import Field, field_validator, model_validator
 
 from sluiceway.config.base import Section
 
+Moment = Literal["before_start", "before_increase", "before_promotion", "step", "paused", "promoted", "rolled_back"]
 TRIGGER = re.compile(r"^\s*(accuracy_drop)\s*>\s*([0-9.]+)\s*%\s*$")
 
 
@@ -126,6 +128,29 @@ class RollbackSection(Section):
         return float(match[2]) / 100
 
 
+class HookSection(Section):
+    """A program or an address that is asked before a rollout moves, or told after it has."""
+
+    on: tuple[Moment, ...] = Field(min_length=1)
+    """When: what is ``before_`` something is asked, and keeps the rollout where it is unless it says yes."""
+    command: tuple[str, ...] = ()
+    """A program with its arguments; it reads the event as JSON from stdin, and says yes by exit code 0."""
+    webhook: str = ""
+    """An address that gets the event as JSON by POST, and says yes by a status of 200 to 299."""
+    timeout_seconds: float = Field(default=30, gt=0)
+    """Whoever takes longer does not say yes."""
+    retries: int = Field(default=2, ge=0, le=10)
+    """It is asked so many times more before that counts."""
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Self:
+        if bool(self.command) == bool(self.webhook):
+            raise ValueError("a hook has either a command or a webhook")
+        if self.webhook:
+            _check_address(self.webhook)
+        return self
+
+
 class ProbationSection(Section):
     """The time after a promotion in which it is undone by itself when it turns out bad."""
 
@@ -173,6 +198,10 @@ class DeploymentSection(Section):
     """What a step's deadline without enough evidence leads to; ``hold`` waits on, ``continue`` takes the next step."""
     probation: ProbationSection = ProbationSection()
     """What a promotion is watched for afterwards."""
+    hooks: tuple[HookSection, ...] = ()
+    """Who is asked before a rollout moves, and told after it has."""
+    notify: tuple[str, ...] = ()
+    """Addresses that get ``{"text": ...}`` by POST, as Slack takes it, when a rollout moves, pauses or ends."""
     replay: ReplaySection | None = None
     """Traffic for environments that have no users, such as a laptop."""
 
@@ -186,7 +215,20 @@ class DeploymentSection(Section):
             raise ValueError("a canary that begins with 1 leaves the champion no requests to compare with: begin lower")
         return value
 
+    @field_validator("notify")
+    @classmethod
+    def _addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for place in value:
+            _check_address(place)
+        return value
+
     @property
     def planned_steps(self) -> tuple[StepSection, ...]:
         """Those of the strategy."""
         return self.linear.steps if self.strategy == "linear" else self.steps
+
+
+def _check_address(place: str) -> None:
+    parts = urlsplit(place)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(f"{parts.scheme or place[:20]!r} is no address of http or https")

@@ -20,6 +20,7 @@ from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION
 from sluiceway.rollout.controller import Doors, run
+from sluiceway.rollout.hooks import ConfiguredHooks, Hooks
 from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
 from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
@@ -121,8 +122,10 @@ class _Rollout:
         url = address.url + self.endpoint.route_prefix
         with self._key(plan, address) as headers:
             load = self._users(plan, url, headers)
+            deployment = self.context.deployment
             try:
-                outcome = run(plan, self._doors(load))
+                with ConfiguredHooks(deployment.hooks, deployment.notify) as hooks:
+                    outcome = run(plan, self._doors(load, hooks))
             finally:
                 report = load.stop() if load else None
         self._archive()
@@ -168,7 +171,7 @@ class _Rollout:
             now=now,
         )
 
-    def _doors(self, load: LoadGenerator | None) -> Doors:
+    def _doors(self, load: LoadGenerator | None, hooks: Hooks) -> Doors:
         stores, clock = self.context.stores, self.context.clock
         observe = RecordObserver(stores.records, stores.breakers, clock=clock)
         return Doors(
@@ -180,6 +183,7 @@ class _Rollout:
             effects=self,
             clock=clock,
             progress=self.context.progress,
+            hooks=hooks,
         )
 
     def _replay(self, plan: RolloutPlan) -> ReplaySection | None:

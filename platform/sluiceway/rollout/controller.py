@@ -12,12 +12,14 @@ from typing import Protocol
 
 from sluiceway.catalog.claim import claim
 from sluiceway.catalog.leases import LeaseStore
+from sluiceway.config.deployment import Moment
 from sluiceway.core.clock import Clock, SystemClock
 from sluiceway.core.doors import Progress, SilentProgress, Traffic
-from sluiceway.core.errors import ConflictError
+from sluiceway.core.errors import BackendError, ConflictError
 from sluiceway.core.traffic import TrafficDocument
-from sluiceway.rollout.decide import Decision, Hold, RollBack, decide, follow
+from sluiceway.rollout.decide import Advance, Confirm, Decision, Hold, Pause, Promote, RollBack, decide, follow
 from sluiceway.rollout.evidence import Observations
+from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
 from sluiceway.rollout.journal import Journal, Rollouts, unfinished
 from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of
 from sluiceway.rollout.plan import RolloutPlan
@@ -63,6 +65,7 @@ class Doors:
         effects: what else changes.
         clock: the time.
         progress: shows it.
+        hooks: asked before it moves, told after it has.
         stays: True: a pause is waited out for a command; False: whoever runs it ends with the pause, and going on with
             the rollout later resumes it.
     """
@@ -76,6 +79,7 @@ class Doors:
     clock: Clock = field(default_factory=SystemClock)
     progress: Progress = field(default_factory=SilentProgress)
     stays: bool = False
+    hooks: Hooks = field(default_factory=NoHooks)
 
 
 def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> RolloutOutcome:
@@ -164,6 +168,7 @@ class _Controller:
         """Write a decision down and do it; False where it is to hold."""
         newest = self.doors.documents.newest(self.plan.endpoint)
         before = self.journal.state
+        decision = self._allowed(decision)
         generation = newest.generation if newest else 0
         after = follow(before, decision.action, newest_generation=generation, now=self._now())
         if decision.command is not None:
@@ -172,7 +177,55 @@ class _Controller:
             return False
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
+        moved = after.phase is not before.phase or after.step != before.step
+        if moved and not isinstance(decision.action, Confirm):  # that a promotion stands is no move
+            self._tell()
         return not isinstance(decision.action, Hold)
+
+    def _allowed(self, decision: Decision) -> Decision:
+        """The decision, or a pause where a hook does not let it.
+
+        Raises:
+            BackendError: a hook does not let the rollout begin.
+        """
+        action = decision.action
+        if isinstance(action, Advance):
+            moment: Moment = "before_increase" if action.step else "before_start"
+            weight = self.plan.steps[action.step].weight
+        elif isinstance(action, Promote):
+            moment, weight = "before_promotion", 1.0
+        else:
+            return decision
+        refused = self.doors.hooks.refusal(self._event(moment, weight, action.reason, sequence=1))
+        if not refused:
+            return decision
+        if self.journal.state.phase is Phase.PENDING:
+            raise BackendError(f"rollout {self.plan.rollout_id} has not begun: {refused}", hint="then run it again")
+        if self.journal.state.phase is Phase.PAUSED:
+            return replace(decision, action=Hold(refused))
+        return replace(decision, action=Pause("", refused))
+
+    def _tell(self) -> None:
+        """Of the move that the newest entry is about."""
+        state = self.journal.state
+        moments: dict[Phase, Moment] = {
+            Phase.STEP: "step",
+            Phase.PAUSED: "paused",
+            Phase.PROBATION: "promoted",
+            Phase.PROMOTED: "promoted",
+            Phase.ROLLED_BACK: "rolled_back",
+        }
+        weight = self.plan.steps[state.step].weight if state.phase in (Phase.STEP, Phase.PAUSED) else 1.0
+        weight = 0.0 if state.phase is Phase.ROLLED_BACK else weight
+        self.doors.hooks.tell(self._event(moments[state.phase], weight, state.reason, sequence=0))
+
+    def _event(self, moment: Moment, weight: float, reason: str, *, sequence: int) -> RolloutEvent:
+        plan = self.plan
+        champion = plan.champion.version if plan.champion else ""
+        number = len(self.journal.entries) + sequence
+        return RolloutEvent(
+            moment, plan.rollout_id, number, plan.endpoint, plan.model, plan.version, champion, weight, reason
+        )
 
     def _perform(self) -> None:
         """Make the world what the newest entry says; may be done any number of times."""

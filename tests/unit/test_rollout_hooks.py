@@ -1,0 +1,197 @@
+"""Who is asked before a rollout moves may keep it where it is; who is told afterwards holds up nothing."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from pydantic import ValidationError
+
+from rollout_world import CHAMPION, Crash, World, make_plan
+from sluiceway.config.deployment import DeploymentSection, HookSection
+from sluiceway.core.errors import BackendError
+from sluiceway.core.traffic import TrafficDocument
+from sluiceway.rollout.controller import run
+from sluiceway.rollout.hooks import ConfiguredHooks, RolloutEvent
+
+STEPS = ({"weight": 0.25}, {"weight": 1.0})
+EVENT = RolloutEvent("before_increase", "r1", 2, "flights", "flights", "2", "1", 0.25, "why")
+
+
+def served(**qualities):
+    world = World(**qualities)
+    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
+    world.applied = world.documents.newest("flights")
+    return world
+
+
+@pytest.fixture
+def receiver():
+    """A server that writes down what it gets, and answers what it is told to."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self):
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            server.got.append((self.path, body))
+            status = server.answers.pop(0) if server.answers else 200
+            time.sleep(server.slow)
+            self.send_response(status)
+            self.end_headers()
+            self.wfile.write(b"not on a Friday" if status >= 300 else b"")
+
+        def log_message(self, *_):
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.got, server.answers, server.slow = [], [], 0.0
+    server.url = f"http://127.0.0.1:{server.server_port}"
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def hooks_of(*hooks, notify=()):
+    return ConfiguredHooks([HookSection(**hook) for hook in hooks], notify)
+
+
+def rolled_out(world, hooks, **changes):
+    with hooks:
+        return run(make_plan(steps=STEPS, **changes), replace(world.doors(), hooks=hooks), poll_seconds=1)
+
+
+ASKED = ("before_start", "before_increase", "before_promotion", "step", "promoted", "rolled_back", "paused")
+
+
+def test_every_move_is_asked_for_and_told_in_order(receiver):
+    world = served()
+    hooks = hooks_of({"on": ASKED, "webhook": f"{receiver.url}/hook"}, notify=(f"{receiver.url}/slack",))
+    assert rolled_out(world, hooks).status == "promoted"
+    asked = [body for path, body in receiver.got if path == "/hook" and body["moment"].startswith("before")]
+    assert [(body["moment"], body["weight"], body["sequence"]) for body in asked] == [
+        ("before_start", 0.25, 1),
+        ("before_increase", 1.0, 2),
+        ("before_promotion", 1.0, 3),
+    ]
+    assert asked[1]["reason"] == "every metric passed at 25%"
+    told = [
+        body["moment"] for path, body in receiver.got if path == "/hook" and not body["moment"].startswith("before")
+    ]
+    assert told == ["step", "step", "promoted"]
+    assert [body["text"].partition(" (")[0] for path, body in receiver.got if path == "/slack"] == [
+        "flights: version 2 gets 25% of the requests",
+        "flights: version 2 gets 100% of the requests",
+        "flights: version 2 is promoted",
+    ]
+
+
+def test_a_hook_that_says_no_keeps_the_weights_and_is_asked_again_after_a_resume(receiver):
+    world = served()
+    receiver.answers = [500]
+    hooks = {"on": ["before_increase"], "webhook": receiver.url, "retries": 0}
+    outcome = rolled_out(world, hooks_of(hooks))
+    assert outcome.status == "paused"
+    name = f"127.0.0.1:{receiver.server_port}"
+    assert outcome.reason == f"hook {name} does not let it: status 500 not on a Friday"
+    assert world.applied.challengers[0].weight == 0.25
+    assert rolled_out(world, hooks_of(hooks)).status == "promoted"
+
+
+def test_who_fails_for_a_while_is_asked_again(receiver):
+    receiver.answers = [503, 503]
+    hooks = hooks_of({"on": ["before_increase"], "webhook": receiver.url, "retries": 2})
+    assert hooks.refusal(EVENT) == ""
+    assert len(receiver.got) == 3
+
+
+def test_a_rollout_that_is_not_let_begin_has_not_begun(receiver):
+    world = served()
+    receiver.answers = [403] * 3
+    hooks = {"on": ["before_start"], "webhook": receiver.url}
+    with pytest.raises(BackendError, match="has not begun"):
+        rolled_out(world, hooks_of(hooks))
+    assert world.rollouts.journal("r1") == []
+    assert world.applied.champion == CHAMPION
+    assert rolled_out(world, hooks_of(hooks)).status == "promoted"
+
+
+CHECKING = """
+import json, sys
+event = json.load(sys.stdin)
+assert event["endpoint"] == "flights" and event["champion"] == "1"
+print("the bank is closed")
+sys.exit(3 if event["moment"] == sys.argv[1] else 0)
+"""
+
+
+@pytest.mark.parametrize(("moment", "status"), [("before_promotion", "paused"), ("never", "promoted")])
+def test_a_command_reads_the_event_and_says_yes_by_its_exit_code(moment, status):
+    hook = {"on": ["before_increase", "before_promotion"], "command": [sys.executable, "-c", CHECKING, moment]}
+    outcome = rolled_out(served(), hooks_of({**hook, "retries": 0}))
+    assert outcome.status == status
+    assert ("exit code 3 the bank is closed" in outcome.reason) == (status == "paused")
+
+
+@pytest.mark.parametrize(
+    ("hook", "said"),
+    [
+        ({"command": ["no-such-program-here"]}, "No such file"),
+        ({"command": ["sleep", "60"], "timeout_seconds": 0.2}, "not done after 0.2 s"),
+        ({"webhook": "http://127.0.0.1:9/x"}, "refused"),
+    ],
+)
+def test_who_cannot_be_asked_does_not_say_yes(hook, said):
+    assert said in hooks_of({"on": ["before_increase"], "retries": 0, **hook}).refusal(EVENT)
+
+
+def test_a_slow_receiver_holds_up_no_rollback(receiver):
+    receiver.slow = 0.5
+    world = served(errors=(0.0, 0.9), rate=4000)
+    began = time.monotonic()
+    with hooks_of(notify=(receiver.url,)) as hooks:
+        outcome = run(make_plan(steps=STEPS), replace(world.doors(), hooks=hooks), poll_seconds=1)
+        assert time.monotonic() - began < 0.5
+    assert outcome.status == "rolled_back"
+    assert [body["text"].partition(" (")[0] for _, body in receiver.got][-1] == "flights: version 2 is rolled back"
+
+
+def test_who_cannot_be_told_changes_nothing(caplog):
+    hooks = hooks_of({"on": ["promoted"], "command": ["false"], "retries": 0}, notify=("http://127.0.0.1:9/x",))
+    assert rolled_out(served(), hooks).status == "promoted"
+    assert "hook false was not told" in caplog.text
+    assert "was not told: " in caplog.text
+
+
+def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):
+    hook = {"on": ASKED, "webhook": receiver.url}
+    undisturbed = served()
+    rolled_out(undisturbed, hooks_of(hook))
+    for crash_at in range(1, undisturbed.operations + 1, 3):
+        world = served(seed=crash_at)
+        world.crash_at = crash_at
+        with pytest.raises(Crash):
+            rolled_out(world, hooks_of(hook))
+        rolled_out(world, hooks_of(hook))
+        assert world.end_state() == undisturbed.end_state(), crash_at
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hooks": [{"on": ["before_start"]}]},
+        {"hooks": [{"on": ["before_start"], "command": ["a"], "webhook": "http://b"}]},
+        {"hooks": [{"on": [], "command": ["a"]}]},
+        {"hooks": [{"on": ["tuesday"], "command": ["a"]}]},
+        {"hooks": [{"on": ["promoted"], "webhook": "file:///etc/passwd"}]},
+        {"notify": ["slack.com/x"]},
+    ],
+)
+def test_what_is_no_hook_is_refused(wrong):
+    with pytest.raises(ValidationError):
+        DeploymentSection(**wrong)
