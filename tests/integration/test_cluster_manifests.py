@@ -217,7 +217,7 @@ def test_the_serve_config_is_the_file_and_ray_parses_it(folder: str):
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_the_arguments_of_the_serve_config_are_those_of_the_builder(folder: str):
-    from sluiceway.lifecycle.deployment import endpoint_name  # noqa: PLC0415
+    from sluiceway.core.traffic import endpoint_name  # noqa: PLC0415
     from sluiceway.serving.app import EndpointArguments  # noqa: PLC0415
 
     config = yaml.safe_load(one(folder, "RayService")["spec"]["serveConfigV2"])

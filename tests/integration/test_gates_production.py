@@ -15,11 +15,11 @@ from sluiceway.cli.main import run_command
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.load import load_settings
 from sluiceway.config.serving import PredictionLogSection
-from sluiceway.core.traffic import Arm
+from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.data.commit import append
 from sluiceway.features.encode import encode_table
 from sluiceway.lifecycle.candidate import build_candidate
-from sluiceway.lifecycle.deployment import endpoint_name, prediction_log
+from sluiceway.lifecycle.deployment import prediction_log
 from sluiceway.lifecycle.evaluation import bench_of, evaluate, settle
 from sluiceway.lifecycle.gate_report import write_report
 from sluiceway.lifecycle.registration import register

@@ -13,8 +13,8 @@ import pytest
 from pydantic import ValidationError
 
 from rollout_world import CHAMPION, Crash, World, make_plan
-from sluiceway.config.deployment import DeploymentSection, HookSection
-from sluiceway.core.errors import BackendError
+from sluiceway.config.deployment import DeploymentSection, RolloutHookSection
+from sluiceway.core.errors import HookRefusedError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.hooks import ConfiguredHooks, RolloutEvent
@@ -58,7 +58,7 @@ def receiver():
 
 
 def hooks_of(*hooks, notify=()):
-    return ConfiguredHooks([HookSection(**hook) for hook in hooks], notify)
+    return ConfiguredHooks([RolloutHookSection(**hook) for hook in hooks], notify)
 
 
 def rolled_out(world, hooks, **changes):
@@ -71,7 +71,7 @@ ASKED = ("before_start", "before_increase", "before_promotion", "step", "promote
 
 def test_every_move_is_asked_for_and_told_in_order(receiver):
     world = served()
-    hooks = hooks_of({"on": ASKED, "webhook": f"{receiver.url}/hook"}, notify=(f"{receiver.url}/slack",))
+    hooks = hooks_of({"on": ASKED, "url": f"{receiver.url}/hook"}, notify=(f"{receiver.url}/slack",))
     assert rolled_out(world, hooks).status == "promoted"
     asked = [body for path, body in receiver.got if path == "/hook" and body["moment"].startswith("before")]
     assert [(body["moment"], body["weight"], body["sequence"]) for body in asked] == [
@@ -94,18 +94,18 @@ def test_every_move_is_asked_for_and_told_in_order(receiver):
 def test_a_hook_that_says_no_keeps_the_weights_and_is_asked_again_after_a_resume(receiver):
     world = served()
     receiver.answers = [500]
-    hooks = {"on": ["before_increase"], "webhook": receiver.url, "retries": 0}
+    hooks = {"on": ["before_increase"], "url": receiver.url, "retries": 0}
     outcome = rolled_out(world, hooks_of(hooks))
     assert outcome.status == "paused"
     name = f"127.0.0.1:{receiver.server_port}"
-    assert outcome.reason == f"hook {name} does not let it: status 500 not on a Friday"
+    assert outcome.reason == f"hook {name} does not let it: status 500: not on a Friday"
     assert world.applied.challengers[0].weight == 0.25
     assert rolled_out(world, hooks_of(hooks)).status == "promoted"
 
 
 def test_who_fails_for_a_while_is_asked_again(receiver):
     receiver.answers = [503, 503]
-    hooks = hooks_of({"on": ["before_increase"], "webhook": receiver.url, "retries": 2})
+    hooks = hooks_of({"on": ["before_increase"], "url": receiver.url, "retries": 2})
     assert hooks.refusal(EVENT) == ""
     assert len(receiver.got) == 3
 
@@ -113,8 +113,8 @@ def test_who_fails_for_a_while_is_asked_again(receiver):
 def test_a_rollout_that_is_not_let_begin_has_not_begun(receiver):
     world = served()
     receiver.answers = [403] * 3
-    hooks = {"on": ["before_start"], "webhook": receiver.url}
-    with pytest.raises(BackendError, match="has not begun"):
+    hooks = {"on": ["before_start"], "url": receiver.url}
+    with pytest.raises(HookRefusedError, match="has not begun"):
         rolled_out(world, hooks_of(hooks))
     assert world.rollouts.journal("r1") == []
     assert world.applied.champion == CHAMPION
@@ -131,19 +131,21 @@ sys.exit(3 if event["moment"] == sys.argv[1] else 0)
 
 
 @pytest.mark.parametrize(("moment", "status"), [("before_promotion", "paused"), ("never", "promoted")])
-def test_a_command_reads_the_event_and_says_yes_by_its_exit_code(moment, status):
-    hook = {"on": ["before_increase", "before_promotion"], "command": [sys.executable, "-c", CHECKING, moment]}
+def test_a_command_reads_the_event_and_says_yes_by_its_exit_code(tmp_path, moment, status):
+    program = tmp_path / "checking.py"
+    program.write_text(CHECKING)
+    hook = {"on": ["before_increase", "before_promotion"], "command": f"{sys.executable} {program} {moment}"}
     outcome = rolled_out(served(), hooks_of({**hook, "retries": 0}))
     assert outcome.status == status
-    assert ("exit code 3 the bank is closed" in outcome.reason) == (status == "paused")
+    assert ("exit code 3: the bank is closed" in outcome.reason) == (status == "paused")
 
 
 @pytest.mark.parametrize(
     ("hook", "said"),
     [
-        ({"command": ["no-such-program-here"]}, "No such file"),
-        ({"command": ["sleep", "60"], "timeout_seconds": 0.2}, "not done after 0.2 s"),
-        ({"webhook": "http://127.0.0.1:9/x"}, "refused"),
+        ({"command": "no-such-program-here"}, "not found"),
+        ({"command": "sleep 60 | cat", "timeout_seconds": 0.2}, "not done after 0.2 s"),
+        ({"url": "http://127.0.0.1:9/x"}, "refused"),
     ],
 )
 def test_who_cannot_be_asked_does_not_say_yes(hook, said):
@@ -162,14 +164,14 @@ def test_a_slow_receiver_holds_up_no_rollback(receiver):
 
 
 def test_who_cannot_be_told_changes_nothing(caplog):
-    hooks = hooks_of({"on": ["promoted"], "command": ["false"], "retries": 0}, notify=("http://127.0.0.1:9/x",))
+    hooks = hooks_of({"on": ["promoted"], "command": "false", "retries": 0}, notify=("http://127.0.0.1:9/x",))
     assert rolled_out(served(), hooks).status == "promoted"
-    assert "hook false was not told" in caplog.text
+    assert "hook 'false' was not told" in caplog.text
     assert "was not told: " in caplog.text
 
 
 def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):
-    hook = {"on": ASKED, "webhook": receiver.url}
+    hook = {"on": ASKED, "url": receiver.url}
     undisturbed = served()
     rolled_out(undisturbed, hooks_of(hook))
     for crash_at in range(1, undisturbed.operations + 1, 3):
@@ -185,10 +187,10 @@ def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):
     "wrong",
     [
         {"hooks": [{"on": ["before_start"]}]},
-        {"hooks": [{"on": ["before_start"], "command": ["a"], "webhook": "http://b"}]},
-        {"hooks": [{"on": [], "command": ["a"]}]},
-        {"hooks": [{"on": ["tuesday"], "command": ["a"]}]},
-        {"hooks": [{"on": ["promoted"], "webhook": "file:///etc/passwd"}]},
+        {"hooks": [{"on": ["before_start"], "command": "a", "url": "http://b"}]},
+        {"hooks": [{"on": [], "command": "a"}]},
+        {"hooks": [{"on": ["tuesday"], "command": "a"}]},
+        {"hooks": [{"on": ["promoted"], "url": "file:///etc/passwd"}]},
         {"notify": ["slack.com/x"]},
     ],
 )

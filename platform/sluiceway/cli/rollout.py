@@ -19,7 +19,7 @@ from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, pr
 from sluiceway.config.load import load_platform, load_settings
 from sluiceway.core.command import Order
 from sluiceway.core.errors import InputError
-from sluiceway.lifecycle.deployment import endpoint_name
+from sluiceway.core.traffic import endpoint_name
 from sluiceway.rollout.forecast import StepForecast, forecast
 from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.present_traffic import measured

@@ -19,8 +19,9 @@ from sluiceway.cli.serve_traffic import traffic
 from sluiceway.config.load import load_settings
 from sluiceway.config.settings import Settings
 from sluiceway.core.errors import ModelError
+from sluiceway.core.traffic import endpoint_name
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.deployment import endpoint_name, endpoint_spec
+from sluiceway.lifecycle.deployment import endpoint_spec
 from sluiceway.serving.deploy import DEPLOY_SECONDS, deploy_endpoint
 from sluiceway.serving.doors import ServeDoor
 from sluiceway.serving.instance import start_serve

@@ -19,9 +19,8 @@ from sluiceway.config.load import load_platform, load_settings
 from sluiceway.config.platform import PlatformSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import InputError, SluicewayError
-from sluiceway.core.traffic import TrafficDocument
+from sluiceway.core.traffic import TrafficDocument, endpoint_name
 from sluiceway.lifecycle.arm_lookup import ArmLookup
-from sluiceway.lifecycle.deployment import endpoint_name
 from sluiceway.lifecycle.traffic_by_hand import Changed, TrafficByHand
 from sluiceway.registry.store import BundleStore
 from sluiceway.serving.running import RunningEndpoint

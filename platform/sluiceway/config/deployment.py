@@ -128,15 +128,15 @@ class RollbackSection(Section):
         return float(match[2]) / 100
 
 
-class HookSection(Section):
-    """A program or an address that is asked before a rollout moves, or told after it has."""
+class RolloutHookSection(Section):
+    """Something that is asked before a rollout moves, or told after it has."""
 
     on: tuple[Moment, ...] = Field(min_length=1)
     """When: what is ``before_`` something is asked, and keeps the rollout where it is unless it says yes."""
-    command: tuple[str, ...] = ()
-    """A program with its arguments; it reads the event as JSON from stdin, and says yes by exit code 0."""
-    webhook: str = ""
-    """An address that gets the event as JSON by POST, and says yes by a status of 200 to 299."""
+    command: str | None = None
+    """A shell command; the event is JSON on its standard input, exit code 0 says yes."""
+    url: str | None = None
+    """A webhook: the event is posted as JSON, a status of 2xx says yes."""
     timeout_seconds: float = Field(default=30, gt=0)
     """Whoever takes longer does not say yes."""
     retries: int = Field(default=2, ge=0, le=10)
@@ -144,10 +144,10 @@ class HookSection(Section):
 
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
-        if bool(self.command) == bool(self.webhook):
-            raise ValueError("a hook has either a command or a webhook")
-        if self.webhook:
-            _check_address(self.webhook)
+        if (self.command is None) == (self.url is None):
+            raise ValueError("a hook has one of command and url")
+        if self.url is not None:
+            _check_address(self.url)
         return self
 
 
@@ -198,7 +198,7 @@ class DeploymentSection(Section):
     """What a step's deadline without enough evidence leads to; ``hold`` waits on, ``continue`` takes the next step."""
     probation: ProbationSection = ProbationSection()
     """What a promotion is watched for afterwards."""
-    hooks: tuple[HookSection, ...] = ()
+    hooks: tuple[RolloutHookSection, ...] = ()
     """Who is asked before a rollout moves, and told after it has."""
     notify: tuple[str, ...] = ()
     """Addresses that get ``{"text": ...}`` by POST, as Slack takes it, when a rollout moves, pauses or ends."""

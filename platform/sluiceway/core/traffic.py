@@ -89,3 +89,8 @@ class TrafficDocument:
         for arms in ("challengers", "shadows", "warm"):
             body[arms] = tuple(Arm(**arm) for arm in body.get(arms, ()))
         return cls(**body)
+
+
+def endpoint_name(experiment: str, environment: str) -> str:
+    """What the endpoint of an environment is called, in the catalog and in Serve."""
+    return f"{experiment}-{environment}"

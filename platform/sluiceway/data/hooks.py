@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
-import json
 import logging
-import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +13,7 @@ from sluiceway.core.doors import Hook
 from sluiceway.core.errors import ConfigError, HookRefusedError, SluicewayError
 from sluiceway.core.loading import load_named
 from sluiceway.core.repository import Pin
+from sluiceway.data.hook_calls import Command, Webhook
 
 _log = logging.getLogger(__name__)
 
@@ -128,43 +127,10 @@ def _runner(section: HookSection, gate: Callable[[HookSection], Hook] | None) ->
             )
         return gate(section), section.gate
     if section.command is not None:
-        return _Command(section.command, section.timeout_seconds), repr(section.command)
+        return Command(section.command, section.timeout_seconds), repr(section.command)
     if section.url is not None:
-        return _Webhook(section.url, section.timeout_seconds), section.url
+        return Webhook(section.url, section.timeout_seconds), section.url
     return _callable(str(section.function)), str(section.function)
-
-
-@dataclass(frozen=True)
-class _Command:
-    command: str
-    timeout: float
-
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        done = subprocess.run(
-            self.command,
-            shell=True,  # it is the user's own line, from the user's own configuration
-            input=json.dumps(event),
-            capture_output=True,
-            text=True,
-            timeout=self.timeout,
-            check=False,
-        )
-        if done.returncode:
-            said = (done.stderr.strip() or done.stdout.strip()).splitlines()
-            raise RuntimeError(f"exit code {done.returncode}" + (f": {said[-1]}" if said else ""))
-
-
-@dataclass(frozen=True)
-class _Webhook:
-    url: str
-    timeout: float
-
-    def __call__(self, event: Mapping[str, Any]) -> None:
-        import httpx  # noqa: PLC0415 (half a second that words without a webhook have no use for)
-
-        answer = httpx.post(self.url, json=dict(event), timeout=self.timeout)
-        if not answer.is_success:
-            raise RuntimeError(f"status {answer.status_code}: {answer.text[:200]}")
 
 
 def _callable(name: str) -> Hook:

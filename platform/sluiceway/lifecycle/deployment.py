@@ -8,7 +8,7 @@ from typing import Any
 
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.traffic import Arm
+from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
@@ -37,11 +37,6 @@ class Deployed:
 
     step: StepSummary
     promoted: bool
-
-
-def endpoint_name(experiment: str, environment: str) -> str:
-    """What the endpoint of an environment is called, in the catalog and in Serve."""
-    return f"{experiment}-{environment}"
 
 
 def prediction_log(context: Context, endpoint: str) -> str | None:

@@ -10,10 +10,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from sluiceway.core.errors import TableNotFoundError
+from sluiceway.core.traffic import endpoint_name
 from sluiceway.data.newest_rows import newest_rows
 from sluiceway.gates.column_facts import ColumnFacts, request_facts
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.deployment import endpoint_name, prediction_log
+from sluiceway.lifecycle.deployment import prediction_log
 from sluiceway.serving.record_batches import CATEGORY, NUMERIC
 from sluiceway.serving.route import SHADOW
 

@@ -15,7 +15,7 @@ from sluiceway.catalog.leases import LeaseStore
 from sluiceway.config.deployment import Moment
 from sluiceway.core.clock import Clock, SystemClock
 from sluiceway.core.doors import Progress, SilentProgress, Traffic
-from sluiceway.core.errors import BackendError, ConflictError
+from sluiceway.core.errors import ConflictError, HookRefusedError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.rollout.decide import Advance, Confirm, Decision, Hold, Pause, Promote, RollBack, decide, follow
 from sluiceway.rollout.evidence import Observations
@@ -186,7 +186,7 @@ class _Controller:
         """The decision, or a pause where a hook does not let it.
 
         Raises:
-            BackendError: a hook does not let the rollout begin.
+            HookRefusedError: a hook does not let the rollout begin.
         """
         action = decision.action
         if isinstance(action, Advance):
@@ -200,7 +200,9 @@ class _Controller:
         if not refused:
             return decision
         if self.journal.state.phase is Phase.PENDING:
-            raise BackendError(f"rollout {self.plan.rollout_id} has not begun: {refused}", hint="then run it again")
+            raise HookRefusedError(
+                f"rollout {self.plan.rollout_id} has not begun: {refused}", hint="see deployment.hooks"
+            )
         if self.journal.state.phase is Phase.PAUSED:
             return replace(decision, action=Hold(refused))
         return replace(decision, action=Pause("", refused))

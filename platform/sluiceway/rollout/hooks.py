@@ -7,24 +7,18 @@ where it is.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import signal
-import subprocess
-import urllib.error
-import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Any, Protocol
+from urllib.parse import urlsplit
 
-from sluiceway.config.deployment import HookSection, Moment
+from sluiceway.config.deployment import Moment, RolloutHookSection
+from sluiceway.data.hook_calls import Command, Webhook
 
 logger = logging.getLogger(__name__)
 
-# Of what a hook says, for the journal.
-SAID = 300
 TELL_SECONDS = 5.0
 
 
@@ -98,7 +92,7 @@ class ConfiguredHooks:
         notify: addresses of ``deployment.notify``.
     """
 
-    def __init__(self, hooks: Sequence[HookSection], notify: Sequence[str]) -> None:
+    def __init__(self, hooks: Sequence[RolloutHookSection], notify: Sequence[str]) -> None:
         self._hooks, self._notify = tuple(hooks), tuple(notify)
         self._telling = ThreadPoolExecutor(1, thread_name_prefix="rollout-hooks")
 
@@ -129,53 +123,30 @@ class ConfiguredHooks:
                 if said:
                     logger.warning("hook %s was not told of %r: %s", _name(hook), event.line, said)
         for place in self._notify:
-            said = _posted(place, {"text": event.line}, TELL_SECONDS)
+            said = _refused(Webhook(place, TELL_SECONDS), {"text": event.line})
             if said:
                 logger.warning("%r was not told: %s", event.line, said)
 
 
-def _asked(hook: HookSection, event: RolloutEvent) -> str:
+def _asked(hook: RolloutHookSection, event: RolloutEvent) -> str:
+    call: Command | Webhook
+    call = Webhook(hook.url, hook.timeout_seconds) if hook.url else Command(hook.command or "", hook.timeout_seconds)
     said = ""
     for _ in range(1 + hook.retries):
-        said = _posted(hook.webhook, asdict(event), hook.timeout_seconds) if hook.webhook else _run(hook, event)
+        said = _refused(call, asdict(event))
         if not said:
             return ""
     return said
 
 
-def _run(hook: HookSection, event: RolloutEvent) -> str:
+def _refused(call: Command | Webhook, event: Mapping[str, Any]) -> str:
     try:
-        process = subprocess.Popen(
-            list(hook.command),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
-    except OSError as error:
-        return str(error)
-    try:
-        told, _ = process.communicate(json.dumps(asdict(event)), timeout=hook.timeout_seconds)
-    except subprocess.TimeoutExpired:
-        os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-        return f"not done after {hook.timeout_seconds:g} s"
-    return "" if process.returncode == 0 else f"exit code {process.returncode} {told.strip()[-SAID:]}".strip()
-
-
-def _posted(place: str, body: dict[str, object], seconds: float) -> str:
-    request = urllib.request.Request(place, json.dumps(body).encode(), {"Content-Type": "application/json"})
-    try:
-        with urllib.request.urlopen(request, timeout=seconds):
-            return ""
-    except urllib.error.HTTPError as error:
-        return f"status {error.code} {error.read(SAID).decode(errors='replace').strip()}".strip()
-    except (OSError, ValueError) as error:
+        call(event)
+    except Exception as error:  # noqa: BLE001 (whatever a receiver does, it has not said yes)
         return str(error) or type(error).__name__
+    return ""
 
 
-def _name(hook: HookSection) -> str:
-    # An address may hold a secret behind the host.
-    return hook.webhook.split("/")[2] if hook.webhook else hook.command[0]
+def _name(hook: RolloutHookSection) -> str:
+    # What stands behind the host of an address may be a secret.
+    return urlsplit(hook.url).netloc if hook.url else repr(hook.command)
