@@ -448,7 +448,11 @@ def test_the_command_moves_the_traffic_of_a_running_endpoint(endpoint):
     assert (answer["arm"], answer["version"]) == ("champion", "2")
     assert registry.alias("flights", "champion") == "2"
     endpoint.settled(lambda: application not in serve.status().applications, seconds=120)
-    assert arms("--back", "--config", "flights.yaml") == [("champion", "1", 1.0), ("warm", "2", 0.0)]
+    undone = sluiceway(endpoint.folder, "rollout", "undo", NAME, "--config", "flights.yaml")
+    assert [(arm["arm"], arm["version"]) for arm in undone["arms"]] == [("champion", "1"), ("warm", "2")]
+    assert endpoint.send(row).json()["version"] == "1"
+    assert arms("--back") == [("champion", "2", 1.0), ("warm", "1", 0.0)]
+    sluiceway(endpoint.folder, "rollout", "undo", NAME, "--to", "1", "--config", "flights.yaml")
     assert endpoint.send(row).json()["version"] == "1"
     assert registry.alias("flights", "champion") == "1"
     assert arms("--shadow", "newest=0.5") == [("champion", "1", 1.0), ("shadow", "3", 0.5), ("warm", "2", 0.0)]

@@ -58,7 +58,7 @@ def test_what_is_under_way_is_listed_with_who_runs_it(tmp_path, engine, journal)
 
 
 def test_a_command_waits_where_nobody_runs_the_rollout(tmp_path, engine, journal):
-    assert "nobody runs r1" in said(tmp_path, "abort", "r1", "-m", "not today")
+    assert "r1: nobody runs it" in said(tmp_path, "abort", "r1", "-m", "not today")
     command = RolloutStore(engine).next_command("r1", after=0)
     assert (command.order, command.reason) == ("abort", "not today")
 
@@ -87,6 +87,13 @@ def test_a_command_is_told_by_id_or_endpoint_and_its_end_is_shown(tmp_path, engi
 def test_who_does_not_obey_in_time_is_told_of(tmp_path, engine, journal):
     LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
     assert "has not obeyed yet" in said(tmp_path, "pause", "r1", "--wait", "0")
+
+
+def test_to_undo_what_is_under_way_is_to_abort_it(tmp_path, engine, journal):
+    told = sluiceway(tmp_path, "rollout", "undo", "flights", "--reason", "bad numbers")
+    assert (told["rollout"], told["told"]) == ("r1", "abort")
+    command = RolloutStore(engine).next_command("r1", after=0)
+    assert (command.order, command.reason) == ("abort", "bad numbers")
 
 
 def test_what_is_not_there_or_has_ended_is_refused(tmp_path, engine, journal):
@@ -126,3 +133,46 @@ def test_a_plan_knows_the_failures_of_the_running_champion(tmp_path, engine, con
     counts = ReplicaCounts("flights-production", 1, "a", "1", "champion", 1000, 50, histogram, 0.0)
     RecordStore(engine).put_counts([counts])
     assert "5.00% of them fail" in said(tmp_path, "plan", config, "--rate", "100")
+
+
+@pytest.fixture
+def counted(engine, journal):
+    """A first step with some requests, of which some have failed."""
+    histogram = [0] * (len(LATENCY_BOUNDS_SECONDS) + 1)
+    histogram[20] = 400
+    for arm, version, errors in (("champion", "1", 2), ("challenger", "2", 3)):
+        counts = ReplicaCounts("flights", 2, "a", version, arm, 400, errors, tuple(histogram), 0.0)
+        RecordStore(engine).put_counts([counts])
+
+
+def test_a_rollout_is_drawn_with_its_evidence(tmp_path, engine, journal, counted):
+    told = said(tmp_path, "watch", "flights", "--once")
+    assert "flights  version 1 -> 2   step 1 of 4" in told
+    assert " 5%   25%   50%   100% " in told
+    assert [line.split() for line in told.splitlines() if line.startswith(("champion", "challenger"))] == [
+        ["champion", "400", "2", "0.50%"],
+        ["challenger", "400", "3", "0.75%"],
+    ]
+    (row,) = [line for line in told.splitlines() if line.startswith("error_rate")]
+    assert "0.0025" in row
+    assert "##########" in row
+    assert "accuracy" in told
+    looked = sluiceway(tmp_path, "rollout", "watch", "r1")
+    assert (looked["phase"], looked["next"]) == ("step", "rollback")  # its deadline is long over, and nobody runs it
+    assert [verdict["measurement"]["name"] for verdict in looked["verdicts"]] == [
+        "error_rate",
+        "latency_p99",
+        "accuracy",
+    ]
+
+
+def test_it_is_drawn_until_it_has_ended(tmp_path, engine, journal, counted):
+    def end():
+        time.sleep(1.5)
+        journal.append(RolloutState(Phase.PROMOTED, 3, 6, reason="all well"), action="promoted", evidence={}, now=3.0)
+
+    thread = threading.Thread(target=end)
+    thread.start()
+    told = said(tmp_path, "watch", "r1")
+    thread.join()
+    assert "ended: all well" in told

@@ -16,17 +16,23 @@ from rich.markup import escape
 from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows, program
+from sluiceway.cli.rollout_watch import Watcher, drawn, watch
+from sluiceway.cli.rollout_watch import as_json as look_as_json
+from sluiceway.cli.serve_address import Address
 from sluiceway.config.load import load_platform, load_settings
-from sluiceway.core.command import Order
+from sluiceway.core.clock import SystemClock
+from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.rollout.forecast import StepForecast, forecast
-from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.journal import Journal, unfinished
 from sluiceway.rollout.present_traffic import measured
 from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
 
-app = typer.Typer(help="Rollouts: plan, status, pause, resume, promote, abort, history, show.", no_args_is_help=True)
+app = typer.Typer(
+    help="Rollouts: plan, status, pause, resume, promote, abort, undo, history, show.", no_args_is_help=True
+)
 
 Which = Annotated[
     str,
@@ -71,6 +77,29 @@ def plan(
         told = f"{endpoint}: {traffic.rate:,.1f} requests/s, {traffic.error_rate:.2%} of them fail"
         Console().print(told, soft_wrap=True, highlight=False)
     print_rows(rows, as_json=as_json, empty="no steps")
+
+
+@app.command("watch")
+def watch_one(
+    rollout: Which,
+    once: Annotated[bool, typer.Option("--once", help="Draw it once, and end.")] = False,
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> None:
+    """A rollout as it is now: weights, both arms, the evidence against its thresholds, and what comes next.
+
+    Drawn anew every second until the rollout has ended, or ctrl-C; nothing is changed by it.
+    """
+    stores = read_stores(load_platform(config))
+    watcher = Watcher(
+        stores, _found(stores, rollout), clock=SystemClock(), runner=lambda endpoint: _runner(stores, endpoint)
+    )
+    if as_json:
+        print_json(look_as_json(watcher.look()))
+    elif once:
+        Console().print(drawn(watcher.look()))
+    else:
+        watch(watcher, Console(), seconds=1.0)
 
 
 @app.command("pause")
@@ -139,6 +168,34 @@ def show(
             console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
 
 
+@app.command("undo")
+def undo(
+    endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="As `serve status` names it.")],
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="VERSION", help="Any earlier version; the champion before this one if left out."),
+    ] = None,
+    reason: Why = "",
+    wait: Wait = 10.0,
+    address: Address = None,
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> None:
+    """Go back: a rollout that is under way is aborted; without one, the champion before this one answers at once.
+
+    The present champion is kept warm, so that this can be undone, too. With --config of the endpoint's own
+    configuration the registry's champion moves with the last environment's.
+    """
+    stores = read_stores(load_platform(config))
+    going = next(iter(unfinished(stores.rollouts, endpoint)), None)
+    if going is not None and to is None:
+        _tell(config, going, Order.ABORT, reason, wait, as_json=as_json)
+        return
+    from sluiceway.cli.serve_traffic import traffic  # noqa: PLC0415 (Serve, which the other words have no use for)
+
+    traffic(endpoint, switch=to, back=to is None, address=address, config=config, as_json=as_json)
+
+
 def _forecast_row(step: StepForecast) -> dict[str, Any]:
     return {
         "weight": f"{step.weight:.0%}",
@@ -157,28 +214,35 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _tell(config: str | None, name: str, order: Order, reason: str, wait: float) -> None:
+def _tell(config: str | None, name: str, order: Order, reason: str, wait: float, *, as_json: bool = False) -> None:
     stores = read_stores(load_platform(config))
     rollout_id = _found(stores, name)
     command = stores.rollouts.command(rollout_id, order, who=getpass.getuser(), reason=reason, now=time.time())
-    console = Console()
+    told = _obeyed(stores, rollout_id, command, wait)
+    if as_json:
+        print_json({"rollout": rollout_id, "told": str(order), "answer": told})
+    else:
+        Console().print(escape(f"{rollout_id}: {told}"), soft_wrap=True, highlight=False)
+
+
+def _obeyed(stores: Stores, rollout_id: str, command: Command, wait: float) -> str:
+    """What has become of a command, within the seconds that it is waited for.
+
+    Raises:
+        InputError: the rollout has ended without obeying it.
+    """
     if _runner(stores, Journal.open(stores.rollouts, rollout_id).plan.endpoint) is None:
-        told = f"nobody runs {rollout_id}: whoever goes on with it, e.g. `{program()} run CONFIG`, obeys first"
-        console.print(escape(told), soft_wrap=True, highlight=False)
-        return
+        return f"nobody runs it; whoever goes on with it, e.g. `{program()} run CONFIG`, obeys first"
     ends = time.monotonic() + wait
     while time.monotonic() < ends:
         entries = Journal.open(stores.rollouts, rollout_id).entries
         done = next((entry for entry in entries if entry.state.commands >= command.sequence), None)
         if done is not None:
-            console.print(escape(f"{rollout_id}: {done.action}"), soft_wrap=True, highlight=False)
-            return
+            return done.action
         if entries and entries[-1].state.terminal:
             raise InputError(f"rollout {rollout_id} has ended meanwhile: {entries[-1].state.phase}")
         time.sleep(0.2)
-    console.print(
-        escape(f"{rollout_id} has been told to {order}; it has not obeyed yet"), soft_wrap=True, highlight=False
-    )
+    return f"it has been told to {command.order}, and has not obeyed yet"
 
 
 def _found(stores: Stores, name: str) -> str:
