@@ -31,7 +31,7 @@ from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
 
 app = typer.Typer(
-    help="Rollouts: plan, status, pause, resume, promote, abort, undo, history, show.", no_args_is_help=True
+    help="Rollouts: plan, start, status, pause, resume, promote, abort, undo, history, show.", no_args_is_help=True
 )
 
 Which = Annotated[
@@ -40,6 +40,41 @@ Which = Annotated[
 ]
 Why = Annotated[str, typer.Option("--reason", "-m", help="Why, for the journal.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait until it has been obeyed; 0 only leaves it.")]
+
+
+@app.command("start")
+def start(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL@VERSION", help="A registered version, by its number or an alias.")
+    ],
+    config: Annotated[str, typer.Option("--config", "-c", help="The model's configuration.")],
+    overrides: Set = None,
+    environment: Annotated[
+        list[str] | None, typer.Option(help="Only there; all of deployment.environments if left out, in their order.")
+    ] = None,
+    supersede: Annotated[
+        bool, typer.Option("--supersede", help="Abort another version's rollout that is under way, and begin.")
+    ] = False,
+    ungated: Annotated[
+        bool, typer.Option("--ungated", help="Although no gate has judged it, or gates do not let it pass.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
+    """Roll a registered version out: staging, then production, each with the steps of the configuration.
+
+    One that is under way is gone on with. Exit code 0: promoted everywhere; 1: rolled back; 3: paused.
+    """
+    from sluiceway.cli.rollout_start import start as begin  # noqa: PLC0415 (engines, which the other words do not need)
+
+    return begin(
+        model,
+        config,
+        overrides=overrides or (),
+        environments=environment or (),
+        supersede=supersede,
+        ungated=ungated,
+        as_json=as_json,
+    )
 
 
 @app.command("status")

@@ -19,8 +19,8 @@ from sluiceway.lifecycle.replay_key import replay_key
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION
-from sluiceway.rollout.controller import Doors, run
-from sluiceway.rollout.hooks import ConfiguredHooks, Hooks
+from sluiceway.rollout.controller import Doors, abort, run
+from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
 from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
 from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
@@ -72,17 +72,26 @@ def roll_out(
         environment: one of ``deployment.environments``.
         name: of the step in the journal; the rollout's id is made of it.
     """
+    rollout = EnvironmentRollout(context, step, candidate, model_version, environment)
     outcome = journal.perform(
         name,
-        lambda: _Rollout(context, step, candidate, model_version, environment).run(f"{journal.run_id}/{name}"),
+        lambda: rollout.run(f"{journal.run_id}/{name}"),
         key=content_key("rollout", journal.run_id, name, model_version),
     )
     promoted = outcome.result["rollout"]["status"] == "promoted"
     return Deployed(_summary(name, step, outcome), promoted)
 
 
-class _Rollout:
-    """One rollout; also what it changes besides the traffic (``rollout.controller.Effects``)."""
+class EnvironmentRollout:
+    """A version's rollout to one environment, and what it changes besides the traffic (``rollout.controller.Effects``).
+
+    Args:
+        context: what to work with.
+        step: the release.
+        candidate: its model.
+        model_version: the registry's version.
+        environment: where to.
+    """
 
     def __init__(
         self, context: Context, step: ReleaseStep, candidate: Candidate, model_version: str, environment: str
@@ -107,6 +116,12 @@ class _Rollout:
         self.application = self.challenger.application if beside else ""
 
     def run(self, rollout_id: str) -> dict[str, Any]:
+        """Begin, or go on with, the rollout of an id; gives how it ended, JSON-ready.
+
+        Raises:
+            ConflictError: see :func:`sluiceway.rollout.controller.run`.
+            BackendError: Serve does not run, or the challenger does not come up.
+        """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
         plan = self._plan(rollout_id)
         address = start_serve(self.context.serving)
@@ -126,19 +141,32 @@ class _Rollout:
         self._archive()
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
 
+    def abort(self, rollout_id: str, *, reason: str) -> None:
+        """Give the traffic of a rollout that nobody runs back to the champion.
+
+        Raises:
+            ConflictError: somebody runs it.
+        """
+        start_serve(self.context.serving)
+        deploy_endpoint(self.endpoint)
+        abort(rollout_id, self._doors(None, NoHooks()), reason=reason)
+
     def started(self, plan: RolloutPlan) -> None:
+        """See :class:`~sluiceway.rollout.controller.Effects`."""
         if plan.application:
             deploy_challenger(self.challenger)
         if self.tells_registry:
             self.context.registry.set_alias(plan.model, CHALLENGER, plan.version)
 
     def promoted(self, plan: RolloutPlan) -> None:
+        """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
             self.context.registry.promote(plan.model, plan.version)
         if plan.application:
             remove_challenger(plan.application)
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
+        """See :class:`~sluiceway.rollout.controller.Effects`."""
         registry = self.context.registry
         if self.tells_registry and registry.alias(plan.model, CHALLENGER) == plan.version:
             registry.remove_alias(plan.model, CHALLENGER)

@@ -1,0 +1,74 @@
+"""``sluiceway rollout start``: rolls a registered version out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+
+from sluiceway.cli.output import print_json
+from sluiceway.cli.progress import progress_for
+from sluiceway.config.load import load_settings
+from sluiceway.core.errors import InputError
+from sluiceway.core.references import ModelReference
+from sluiceway.core.verdict import EXIT_CODES, Status
+from sluiceway.lifecycle.start_rollout import Started, start_rollout
+from sluiceway.wiring.cluster import connect_ray, disconnect
+from sluiceway.wiring.context import build_context
+from sluiceway.wiring.stores import catalog_url
+
+STATUSES = {"promoted": Status.PASS, "paused": Status.INCONCLUSIVE, "rolled_back": Status.FAIL}
+
+
+def start(
+    model: str,
+    config: str,
+    *,
+    overrides: Sequence[str],
+    environments: Sequence[str],
+    supersede: bool,
+    ungated: bool,
+    as_json: bool,
+) -> int:
+    """Roll out, tell how it ended, and give the exit code: 0 promoted, 1 rolled back, 3 paused."""
+    reference = ModelReference.parse(model)
+    settings = load_settings(config, overrides=tuple(overrides))
+    if reference.name != settings.experiment.name:
+        raise InputError(
+            f"{config} is of {settings.experiment.name}, and {model} is another model", hint="name its configuration"
+        )
+    unknown = [name for name in environments if name not in settings.deployment.environments]
+    if unknown:
+        there = ", ".join(settings.deployment.environments)
+        raise InputError(f"{config} has no environment {unknown[0]}", hint=f"deployment.environments: {there}")
+    console = Console(stderr=as_json)
+    with progress_for(console) as progress:
+        context = build_context(
+            settings,
+            progress=progress,
+            connect=lambda: connect_ray(settings.platform.ray, catalog=catalog_url(settings.platform)),
+        )
+        try:
+            done = start_rollout(
+                context,
+                reference.version,
+                environments=tuple(environments) or settings.deployment.environments,
+                supersede=supersede,
+                ungated=ungated,
+            )
+        finally:
+            disconnect()
+    if as_json:
+        print_json([{"environment": one.environment, **one.result} for one in done])
+    else:
+        for one in done:
+            console.print(escape(_line(one)), soft_wrap=True, highlight=False)
+    return EXIT_CODES[STATUSES[done[-1].status]]
+
+
+def _line(one: Started) -> str:
+    rollout: dict[str, Any] = one.result["rollout"]
+    told = f"{one.environment}: {one.status.replace('_', ' ')} after {rollout['seconds']:.0f} s"
+    return f"{told}: {rollout['reason']}" if rollout["reason"] else told
