@@ -21,7 +21,8 @@ TAIL = Number("p99_16_connections", "ratio<=1", unit="ms")
 STALL = Number("p99_against_no_op", "ratio<=1.3", unit="ms")
 ALONE = Number("median_1_connection", "ratio<=1", unit="ms")
 ROWS = Number("rows_1000_a_request_json", "ratio>=1", unit="rows/s")
-ARROW_ROWS = Number("rows_1000_a_request_arrow", "ratio>=20", unit="rows/s")
+# The model itself takes so much of the time that no server is 20 times as fast (docs/decisions/0041).
+ARROW_ROWS = Number("rows_1000_a_request_arrow", "ratio>=1", unit="rows/s")
 FAILED = Number("failed_requests", "ours<=0", unit="")
 
 
