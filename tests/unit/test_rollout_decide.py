@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_world import make_plan
+from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
-from sluiceway.rollout.decide import Advance, Hold, Pause, Promote, RollBack, decide, follow
+from sluiceway.rollout.decide import Advance, Confirm, Hold, Pause, Promote, Resume, RollBack, decide, follow
 from sluiceway.rollout.evidence import METRICS, ArmSeen, Observations, StepSeen
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -95,8 +96,56 @@ def test_the_promises_hold_whatever_is_seen(data):
         state = after
 
 
+@st.composite
+def told(draw, number):
+    order = draw(st.sampled_from([None, None, None, *Order]))
+    return None if order is None else Command(number, order, "ann", "", 0.0)
+
+
+ENDED = (Phase.PROMOTED, Phase.ROLLED_BACK)
+
+
+def effect(state):
+    """What the controller writes when an effect is done; the rollout has a probation."""
+    after = {Phase.PROMOTING: Phase.PROBATION, Phase.ROLLING_BACK: Phase.ROLLED_BACK}.get(state.phase)
+    return state if after is None else replace(state, phase=after)
+
+
+@settings(deadline=None, max_examples=120)
+@given(st.data())
+def test_the_promises_hold_whatever_people_say(data):
+    policy = data.draw(st.sampled_from(["rollback", "pause", "hold", "continue"]))
+    plan = make_plan(on_inconclusive=policy, probation_seconds=900.0)
+    state, now, weight, failed, undone = RolloutState(since=0.0), 0.0, 0.0, False, False
+    for number in range(1, 16):
+        looks = state.phase in (Phase.STEP, Phase.PROBATION)
+        seen = data.draw(observed(plan, state.step)) if looks else None
+        command = data.draw(told(number))
+        now += data.draw(st.sampled_from([1, 100, 400]))
+        decision = decide(plan, state=state, observations=seen, now=now, command=command)
+        assert decision.command in (None, command)
+        if state.phase is Phase.STEP and seen is not None:
+            failed |= any(verdict.status is Status.FAIL for verdict in decision.verdicts) or bool(seen.breakers)
+        assert not (failed and isinstance(decision.action, Promote | Advance | Confirm))
+        assert not (undone and isinstance(decision.action, Promote | Advance | Resume | Confirm))
+        after = follow(state, decision.action, newest_generation=state.generation, now=now)
+        if isinstance(decision.action, RollBack):
+            undone = True
+        if isinstance(decision.action, Pause | Resume | Hold | Confirm):
+            assert after.generation == state.generation  # the weights stay
+        if after.phase is Phase.STEP:
+            assert after.step - state.step in (0, 1)
+            assert plan.steps[after.step].weight >= weight
+            weight = plan.steps[after.step].weight
+        if state.phase in ENDED:
+            assert after is state
+        state = effect(after)
+
+
 @pytest.mark.parametrize("phase", [Phase.PROMOTED, Phase.ROLLED_BACK])
-@pytest.mark.parametrize("action", [Advance(1), Promote(), RollBack("accuracy", ""), Pause("", "")])
+@pytest.mark.parametrize(
+    "action", [Advance(1), Promote(), RollBack("accuracy", ""), Pause("", ""), Resume(""), Confirm("")]
+)
 def test_what_has_ended_stays_ended(phase, action):
     state = RolloutState(phase=phase, step=0)
     with pytest.raises(SluicewayError):
