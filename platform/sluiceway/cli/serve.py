@@ -69,7 +69,8 @@ def up(
             console.print(f"{spec.name}: POST {url}{spec.route_prefix}/predict", soft_wrap=True)
         console.print('a request\'s body: {"rows": [{FEATURE: VALUE, ...}, ...]}; GET .../health tells the weights')
         if is_dashboard(address) or not is_own():
-            console.print(f"they stay as long as that Ray does; `{program()} serve down ENDPOINT` takes one away")
+            told = f"they stay as long as that Ray does; `{program()} serve down ENDPOINT` takes one away"
+            console.print(told, soft_wrap=True)
             return
         console.print("ctrl-C ends it")
         _wait(seconds)
