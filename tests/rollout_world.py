@@ -68,6 +68,7 @@ class MemoryRollouts:
         self.rows = {}
         self.entries = defaultdict(list)
         self.commands = defaultdict(list)
+        self.kept = defaultdict(dict)
 
     def create(self, rollout_id, *, endpoint, plan, now):
         row = self.rows.setdefault(rollout_id, RolloutRow(rollout_id, endpoint, plan, now))
@@ -94,6 +95,12 @@ class MemoryRollouts:
 
     def next_command(self, rollout_id, *, after):
         return next((one for one in self.commands[rollout_id] if one.sequence > after), None)
+
+    def look(self, rollout_id, row):
+        self.kept[rollout_id].setdefault(row.time, row)
+
+    def looks(self, rollout_id):
+        return [row for _, row in sorted(self.kept[rollout_id].items())]
 
     def journal(self, rollout_id):
         return sorted(self.entries[rollout_id], key=lambda row: row.sequence)

@@ -1,4 +1,4 @@
-"""Rollouts, their journals, and what people tell them; append-only."""
+"""Rollouts, their journals, and what people tell them, and what they saw; append-only."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import insert, reaching
-from sluiceway.catalog.schema import rollout_commands, rollout_journal, rollouts
+from sluiceway.catalog.schema import rollout_commands, rollout_journal, rollout_looks, rollouts
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import ConflictError
 
@@ -34,6 +34,15 @@ class JournalRow:
     action: str
     evidence: str
     created: float
+
+
+@dataclass(frozen=True)
+class LookRow:
+    """What was seen at a time, UTC epoch seconds; ``state`` and ``seen`` are JSON text."""
+
+    time: float
+    state: str
+    seen: str
 
 
 class RolloutStore:
@@ -137,6 +146,19 @@ class RolloutStore:
         with reaching(self._engine), self._engine.connect() as connection:
             row = connection.execute(query).mappings().first()
         return None if row is None else Command(**{**row, "order": Order(row["order"])})
+
+    def look(self, rollout_id: str, row: LookRow) -> None:
+        """Keep a look; nothing happens where there is one of its time."""
+        statement = insert(self._engine, rollout_looks).values(rollout_id=rollout_id, **row.__dict__)
+        with reaching(self._engine), self._engine.begin() as connection:
+            connection.execute(statement.on_conflict_do_nothing())
+
+    def looks(self, rollout_id: str) -> list[LookRow]:
+        """All looks of a rollout, in order."""
+        c = rollout_looks.c
+        query = sa.select(c.time, c.state, c.seen).where(c.rollout_id == rollout_id).order_by(c.time)
+        with reaching(self._engine), self._engine.connect() as connection:
+            return [LookRow(**row) for row in connection.execute(query).mappings()]
 
     def list(self, endpoint: str | None = None) -> list[RolloutRow]:
         """Rollouts of one endpoint or of all, the newest first."""

@@ -229,6 +229,15 @@ rollout_commands = sa.Table(
     sa.Column("created", sa.Float, nullable=False),
 )
 
+rollout_looks = sa.Table(
+    "rollout_looks",
+    metadata,
+    sa.Column("rollout_id", sa.Text, primary_key=True),
+    sa.Column("time", sa.Float, primary_key=True),
+    sa.Column("state", sa.Text, nullable=False),  # JSON, as in the journal
+    sa.Column("seen", sa.Text, nullable=False),  # JSON: the counts that were judged
+)
+
 api_keys = sa.Table(
     "api_keys",
     metadata,

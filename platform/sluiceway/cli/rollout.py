@@ -26,12 +26,16 @@ from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.rollout.forecast import StepForecast, forecast
 from sluiceway.rollout.journal import Journal, unfinished
+from sluiceway.rollout.looks import read as read_looks
 from sluiceway.rollout.present_traffic import measured
+from sluiceway.rollout.replay import replay, with_policy
 from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
 
 app = typer.Typer(
-    help="Rollouts: plan, start, status, pause, resume, promote, abort, undo, history, show.", no_args_is_help=True
+    help="Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, replay.",
+    no_args_is_help=True,
+    add_completion=False,
 )
 
 Which = Annotated[
@@ -229,6 +233,37 @@ def undo(
     from sluiceway.cli.serve_traffic import traffic  # noqa: PLC0415 (Serve, which the other words have no use for)
 
     traffic(endpoint, switch=to, back=to is None, address=address, config=config, as_json=as_json)
+
+
+@app.command("replay")
+def replay_one(
+    rollout: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id; `rollout history` lists them.")],
+    policy: Annotated[
+        str | None, typer.Option(help="A configuration whose `deployment` judges; the rollout's own plan if left out.")
+    ] = None,
+    overrides: Set = None,
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> None:
+    """Judge a past rollout again, on what it saw: what another policy would have done, and when.
+
+    Each step is judged on its own looks, since other weights would have let something else happen. Nothing is changed.
+    """
+    stores = read_stores(load_platform(config))
+    plan, looks = Journal.open(stores.rollouts, rollout).plan, read_looks(stores.rollouts, rollout)
+    if policy is not None:
+        plan = with_policy(plan, load_settings(policy, overrides=overrides or ()).deployment)
+    rows = [
+        {
+            "step": step.name,
+            "would": step.action,
+            "after": _duration(step.seconds),
+            "requests": f"{step.requests:,}",
+            "reason": step.reason,
+        }
+        for step in replay(plan, looks)
+    ]
+    print_rows(rows, as_json=as_json, empty="nothing of this rollout was kept to judge it by")
 
 
 def _forecast_row(step: StepForecast) -> dict[str, Any]:

@@ -21,6 +21,7 @@ from sluiceway.rollout.decide import Advance, Confirm, Decision, Hold, Pause, Pr
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
 from sluiceway.rollout.journal import Journal, Rollouts, unfinished
+from sluiceway.rollout.looks import Look, LookKeeper
 from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
@@ -145,6 +146,7 @@ class _Controller:
         self.plan = journal.plan
         self.doors = doors
         self.poll_seconds = poll_seconds
+        self.looks = LookKeeper(doors.rollouts, journal.plan.rollout_id)
 
     def run(self) -> RolloutOutcome:
         self._restart_the_clock()
@@ -155,6 +157,8 @@ class _Controller:
             seen = self.doors.observe(self.plan, state) if looks else None
             command = self.journal.next_command()
             decision = decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
+            if seen is not None:
+                self.looks.keep(Look(self._now(), state, seen), decided=not isinstance(decision.action, Hold))
             self._show(decision, seen)
             if not self.take(decision, seen):
                 self.doors.clock.sleep(self.poll_seconds)

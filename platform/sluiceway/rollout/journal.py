@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
-from sluiceway.catalog.rollouts import JournalRow, RolloutRow
+from sluiceway.catalog.rollouts import JournalRow, LookRow, RolloutRow
 from sluiceway.core.command import Command
 from sluiceway.core.errors import InputError
 from sluiceway.rollout.plan import RolloutPlan
@@ -37,6 +37,12 @@ class Rollouts(Protocol):
 
     def next_command(self, rollout_id: str, *, after: int) -> Command | None:
         """The oldest command of a later sequence number, or None."""
+
+    def look(self, rollout_id: str, row: LookRow) -> None:
+        """Keep a look; nothing happens where there is one of its time."""
+
+    def looks(self, rollout_id: str) -> Sequence[LookRow]:
+        """All looks of a rollout, in order."""
 
 
 @dataclass(frozen=True)

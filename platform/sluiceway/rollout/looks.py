@@ -1,0 +1,109 @@
+"""What a rollout was judged on, kept so that it can be judged again: the counts of its looks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from sluiceway.catalog.rollouts import LookRow
+from sluiceway.gates.statistics.proportions import Pairs
+from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
+from sluiceway.rollout.state import RolloutState
+
+# A look is kept when so much of the time since the phase began has gone since the one before: a day has about as many
+# as two hours.
+SHARE = 0.01
+SHORTEST_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Look:
+    """One look.
+
+    Attributes:
+        time: UTC epoch seconds.
+        state: where the rollout was.
+        seen: what was counted.
+    """
+
+    time: float
+    state: RolloutState
+    seen: Observations
+
+
+class Looks(Protocol):
+    """What is needed of :class:`sluiceway.catalog.rollouts.RolloutStore`."""
+
+    def look(self, rollout_id: str, row: LookRow) -> None:
+        """Keep a look; nothing happens where there is one of its time."""
+
+    def looks(self, rollout_id: str) -> Sequence[LookRow]:
+        """All looks of a rollout, in order."""
+
+
+class LookKeeper:
+    """Keeps the looks that are worth it.
+
+    Args:
+        looks: of the catalog.
+        rollout_id: whose.
+    """
+
+    def __init__(self, looks: Looks, rollout_id: str) -> None:
+        self._looks, self._id = looks, rollout_id
+        self._last: tuple[float, Observations] | None = None
+
+    def keep(self, look: Look, *, decided: bool) -> None:
+        """Keep a look, if something was decided by it, or enough time has gone and something is new.
+
+        Args:
+            look: the look.
+            decided: anything but to hold.
+        """
+        if not decided and self._last is not None:
+            time, seen = self._last
+            wanted = max(SHORTEST_SECONDS, SHARE * (look.time - look.state.since))
+            if look.time - time < wanted or seen == look.seen:
+                return
+        self._last = (look.time, look.seen)
+        self._looks.look(self._id, LookRow(look.time, look.state.to_json(), to_text(look.seen)))
+
+
+def read(looks: Looks, rollout_id: str) -> list[Look]:
+    """All looks of a rollout, in order."""
+    return [Look(row.time, RolloutState.from_json(row.state), from_text(row.seen)) for row in looks.looks(rollout_id)]
+
+
+def to_text(seen: Observations) -> str:
+    """JSON; histograms by their buckets that are not empty."""
+    body = asdict(seen)
+    for arm in (*(step[name] for step in body["steps"] for name in ("champion", "challenger")), body["promoted"]):
+        histogram = arm.pop("latency")
+        arm["buckets"] = len(histogram)
+        arm["latency"] = {str(i): n for i, n in enumerate(histogram) if n}
+    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+
+
+def from_text(text: str) -> Observations:
+    """The inverse of :func:`to_text`."""
+    body = json.loads(text)
+    steps = tuple(StepSeen(step["weight"], _arm(step["champion"]), _arm(step["challenger"])) for step in body["steps"])
+    return Observations(
+        steps,
+        Pairs(**body["pairs_step"]),
+        Pairs(**body["pairs_rollout"]),
+        body["outcomes"],
+        body["outcomes_lost"],
+        body["traffic_ended"],
+        tuple(body["breakers"]),
+        _arm(body["promoted"]),
+    )
+
+
+def _arm(body: dict[str, Any]) -> ArmSeen:
+    histogram = [0] * body["buckets"]
+    for place, n in body["latency"].items():
+        histogram[int(place)] = n
+    return ArmSeen(body["requests"], body["errors"], tuple(histogram))
