@@ -96,7 +96,7 @@ def test_a_partial_and_an_object_that_is_called_are_gates_like_any_other(module,
         ("our_gates_for_a_test:number", "is a int, not a function"),
         ("no_such_entry_point", "no installed package has an entry point"),
         ("our_gates_that_exit:f", "SystemExit: 0"),
-        ("builtins:print", "has no source file"),
+        ("builtins:len", "has no source file"),
     ],
 )
 def test_an_own_gate_that_cannot_be_loaded_is_named_with_its_key(module, function, why):
