@@ -45,11 +45,11 @@ def test_what_was_seen_survives_the_catalog(seen):
     assert from_text(to_text(seen)) == seen
 
 
-def rolled_out(plan, **qualities):
+def rolled_out(plan, *, poll_seconds=1, **qualities):
     world = World(**qualities)
     world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
     world.applied = world.documents.newest("flights")
-    return world, run(plan, world.doors(), poll_seconds=1)
+    return world, run(plan, world.doors(), poll_seconds=poll_seconds)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,7 @@ def test_another_policy_would_have_gone_back_earlier_or_waited():
 
 def test_few_looks_are_kept_of_a_long_time_and_none_twice():
     plan = make_plan(steps=({"weight": 0.5, "max_seconds": 86_400.0}, {"weight": 1.0}), on_inconclusive="pause")
-    world, _ = rolled_out(plan, rate=0.05, outcomes=False)
+    world, _ = rolled_out(plan, poll_seconds=30, rate=0.05, outcomes=False)
     looks = read(world.rollouts, "r1")
     assert len(looks) < 1200
     assert looks[-1].time - looks[0].time > 80_000
