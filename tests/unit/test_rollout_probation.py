@@ -10,7 +10,7 @@ from rollout_world import CHAMPION, Crash, World, make_plan
 from sluiceway.config.deployment import LimitsSection, RollbackSection
 from sluiceway.core.command import Order
 from sluiceway.core.traffic import Arm, TrafficDocument
-from sluiceway.rollout.controller import run
+from sluiceway.rollout.controller import abort, run
 from sluiceway.rollout.plan import plan_first
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -113,6 +113,25 @@ def test_a_person_can_end_it(order, status, reason):
     outcome = run(plan(), world.doors(), poll_seconds=1)
     assert (outcome.status, outcome.reason) == (status, reason)
     assert world.aliases == {"champion": "1" if status == "rolled_back" else "2"}
+
+
+def test_a_probation_that_nobody_runs_is_aborted_at_once():
+    world = served(delay=120.0)
+    move = world.observe
+
+    def die_in_probation(plan, state):
+        if state.phase is Phase.PROBATION:
+            raise Crash
+        return move(plan, state)
+
+    world.observe = die_in_probation
+    with pytest.raises(Crash):
+        run(plan(), world.doors(), poll_seconds=1)
+    world.observe, began = move, world.time
+    outcome = abort("r1", world.doors(), reason="superseded")
+    assert (outcome.status, outcome.reason) == ("rolled_back", "superseded")
+    assert world.time == began
+    assert world.applied.champion == CHAMPION
 
 
 def test_the_first_model_has_nothing_to_go_back_to_and_no_probation():

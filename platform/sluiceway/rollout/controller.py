@@ -121,7 +121,7 @@ def resume(rollout_id: str, doors: Doors, *, poll_seconds: float = 0.5) -> Rollo
 
 
 def abort(rollout_id: str, doors: Doors, *, reason: str = "by hand") -> RolloutOutcome:
-    """Roll a running, interrupted or paused rollout back now.
+    """Roll an interrupted or paused rollout back now, or undo a promotion that is on probation.
 
     Args:
         rollout_id: its name.
@@ -135,7 +135,7 @@ def abort(rollout_id: str, doors: Doors, *, reason: str = "by hand") -> RolloutO
     journal = Journal.open(doors.rollouts, rollout_id)
     with claim(doors.leases, f"rollout:{journal.plan.endpoint}", clock=doors.clock):
         controller = _Controller(journal, doors, 0.5)
-        if journal.state.phase in (Phase.STEP, Phase.PAUSED):
+        if journal.state.phase in (Phase.STEP, Phase.PAUSED, Phase.PROBATION):
             controller.take(Decision(RollBack("", reason)), None)
         return controller.run()
 
@@ -170,9 +170,9 @@ class _Controller:
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
         """Write a decision down and do it; False where it is to hold."""
+        decision = self._allowed(decision)
         newest = self.doors.documents.newest(self.plan.endpoint)
         before = self.journal.state
-        decision = self._allowed(decision)
         generation = newest.generation if newest else 0
         after = follow(before, decision.action, newest_generation=generation, now=self._now())
         if decision.command is not None:
