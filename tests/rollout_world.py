@@ -11,7 +11,7 @@ from sluiceway.catalog.leases import Lease
 from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.core.command import Command
 from sluiceway.core.errors import ConflictError
-from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, Arm
+from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, Arm, TrafficDocument
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import Doors
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
@@ -19,6 +19,14 @@ from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase
 
 CHAMPION = Arm("1", 1.0, "bundles/one", "d1")
+# Histograms of answers that are all fast, and all slow.
+FAST = tuple([0] * 20 + [1] + [0] * 76)
+SLOW = tuple([0] * 80 + [1] + [0] * 16)
+
+
+def arm_seen(requests, errors=0, latency=FAST):
+    """What an arm did whose answers all took the same time."""
+    return ArmSeen(requests, errors, tuple(requests * c for c in latency))
 
 
 def make_plan(**changes):
@@ -177,6 +185,14 @@ class World:
         # Weight of a step -> what replicas say that ask the challenger no more then.
         self.breakers = {}
         self.operations, self.crash_at = 0, None
+
+    @classmethod
+    def served(cls, **qualities):
+        """A world whose endpoint has a champion."""
+        world = cls(**qualities)
+        world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
+        world.applied = world.documents.newest("flights")
+        return world
 
     # The clock: waiting is when users come.
     def now(self):

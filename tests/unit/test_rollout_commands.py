@@ -8,31 +8,24 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from rollout_world import CHAMPION, Crash, World, make_plan
+from rollout_world import Crash, World, arm_seen, make_plan
 from sluiceway.catalog.rollouts import RolloutStore
 from sluiceway.config.deployment import DeploymentSection, LimitsSection, LinearSection, RollbackSection, StepSection
 from sluiceway.core.command import Command, Order
-from sluiceway.core.traffic import TrafficDocument
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.decide import Advance, Hold, Pause, Promote, Resume, RollBack, decide, follow
-from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
+from sluiceway.rollout.evidence import Observations, StepSeen
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
-
-FAST = tuple([0] * 20 + [1] + [0] * 76)
-
-
-def arm(requests, errors=0):
-    return ArmSeen(requests, errors, tuple(requests * c for c in FAST))
 
 
 def seen(step=0, *, requests=2000, errors=0, plan=None):
     plan = plan or make_plan()
     return Observations(
-        steps=tuple(StepSeen(s.weight, arm(2000), arm(requests, errors)) for s in plan.steps[: step + 1]),
+        steps=tuple(StepSeen(s.weight, arm_seen(2000), arm_seen(requests, errors)) for s in plan.steps[: step + 1]),
         pairs_step=Pairs(1960, 20, 20, 0),
         pairs_rollout=Pairs(1960, 20, 20, 0),
         outcomes=2000,
@@ -135,7 +128,7 @@ def test_a_step_takes_as_many_requests_and_seconds_as_it_is_given(step, waits):
 )
 def test_what_a_deadline_leads_to(policy, requests, action):
     plan = make_plan(on_inconclusive=policy)
-    few = Observations(steps=(StepSeen(0.05, arm(200), arm(requests)),))
+    few = Observations(steps=(StepSeen(0.05, arm_seen(200), arm_seen(requests)),))
     found = decide(plan, state=in_step(), observations=few, now=600.0).action
     assert isinstance(found, action)
     ended = decide(plan, state=in_step(), observations=replace(few, traffic_ended=True), now=1.0).action
@@ -144,7 +137,7 @@ def test_what_a_deadline_leads_to(policy, requests, action):
 
 def test_to_continue_at_the_end_is_to_promote():
     plan = make_plan(on_inconclusive="continue")
-    few = Observations(steps=tuple(StepSeen(s.weight, arm(200), arm(10)) for s in plan.steps))
+    few = Observations(steps=tuple(StepSeen(s.weight, arm_seen(200), arm_seen(10)) for s in plan.steps))
     assert isinstance(decide(plan, state=in_step(3), observations=few, now=600.0).action, Promote)
 
 
@@ -226,13 +219,6 @@ def test_the_plan_survives_the_catalog():
 # The controller
 
 
-def served(**qualities):
-    world = World(**qualities)
-    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
-    world.applied = world.documents.newest("flights")
-    return world
-
-
 class Told(World):
     """A world in which somebody says something at certain times."""
 
@@ -246,9 +232,7 @@ class Told(World):
 
 
 def told(*said, **qualities):
-    world = Told(**qualities)
-    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
-    world.applied = world.documents.newest("flights")
+    world = Told.served(**qualities)
     world.said = said
     return world
 

@@ -17,16 +17,8 @@ from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
 from sluiceway.rollout.state import Phase, RolloutState
 
 
-def served(**qualities):
-    """A world whose endpoint has a champion."""
-    world = World(**qualities)
-    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
-    world.applied = world.documents.newest("flights")
-    return world
-
-
 def test_an_equally_good_challenger_is_promoted():
-    world = served()
+    world = World.served()
     outcome = run(make_plan(), world.doors(), poll_seconds=1)
     assert (outcome.status, outcome.cause) == ("promoted", None)
     weights = [sum(arm.weight for arm in document.challengers) for document in world.moves]
@@ -42,25 +34,25 @@ def test_an_equally_good_challenger_is_promoted():
 
 
 def test_keys_stay_and_the_old_champion_is_kept_in_memory():
-    world = served()
+    world = World.served()
     run(make_plan(salt="r1", keeps_warm=True), world.doors(), poll_seconds=1)
     assert {document.salt for document in world.moves} == {"r1"}
     assert [document.warm for document in world.moves[:-1]] == [()] * 4
     assert world.applied.warm == (Arm("1", 0.0, "bundles/one", "d1"),)
-    world = served(errors=(0.0, 0.33))
+    world = World.served(errors=(0.0, 0.33))
     run(make_plan(salt="r1", keeps_warm=True), world.doors())
     assert (world.applied.champion, world.applied.warm, world.applied.salt) == (CHAMPION, (), "r1")
 
 
 def test_a_challenger_in_the_endpoints_replicas_has_no_application():
-    world = served()
+    world = World.served()
     outcome = run(make_plan(application="", isolation="replica"), world.doors(), poll_seconds=1)
     assert outcome.status == "promoted"
     assert {arm.application for document in world.moves for arm in document.challengers} == {""}
 
 
 def test_an_open_breaker_sends_the_challenger_back():
-    world = served()
+    world = World.served()
     world.breakers = {0.25: ("a: 5 errors in a row", "b: late")}
     outcome = run(make_plan(), world.doors(), poll_seconds=1)
     assert (outcome.status, outcome.cause) == ("rolled_back", "breaker")
@@ -71,7 +63,7 @@ def test_an_open_breaker_sends_the_challenger_back():
 
 
 def test_a_metric_that_fails_names_the_cause_before_the_breaker():
-    world = served(errors=(0.0, 0.33))
+    world = World.served(errors=(0.0, 0.33))
     world.apply(make_plan().step_document(0, generation=2))
     world.sleep(3)
     world.breakers = {0.05: ("a: 20 errors in 60 requests",)}
@@ -83,7 +75,7 @@ def test_a_metric_that_fails_names_the_cause_before_the_breaker():
 
 
 def test_with_rollback_disabled_an_open_breaker_is_waited_with():
-    world = served()
+    world = World.served()
     world.breakers = {0.05: ("a: 5 errors in a row",)}
     outcome = run(make_plan(rollback=RollbackSection(enabled=False)), world.doors())
     assert (outcome.status, outcome.cause) == ("paused", "breaker")
@@ -108,7 +100,7 @@ OLD_PLAN = {
 
 def test_a_rollout_that_an_earlier_release_began_is_gone_on_with():
     """Its documents have neither salt nor warm arms, and are the same when they are made again."""
-    world = served()
+    world = World.served()
     text = json.dumps(OLD_PLAN)
     world.rollouts.create("r1", endpoint="flights", plan=text, now=1000.0)
     state = RolloutState(Phase.STEP, 0, 2, since=world.time, generations=(2,))
@@ -158,7 +150,7 @@ def test_a_canary_is_planned_by_where_its_challenger_runs():
 
 def test_a_challenger_four_points_less_accurate_goes_back_on_accuracy():
     for seed in range(5):
-        world = served(wrong=(0.06, 0.02), seed=seed)
+        world = World.served(wrong=(0.06, 0.02), seed=seed)
         outcome = run(make_plan(), world.doors(), poll_seconds=1)
         assert (outcome.status, outcome.cause) == ("rolled_back", "accuracy"), outcome
         assert world.applied.champion == CHAMPION
@@ -170,7 +162,7 @@ def test_a_challenger_four_points_less_accurate_goes_back_on_accuracy():
 def test_a_challenger_that_fails_every_third_request_goes_back_within_a_second():
     used = []
     for seed in range(5):
-        outcome = run(make_plan(), served(errors=(0.0, 0.33), seed=seed).doors(), poll_seconds=0.5)
+        outcome = run(make_plan(), World.served(errors=(0.0, 0.33), seed=seed).doors(), poll_seconds=0.5)
         assert (outcome.status, outcome.cause) == ("rolled_back", "error_rate"), outcome
         used.append(outcome.requests["challenger"])
     # 20 a second at 5 %; half a second shows two or three failures.
@@ -178,24 +170,24 @@ def test_a_challenger_that_fails_every_third_request_goes_back_within_a_second()
 
 
 def test_a_challenger_that_answers_nothing_goes_back_even_where_the_champion_fails_too():
-    outcome = run(make_plan(), served(errors=(1.0, 1.0)).doors())
+    outcome = run(make_plan(), World.served(errors=(1.0, 1.0)).doors())
     assert (outcome.status, outcome.cause) == ("rolled_back", "error_rate")
     assert "all" in outcome.reason
 
 
 def test_a_slow_challenger_goes_back_on_latency():
-    outcome = run(make_plan(), served(slow=(0.005, 0.2)).doors(), poll_seconds=2)
+    outcome = run(make_plan(), World.served(slow=(0.005, 0.2)).doors(), poll_seconds=2)
     assert (outcome.status, outcome.cause) == ("rolled_back", "latency_p99")
 
 
 def test_an_outage_of_both_arms_does_not_send_the_challenger_back():
-    outcome = run(make_plan(), served(errors=(0.3, 0.3)).doors(), poll_seconds=10)
+    outcome = run(make_plan(), World.served(errors=(0.3, 0.3)).doors(), poll_seconds=10)
     assert outcome.cause != "error_rate"
 
 
 @pytest.mark.parametrize(("policy", "status"), [("rollback", "rolled_back"), ("pause", "paused")])
 def test_without_requests_it_holds_and_then_does_what_the_plan_says(policy, status):
-    world = served(rate=0)
+    world = World.served(rate=0)
     outcome = run(make_plan(on_inconclusive=policy), world.doors(), poll_seconds=30)
     assert (outcome.status, outcome.cause) == (status, None)
     assert "not enough evidence after 600 s" in outcome.reason
@@ -204,21 +196,21 @@ def test_without_requests_it_holds_and_then_does_what_the_plan_says(policy, stat
 
 
 def test_without_outcomes_accuracy_is_never_passed():
-    outcome = run(make_plan(), served(outcomes=False).doors(), poll_seconds=60)
+    outcome = run(make_plan(), World.served(outcomes=False).doors(), poll_seconds=60)
     assert outcome.status == "rolled_back"
     metrics = {m.metric: m.status for m in outcome.steps[-1].metrics}
     assert metrics["accuracy"] == "INCONCLUSIVE"
 
 
 def test_with_rollback_disabled_a_failure_is_reported_and_goes_no_further():
-    world = served(errors=(0.0, 0.33))
+    world = World.served(errors=(0.0, 0.33))
     outcome = run(make_plan(rollback=RollbackSection(enabled=False)), world.doors())
     assert (outcome.status, outcome.cause) == ("paused", "error_rate")
     assert world.applied.challengers[0].weight == 0.05
 
 
 def test_a_paused_rollout_is_resumed_at_its_step():
-    world = served(rate=0)
+    world = World.served(rate=0)
     assert run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60).status == "paused"
     world.rate = 400
     assert resume("r1", world.doors(), poll_seconds=1).status == "promoted"
@@ -226,7 +218,7 @@ def test_a_paused_rollout_is_resumed_at_its_step():
 
 
 def test_a_paused_rollout_is_aborted():
-    world = served(rate=0)
+    world = World.served(rate=0)
     run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60)
     outcome = abort("r1", world.doors(), reason="not now")
     assert (outcome.status, outcome.cause, outcome.reason) == ("rolled_back", None, "not now")
@@ -243,7 +235,7 @@ def test_the_first_model_takes_all_traffic_at_once():
 
 
 def test_an_ended_rollout_run_again_changes_nothing_and_says_how_it_ended():
-    world = served()
+    world = World.served()
     first = run(make_plan(), world.doors(), poll_seconds=1)
     operations = world.operations
     assert run(make_plan(), world.doors()) == first
@@ -253,11 +245,11 @@ def test_an_ended_rollout_run_again_changes_nothing_and_says_how_it_ended():
 
 @pytest.mark.parametrize("qualities", [{}, {"errors": (0.0, 0.33)}], ids=["promoted", "rolled back"])
 def test_a_crash_anywhere_ends_in_the_same_state(qualities):
-    undisturbed = served(**qualities)
+    undisturbed = World.served(**qualities)
     run(make_plan(), undisturbed.doors(), poll_seconds=20)
     assert undisturbed.operations >= 16
     for crash_at in range(1, undisturbed.operations + 1):
-        world = served(**qualities, seed=crash_at)
+        world = World.served(**qualities, seed=crash_at)
         world.crash_at = crash_at
         with pytest.raises(Crash):
             run(make_plan(), world.doors(), poll_seconds=20)
@@ -268,7 +260,7 @@ def test_a_crash_anywhere_ends_in_the_same_state(qualities):
 
 
 def test_the_journal_is_ahead_of_every_move():
-    world = served()
+    world = World.served()
     journalled = []
     move = world.apply
 
@@ -284,7 +276,7 @@ def test_the_journal_is_ahead_of_every_move():
 
 
 def test_a_second_controller_is_refused_while_the_first_one_lives():
-    world = served()
+    world = World.served()
     world.leases.acquire("rollout:flights", owner="elsewhere:1:2", ttl=60, now=world.now())
     with pytest.raises(ConflictError, match="elsewhere"):
         run(make_plan(), world.doors())
@@ -293,14 +285,14 @@ def test_a_second_controller_is_refused_while_the_first_one_lives():
 
 
 def test_two_rollouts_of_one_endpoint_are_refused():
-    world = served(rate=0)
+    world = World.served(rate=0)
     run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60)
     with pytest.raises(ConflictError, match="r1"):
         run(make_plan(rollout_id="r2", version="3"), world.doors())
 
 
 def test_traffic_moved_by_somebody_else_stops_the_rollout():
-    world = served(rate=0)
+    world = World.served(rate=0)
     run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60)
     world.documents.publish(TrafficDocument("flights", 3, CHAMPION, (), "somebody"))
     with pytest.raises(ConflictError, match="somebody"):
@@ -314,7 +306,7 @@ def test_an_unknown_rollout_is_named():
 
 
 def test_the_state_is_known_to_the_journal():
-    world = served()
+    world = World.served()
     run(make_plan(), world.doors(), poll_seconds=5)
     phases = [RolloutState.from_json(row.state).phase for row in world.rollouts.journal("r1")]
     assert phases == [Phase.STEP] * 4 + [Phase.PROMOTING, Phase.PROMOTED]

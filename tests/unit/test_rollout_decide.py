@@ -10,28 +10,21 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout_world import make_plan
+from rollout_world import FAST, SLOW, arm_seen, make_plan
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.decide import Advance, Confirm, Hold, Pause, Promote, Resume, RollBack, decide, follow
-from sluiceway.rollout.evidence import METRICS, ArmSeen, Observations, StepSeen
+from sluiceway.rollout.evidence import METRICS, Observations, StepSeen
 from sluiceway.rollout.state import Phase, RolloutState
-
-FAST = tuple([0] * 20 + [1] + [0] * 76)
-SLOW = tuple([0] * 80 + [1] + [0] * 16)
-
-
-def arm(requests, errors=0, latency=FAST):
-    return ArmSeen(requests, errors, tuple(requests * c for c in latency))
 
 
 @st.composite
 def arms(draw):
     requests = draw(st.sampled_from([0, 1, 5, 40, 400, 3000]))
     share = draw(st.sampled_from([0, 0, 0, 0.01, 0.3, 1]))
-    return arm(requests, int(requests * share), draw(st.sampled_from([FAST, FAST, FAST, SLOW])))
+    return arm_seen(requests, int(requests * share), draw(st.sampled_from([FAST, FAST, FAST, SLOW])))
 
 
 @st.composite
@@ -43,7 +36,7 @@ def pairs(draw):
 
 def good(plan, step):
     return Observations(
-        steps=tuple(StepSeen(s.weight, arm(2000), arm(2000)) for s in plan.steps[: step + 1]),
+        steps=tuple(StepSeen(s.weight, arm_seen(2000), arm_seen(2000)) for s in plan.steps[: step + 1]),
         pairs_step=Pairs(1960, 20, 20, 0),
         pairs_rollout=Pairs(1960, 20, 20, 0),
         outcomes=2000,
@@ -171,7 +164,7 @@ def test_good_evidence_advances_and_at_full_weight_promotes():
 def test_a_replay_that_has_run_out_is_not_waited_for(policy):
     plan = replace(make_plan(), on_inconclusive=policy)
     state = RolloutState(Phase.STEP, 0, 2, since=0.0, generations=(2,))
-    few = Observations(steps=(StepSeen(plan.steps[0].weight, arm(20), arm(3)),))
+    few = Observations(steps=(StepSeen(plan.steps[0].weight, arm_seen(20), arm_seen(3)),))
     assert isinstance(decide(plan, state=state, observations=few, now=1.0).action, Hold)
     action = decide(plan, state=state, observations=replace(few, traffic_ended=True), now=1.0).action
     assert isinstance(action, RollBack if policy == "rollback" else Pause)
@@ -182,7 +175,7 @@ def test_a_replay_that_has_run_out_is_not_waited_for(policy):
 
 def test_a_failure_wins_over_a_deadline():
     plan = make_plan(on_inconclusive="pause")
-    seen = replace(good(plan, 0), steps=(StepSeen(0.05, arm(2000), arm(100, 100)),))
+    seen = replace(good(plan, 0), steps=(StepSeen(0.05, arm_seen(2000), arm_seen(100, 100)),))
     state = RolloutState(phase=Phase.STEP, step=0, since=0.0)
     action = decide(plan, state=state, observations=seen, now=1e6).action
     assert isinstance(action, RollBack)

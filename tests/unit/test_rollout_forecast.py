@@ -12,6 +12,7 @@ from sluiceway.catalog.records import ArmCounts
 from sluiceway.config.deployment import MarginsSection, StepSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import TrafficDocument
+from sluiceway.gates.statistics.planning import detectable_rise, requests_needed
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen, judge_step
 from sluiceway.rollout.forecast import Traffic, forecast
@@ -45,6 +46,14 @@ def test_the_slowest_metric_takes_the_time():
     assert "accuracy" not in without[0].needs
     rare = forecast(STEPS, margins, Traffic(100.0, error_rate=0.005, outcomes=0.01))
     assert rare[0].seconds == pytest.approx(rare[0].needs["accuracy"] / (100 * 0.05 * 0.01))
+
+
+@pytest.mark.parametrize("alpha", [0.01, 0.05])
+@pytest.mark.parametrize("rate", [0.0, 0.005, 0.1])
+def test_what_a_step_finds_is_the_margin_that_its_requests_are_enough_for(rate, alpha):
+    for weight, n in ((0.05, 300), (0.5, 5_000)):
+        found = detectable_rise(rate, weight, n, alpha=alpha)
+        assert requests_needed(found, rate, weight, alpha=alpha)[1] == pytest.approx(n, abs=1)
 
 
 def test_without_traffic_nothing_is_ever_there():

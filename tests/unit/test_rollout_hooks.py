@@ -15,19 +15,11 @@ from pydantic import ValidationError
 from rollout_world import CHAMPION, Crash, World, make_plan
 from sluiceway.config.deployment import DeploymentSection, RolloutHookSection
 from sluiceway.core.errors import HookRefusedError
-from sluiceway.core.traffic import TrafficDocument
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.hooks import ConfiguredHooks, RolloutEvent
 
 STEPS = ({"weight": 0.25}, {"weight": 1.0})
 EVENT = RolloutEvent("before_increase", "r1", 2, "flights", "flights", "2", "1", 0.25, "why")
-
-
-def served(**qualities):
-    world = World(**qualities)
-    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
-    world.applied = world.documents.newest("flights")
-    return world
 
 
 @pytest.fixture
@@ -70,7 +62,7 @@ ASKED = ("before_start", "before_increase", "before_promotion", "step", "promote
 
 
 def test_every_move_is_asked_for_and_told_in_order(receiver):
-    world = served()
+    world = World.served()
     hooks = hooks_of({"on": ASKED, "url": f"{receiver.url}/hook"}, notify=(f"{receiver.url}/slack",))
     assert rolled_out(world, hooks).status == "promoted"
     asked = [body for path, body in receiver.got if path == "/hook" and body["moment"].startswith("before")]
@@ -92,7 +84,7 @@ def test_every_move_is_asked_for_and_told_in_order(receiver):
 
 
 def test_a_hook_that_says_no_keeps_the_weights_and_is_asked_again_after_a_resume(receiver):
-    world = served()
+    world = World.served()
     receiver.answers = [500]
     hooks = {"on": ["before_increase"], "url": receiver.url, "retries": 0}
     outcome = rolled_out(world, hooks_of(hooks))
@@ -111,7 +103,7 @@ def test_who_fails_for_a_while_is_asked_again(receiver):
 
 
 def test_a_rollout_that_is_not_let_begin_has_not_begun(receiver):
-    world = served()
+    world = World.served()
     receiver.answers = [403] * 3
     hooks = {"on": ["before_start"], "url": receiver.url}
     with pytest.raises(HookRefusedError, match="has not begun"):
@@ -135,7 +127,7 @@ def test_a_command_reads_the_event_and_says_yes_by_its_exit_code(tmp_path, momen
     program = tmp_path / "checking.py"
     program.write_text(CHECKING)
     hook = {"on": ["before_increase", "before_promotion"], "command": f"{sys.executable} {program} {moment}"}
-    outcome = rolled_out(served(), hooks_of({**hook, "retries": 0}))
+    outcome = rolled_out(World.served(), hooks_of({**hook, "retries": 0}))
     assert outcome.status == status
     assert ("exit code 3: the bank is closed" in outcome.reason) == (status == "paused")
 
@@ -154,7 +146,7 @@ def test_who_cannot_be_asked_does_not_say_yes(hook, said):
 
 def test_a_slow_receiver_holds_up_no_rollback(receiver):
     receiver.slow = 0.5
-    world = served(errors=(0.0, 0.9), rate=4000)
+    world = World.served(errors=(0.0, 0.9), rate=4000)
     began = time.monotonic()
     with hooks_of(notify=(receiver.url,)) as hooks:
         outcome = run(make_plan(steps=STEPS), replace(world.doors(), hooks=hooks), poll_seconds=1)
@@ -165,17 +157,17 @@ def test_a_slow_receiver_holds_up_no_rollback(receiver):
 
 def test_who_cannot_be_told_changes_nothing(caplog):
     hooks = hooks_of({"on": ["promoted"], "command": "false", "retries": 0}, notify=("http://127.0.0.1:9/x",))
-    assert rolled_out(served(), hooks).status == "promoted"
+    assert rolled_out(World.served(), hooks).status == "promoted"
     assert "hook 'false' was not told" in caplog.text
     assert "was not told: " in caplog.text
 
 
 def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):
     hook = {"on": ASKED, "url": receiver.url}
-    undisturbed = served()
+    undisturbed = World.served()
     rolled_out(undisturbed, hooks_of(hook))
     for crash_at in range(1, undisturbed.operations + 1, 3):
-        world = served(seed=crash_at)
+        world = World.served(seed=crash_at)
         world.crash_at = crash_at
         with pytest.raises(Crash):
             rolled_out(world, hooks_of(hook))

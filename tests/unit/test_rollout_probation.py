@@ -9,20 +9,13 @@ import pytest
 from rollout_world import CHAMPION, Crash, World, make_plan
 from sluiceway.config.deployment import LimitsSection, RollbackSection
 from sluiceway.core.command import Order
-from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.core.traffic import Arm
 from sluiceway.rollout.controller import abort, run
 from sluiceway.rollout.plan import plan_first
 from sluiceway.rollout.state import Phase, RolloutState
 
 # Outcomes come two minutes late: the steps go on without them.
 STEPS = tuple({"weight": weight, "max_seconds": 20} for weight in (0.1, 0.5, 1.0))
-
-
-def served(**qualities):
-    world = World(**qualities)
-    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
-    world.applied = world.documents.newest("flights")
-    return world
 
 
 def plan(**changes):
@@ -35,7 +28,7 @@ def phases(world):
 
 
 def test_a_good_version_is_confirmed_when_its_probation_is_over():
-    world = served(delay=120.0)
+    world = World.served(delay=120.0)
     outcome = run(plan(), world.doors(), poll_seconds=1)
     assert outcome.status == "promoted"
     assert outcome.reason.startswith("after 600 s of probation: canary accuracy")
@@ -47,7 +40,7 @@ def test_a_good_version_is_confirmed_when_its_probation_is_over():
 
 def test_a_version_that_late_outcomes_speak_against_is_undone():
     for seed in range(5):
-        world = served(delay=120.0, wrong=(0.06, 0.02), seed=seed)
+        world = World.served(delay=120.0, wrong=(0.06, 0.02), seed=seed)
         outcome = run(plan(), world.doors(), poll_seconds=1)
         assert (outcome.status, outcome.cause) == ("rolled_back", "accuracy"), outcome
         assert outcome.reason.startswith("after the promotion: canary accuracy")
@@ -58,7 +51,7 @@ def test_a_version_that_late_outcomes_speak_against_is_undone():
 
 
 def test_without_probation_late_outcomes_change_nothing():
-    world = served(delay=120.0, wrong=(0.06, 0.02))
+    world = World.served(delay=120.0, wrong=(0.06, 0.02))
     assert run(plan(probation_seconds=0.0), world.doors(), poll_seconds=1).status == "promoted"
     assert Phase.PROBATION not in phases(world)
 
@@ -74,9 +67,7 @@ class Ill(World):
 
 @pytest.mark.parametrize(("limit", "status"), [(0.1, "rolled_back"), (None, "promoted")])
 def test_a_limit_holds_in_probation_too(limit, status):
-    world = Ill(delay=0.0)
-    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
-    world.applied = world.documents.newest("flights")
+    world = Ill.served(delay=0.0)
     outcome = run(plan(limits=LimitsSection(error_rate=limit)), world.doors(), poll_seconds=1)
     # Without a limit nothing says whose errors they are: the champion answers none any more.
     assert (outcome.status, outcome.cause) == (status, "error_rate_limit" if limit else None)
@@ -84,7 +75,7 @@ def test_a_limit_holds_in_probation_too(limit, status):
 
 @pytest.mark.parametrize("changes", [{"dry_run": ("accuracy",)}, {"rollback": RollbackSection(enabled=False)}])
 def test_what_decides_nothing_undoes_nothing(changes):
-    world = served(delay=120.0, wrong=(0.06, 0.02))
+    world = World.served(delay=120.0, wrong=(0.06, 0.02))
     outcome = run(plan(**changes), world.doors(), poll_seconds=1)
     assert outcome.status == "promoted"
     assert "accuracy -0.0" in outcome.reason
@@ -99,7 +90,7 @@ def test_what_decides_nothing_undoes_nothing(changes):
     ],
 )
 def test_a_person_can_end_it(order, status, reason):
-    world = served(delay=120.0)
+    world = World.served(delay=120.0)
     told = False
 
     def sleep(seconds, sleep=world.sleep):
@@ -116,7 +107,7 @@ def test_a_person_can_end_it(order, status, reason):
 
 
 def test_a_probation_that_nobody_runs_is_aborted_at_once():
-    world = served(delay=120.0)
+    world = World.served(delay=120.0)
     move = world.observe
 
     def die_in_probation(plan, state):
@@ -143,10 +134,10 @@ def test_the_first_model_has_nothing_to_go_back_to_and_no_probation():
 
 @pytest.mark.parametrize("wrong", [(0.015, 0.015), (0.08, 0.02)], ids=["confirmed", "undone"])
 def test_a_crash_anywhere_ends_in_the_same_state(wrong):
-    undisturbed = served(delay=120.0, wrong=wrong)
+    undisturbed = World.served(delay=120.0, wrong=wrong)
     run(plan(), undisturbed.doors(), poll_seconds=20)
     for crash_at in range(1, undisturbed.operations + 1):
-        world = served(delay=120.0, wrong=wrong, seed=crash_at)
+        world = World.served(delay=120.0, wrong=wrong, seed=crash_at)
         world.crash_at = crash_at
         with pytest.raises(Crash):
             run(plan(), world.doors(), poll_seconds=20)

@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from command_line import sluiceway
-from rollout_world import CHAMPION, World, make_plan
+from rollout_world import World, make_plan
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.rollouts import LookRow, RolloutStore
 from sluiceway.config.deployment import DeploymentSection
-from sluiceway.core.traffic import TrafficDocument
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
@@ -46,9 +45,7 @@ def test_what_was_seen_survives_the_catalog(seen):
 
 
 def rolled_out(plan, *, poll_seconds=1, **qualities):
-    world = World(**qualities)
-    world.documents.publish(TrafficDocument("flights", 1, CHAMPION))
-    world.applied = world.documents.newest("flights")
+    world = World.served(**qualities)
     return world, run(plan, world.doors(), poll_seconds=poll_seconds)
 
 

@@ -7,6 +7,7 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 
 from sluiceway.catalog.leases import LeaseStore
@@ -34,9 +35,9 @@ def claim(leases: LeaseStore, name: str, *, clock: Clock, body: str = "{}") -> I
     owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
     _release_the_dead(leases, name)
     if not leases.acquire(name, owner=owner, ttl=TTL_SECONDS, now=clock.now(), body=body):
-        holder = next((lease.owner for lease in leases.list(name) if lease.name == name), "another process")
+        who = holder(leases, name) or "another process"
         raise ConflictError(
-            f"{name} is being run by {holder}", hint=f"wait for it, or end it; its claim ends {TTL_SECONDS:.0f} s later"
+            f"{name} is being run by {who}", hint=f"wait for it, or end it; its claim ends {TTL_SECONDS:.0f} s later"
         )
     stop = threading.Event()
     heart = threading.Thread(target=_beat, args=(leases, name, owner, clock, stop), daemon=True, name=f"lease {name}")
@@ -47,6 +48,17 @@ def claim(leases: LeaseStore, name: str, *, clock: Clock, body: str = "{}") -> I
         stop.set()
         heart.join()
         leases.release(name, owner=owner)
+
+
+def holder(leases: LeaseStore, name: str, *, now: datetime | None = None) -> str | None:
+    """Who holds a lease, or None.
+
+    Args:
+        leases: the catalog's.
+        name: of the lease.
+        now: given, one that has ended is nobody's.
+    """
+    return next((lease.owner for lease in leases.list(name, now=now) if lease.name == name), None)
 
 
 def _beat(leases: LeaseStore, name: str, owner: str, clock: Clock, stop: threading.Event) -> None:

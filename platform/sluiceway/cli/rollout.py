@@ -13,6 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from sluiceway.catalog.claim import holder
 from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows, program
@@ -27,6 +28,7 @@ from sluiceway.core.traffic import endpoint_name
 from sluiceway.rollout.forecast import StepForecast, forecast
 from sluiceway.rollout.journal import Journal, unfinished
 from sluiceway.rollout.looks import read as read_looks
+from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.present_traffic import measured
 from sluiceway.rollout.replay import replay, with_policy
 from sluiceway.rollout.state import Phase, RolloutState
@@ -337,8 +339,7 @@ def _found(stores: Stores, name: str) -> str:
 
 def _runner(stores: Stores, endpoint: str) -> str | None:
     """Who holds the lease of an endpoint's rollout."""
-    held = stores.leases.list(f"rollout:{endpoint}", now=datetime.now(UTC))
-    return next((lease.owner for lease in held if lease.name == f"rollout:{endpoint}"), None)
+    return holder(stores.leases, f"rollout:{endpoint}", now=datetime.now(UTC))
 
 
 def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any] | None:
@@ -347,15 +348,22 @@ def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any] | None:
     if state.terminal:
         return None
     return {
+        **_head(plan, state),
+        "weight": f"{plan.steps[state.step].weight:.0%}" if _has_weight(state) else "",
+        "since": _time(state.since),
+        "run by": _runner(stores, plan.endpoint) or "nobody",
+        "reason": state.reason,
+    }
+
+
+def _head(plan: RolloutPlan, state: RolloutState) -> dict[str, Any]:
+    """What every list of rollouts begins with."""
+    return {
         "rollout": plan.rollout_id,
         "endpoint": plan.endpoint,
         "from": plan.champion.version if plan.champion else "",
         "to": plan.version,
         "phase": str(state.phase),
-        "weight": f"{plan.steps[state.step].weight:.0%}" if _has_weight(state) else "",
-        "since": _time(state.since),
-        "run by": _runner(stores, plan.endpoint) or "nobody",
-        "reason": state.reason,
     }
 
 
@@ -367,11 +375,7 @@ def _row(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
     journal = Journal.open(stores.rollouts, rollout.rollout_id)
     state, plan = journal.state, journal.plan
     return {
-        "rollout": plan.rollout_id,
-        "endpoint": plan.endpoint,
-        "from": plan.champion.version if plan.champion else "",
-        "to": plan.version,
-        "phase": str(state.phase),
+        **_head(plan, state),
         "cause": state.cause,
         "reason": state.reason,
         "began": _time(plan.created),

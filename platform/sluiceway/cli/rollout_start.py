@@ -10,14 +10,14 @@ from rich.markup import escape
 
 from sluiceway.cli.output import print_json
 from sluiceway.cli.progress import progress_for
+from sluiceway.cli.run import connect
 from sluiceway.config.load import load_settings
 from sluiceway.core.errors import InputError
 from sluiceway.core.references import ModelReference
 from sluiceway.core.verdict import EXIT_CODES, Status
 from sluiceway.lifecycle.start_rollout import Started, start_rollout
-from sluiceway.wiring.cluster import connect_ray, disconnect
+from sluiceway.wiring.cluster import disconnect
 from sluiceway.wiring.context import build_context
-from sluiceway.wiring.stores import catalog_url
 
 STATUSES = {"promoted": Status.PASS, "paused": Status.INCONCLUSIVE, "rolled_back": Status.FAIL}
 
@@ -45,11 +45,7 @@ def start(
         raise InputError(f"{config} has no environment {unknown[0]}", hint=f"deployment.environments: {there}")
     console = Console(stderr=as_json)
     with progress_for(console) as progress:
-        context = build_context(
-            settings,
-            progress=progress,
-            connect=lambda: connect_ray(settings.platform.ray, catalog=catalog_url(settings.platform)),
-        )
+        context = build_context(settings, progress=progress, connect=lambda: connect(settings.platform, progress))
         try:
             done = start_rollout(
                 context,

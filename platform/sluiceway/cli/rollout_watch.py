@@ -66,8 +66,7 @@ class Watcher:
         """As it is now."""
         journal = Journal.open(self._stores.rollouts, self._id)
         plan, state, now = journal.plan, journal.state, self._clock.now().timestamp()
-        looks = state.phase in (Phase.STEP, Phase.PROBATION) and plan.champion is not None
-        seen = self._observe(plan, state) if looks else None
+        seen = self._observe(plan, state) if state.judged else None
         decision = decide(plan, state=state, observations=seen, now=now)
         return Look(plan, state, seen, decision, now, self._runner(plan.endpoint))
 

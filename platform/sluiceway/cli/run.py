@@ -50,7 +50,7 @@ def run(
         _begin_anew(settings)
     console = Console(stderr=as_json)
     with progress_for(console) as progress:
-        context = build_context(settings, progress=progress, connect=lambda: _connect(settings.platform, progress))
+        context = build_context(settings, progress=progress, connect=lambda: connect(settings.platform, progress))
         try:
             summary = completed(run_lifecycle(context), settings, config=config)
         finally:
@@ -62,7 +62,12 @@ def run(
     return summary.exit_code
 
 
-def _connect(platform: PlatformSection, progress: Progress) -> None:
+def connect(platform: PlatformSection, progress: Progress) -> None:
+    """Start or join Ray for words that serve, and say so.
+
+    Raises:
+        BackendError: somebody else has the port, or Ray is not reachable.
+    """
     # A port that is taken is said before Ray takes its seconds to start.
     if clear_machine(platform.ray) and platform.serving.port:
         check_port(platform.serving.host, platform.serving.port)

@@ -17,6 +17,7 @@ from sluiceway.data.contract.rules import rules_of
 from sluiceway.gates.column_facts import ColumnFacts
 from sluiceway.gates.context import Gate, GateContext, JudgedGate
 from sluiceway.gates.drawn import ReportData
+from sluiceway.gates.row_facts import SECONDS_OF_A_DAY
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.keys import code_digest, content_key
 from sluiceway.lifecycle.subject import Subject
@@ -27,7 +28,6 @@ KEPT_BY = "gates"
 POLICY = {"severity", "on_inconclusive", "dry_run", "timeout_seconds", "memory_mb", "retries"}
 # A verdict about an age is given again after this part of the shortest age that it was held against.
 PART_OF_AN_AGE = 20
-SECONDS_OF_A_DAY = 86_400
 LIBRARIES = ("numpy", "pyarrow", "scikit-learn", "scipy", "xgboost")
 
 

@@ -129,13 +129,16 @@ def membership_of(data: DataSection, seed: int, version: TableVersion) -> dict[s
     return {"seed": seed, "columns": by, "split": data.split.model_dump(mode="json")}
 
 
+def version_of(bundle: Bundle) -> TableVersion:
+    """The version that a model was trained on, as its lineage has it."""
+    seen = bundle.lineage["data"]
+    return TableVersion(seen["uri"], seen["version"], seen["digest"], seen["rows"], str(seen["version"]))
+
+
 def _start_of_window(context: Context, base: Base, version: TableVersion) -> int:
     wanted, name = context.training.incremental, str(context.data.time)
     window = "new" if wanted is None else wanted.window
     if window != "new":
         kind = table_schema(version.uri, version.version).field(name).type
         return newest_tick(version, name) - gap_ticks(window, kind, name, key="training.incremental.window")
-    seen = base.bundle.lineage["data"]
-    return newest_tick(
-        TableVersion(seen["uri"], seen["version"], seen["digest"], seen["rows"], str(seen["version"])), name
-    )
+    return newest_tick(version_of(base.bundle), name)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
+from sluiceway.catalog.claim import holder
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.core.command import Order
 from sluiceway.core.errors import ConflictError, InputError, ModelError
-from sluiceway.core.references import TableVersion
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import EnvironmentRollout
+from sluiceway.lifecycle.incremental import version_of
 from sluiceway.registry.bundle import Bundle
 from sluiceway.rollout.journal import Journal, unfinished
 
@@ -98,16 +99,11 @@ def _check_gates(context: Context, version: str) -> None:
 
 
 def _rollout(context: Context, version: str, bundle: Bundle, environment: str) -> EnvironmentRollout:
-    data = bundle.lineage.get("data")
     # Replayed requests are rows that the model has not learned from: those of its own version, where it says which.
-    trained_on = _version(data) if data else context.version()
+    trained_on = version_of(bundle) if "data" in bundle.lineage else context.version()
     candidate = Candidate(trained_on, context.bundles.put(bundle), bundle.digest, {})
     step = ReleaseStep(step="release", name=f"{context.experiment.name} {version}")
     return EnvironmentRollout(context, step, candidate, version, environment)
-
-
-def _version(data: Mapping[str, Any]) -> TableVersion:
-    return TableVersion(data["uri"], data["version"], data["digest"], data["rows"], f"v{data['version']}")
 
 
 def _rollout_id(context: Context, version: str, environment: str, *, supersede: bool) -> str:
@@ -134,8 +130,7 @@ def _end(context: Context, rollout_id: str, environment: str) -> None:
     """Abort another rollout: by whoever runs it, or here."""
     rollouts = context.stores.rollouts
     plan = Journal.open(rollouts, rollout_id).plan
-    held = context.stores.leases.list(f"rollout:{plan.endpoint}", now=context.clock.now())
-    if any(lease.name == f"rollout:{plan.endpoint}" for lease in held):
+    if holder(context.stores.leases, f"rollout:{plan.endpoint}", now=context.clock.now()) is not None:
         rollouts.command(rollout_id, Order.ABORT, who="sluiceway", reason="superseded", now=context.now())
         ends = time.monotonic() + SUPERSEDE_SECONDS
         while time.monotonic() < ends:

@@ -153,8 +153,7 @@ class _Controller:
         self._perform()
         while not self._ended():
             state = self.journal.state
-            looks = state.phase in (Phase.STEP, Phase.PROBATION) and self.plan.champion is not None
-            seen = self.doors.observe(self.plan, state) if looks else None
+            seen = self.doors.observe(self.plan, state) if state.judged else None
             command = self.journal.next_command()
             decision = decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
             if seen is not None:
@@ -165,8 +164,8 @@ class _Controller:
         return outcome_of(self.plan, self.journal.entries)
 
     def _ended(self) -> bool:
-        phase = self.journal.state.phase
-        return phase in (Phase.PROMOTED, Phase.ROLLED_BACK) or (phase is Phase.PAUSED and not self.doors.stays)
+        state = self.journal.state
+        return state.terminal or (state.phase is Phase.PAUSED and not self.doors.stays)
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
         """Write a decision down and do it; False where it is to hold."""

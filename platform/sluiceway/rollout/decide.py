@@ -191,8 +191,8 @@ def _in_probation(
         return Decision(Hold(f"it is promoted already; nothing to {command.order}"), command=command)
     verdicts: tuple[Verdict, ...] = ()
     if observations is not None:
-        alone = replace(observations, steps=(StepSeen(1.0, challenger=observations.promoted),))
-        alone = replace(alone, pairs_step=observations.pairs_rollout)
+        promoted = (StepSeen(1.0, challenger=observations.promoted),)
+        alone = replace(observations, steps=promoted, pairs_step=observations.pairs_rollout)
         verdicts = (_or_dry(plan, judge_pairs(plan, observations)), *judge_limits(plan, alone))
     failed = [verdict for verdict in verdicts if _counts(verdict) and verdict.status is Status.FAIL]
     if failed and plan.rollback.enabled:
@@ -207,6 +207,10 @@ def _is_last(plan: RolloutPlan, state: RolloutState) -> bool:
     return state.step == len(plan.steps) - 1
 
 
+def _onward(plan: RolloutPlan, state: RolloutState, reason: str) -> Action:
+    return Promote(reason) if _is_last(plan, state) else Advance(state.step + 1, reason)
+
+
 def _action(
     plan: RolloutPlan, state: RolloutState, verdicts: Sequence[Verdict], now: float, seen: Observations
 ) -> Action:
@@ -219,7 +223,7 @@ def _action(
         reason = f"every metric passed at {share}"
         if step.manual:
             return Hold(f"{reason}; it waits for `sluiceway rollout promote {plan.rollout_id}`")
-        return Promote(reason) if _is_last(plan, state) else Advance(state.step + 1, reason)
+        return _onward(plan, state, reason)
     waits = "; ".join(verdict.line() for verdict in missing) or _unspent(step, asked, passed=passed)
     late = now - state.since >= step.max_seconds
     if not late and not seen.traffic_ended:
@@ -246,11 +250,7 @@ def _without_evidence(plan: RolloutPlan, state: RolloutState, reason: str, asked
         return Hold(reason)
     # Without a single request there is nothing to go on with, whatever the plan says.
     if wanted == "continue" and asked:
-        return (
-            Promote(f"{reason}; it goes on as planned")
-            if _is_last(plan, state)
-            else Advance(state.step + 1, f"{reason}; it goes on as planned")
-        )
+        return _onward(plan, state, f"{reason}; it goes on as planned")
     return Pause("", reason)
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sluiceway.config.deployment import MarginsSection, StepSection
 from sluiceway.gates.statistics.intervals import quantile_n_needed
-from sluiceway.gates.statistics.planning import detectable_difference, pairs_needed, requests_needed
+from sluiceway.gates.statistics.planning import detectable_rise, pairs_needed, requests_needed
 from sluiceway.rollout.evidence import QUANTILE
 
 
@@ -82,10 +82,7 @@ def _step(step: StepSection, margins: MarginsSection, traffic: Traffic, without:
     times += [_seconds(step.min_requests, own), step.min_seconds]
     if step.weight < 1 and "error_rate" in needs:
         times.append(_seconds(champion, others))
-    variance = traffic.error_rate * (1 - traffic.error_rate) / (1 - compared)
-    seen = int(own * step.max_seconds)
-    # Where nothing fails the score bound still is as wide as a few requests are.
-    finds = max(detectable_difference(variance, seen, alpha=margins.alpha), 2.7 / seen if seen else math.inf)
+    finds = detectable_rise(traffic.error_rate, compared, int(own * step.max_seconds), alpha=margins.alpha)
     return StepForecast(step.weight, needs, max(times), step.max_seconds, finds)
 
 

@@ -77,8 +77,6 @@ def replay(plan: RolloutPlan, looks: Sequence[Look]) -> list[ReplayedStep]:
     found: list[ReplayedStep] = []
     for _, group in groupby(looks, key=lambda look: (look.state.phase, look.state.step, look.state.generation)):
         step = list(group)
-        if step[0].state.phase not in (Phase.STEP, Phase.PROBATION):
-            continue
         found.append(_replayed(plan, step))
         if found[-1].action not in ("advance", "promote"):
             break

@@ -55,6 +55,11 @@ class RolloutState:
     commands: int = 0
 
     @property
+    def judged(self) -> bool:
+        """True where it is decided by what was seen."""
+        return self.phase in (Phase.STEP, Phase.PROBATION)
+
+    @property
     def terminal(self) -> bool:
         """True where nothing can change any more."""
         return self.phase in TERMINAL

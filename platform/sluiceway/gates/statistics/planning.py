@@ -61,12 +61,33 @@ def requests_needed(
         (champion, challenger) requests, in the ratio of the weights.
     """
     z = float(norm.ppf(1 - alpha) + norm.ppf(power))
-    variance = error_rate * (1 - error_rate)
-    challenger = z * z * variance * (1 + weight / (1 - weight)) / margin**2
+    challenger = z * z * _variance(error_rate, weight) / margin**2
     # With no error at all the score bound still is about z^2 / n: that many are needed whatever the rate.
     floor = float(norm.ppf(1 - alpha)) ** 2 / margin
     n = math.ceil(max(challenger, floor))
     return math.ceil(n * (1 - weight) / weight), n
+
+
+def detectable_rise(error_rate: float, weight: float, n: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
+    """The margin that so many requests are enough for: the inverse of :func:`requests_needed`.
+
+    Args:
+        error_rate: of both arms.
+        weight: share of the requests that goes to the challenger, 0 to 1 exclusive.
+        n: requests of the challenger.
+        alpha: one-sided error of the test.
+        power: chance to find it.
+
+    Returns:
+        Absolute difference of the rates; infinite without requests.
+    """
+    found = detectable_difference(_variance(error_rate, weight), n, alpha=alpha, power=power)
+    return max(found, float(norm.ppf(1 - alpha)) ** 2 / n) if n else math.inf
+
+
+def _variance(error_rate: float, weight: float) -> float:
+    """Of the difference of the arms' rates, times the challenger's requests."""
+    return error_rate * (1 - error_rate) * (1 + weight / (1 - weight))
 
 
 def detectable_difference(variance: float, n: int, *, alpha: float = 0.05, power: float = 0.8) -> float:
