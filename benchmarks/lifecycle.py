@@ -26,6 +26,7 @@ from sluiceway.data.digest import version_digest
 from sluiceway.data.source_flights import flights_month
 from sluiceway.data.tables import open_table
 from sluiceway.features.schema import derive, is_text
+from sluiceway.training.ray_blocks import stored_blocks
 from sluiceway.training.ray_run import prepare
 from sluiceway.training.recipe import Recipe
 from sluiceway.training.report import TrainReport
@@ -156,7 +157,7 @@ class Flights:
 
     def _write_peers_input(self) -> None:
         prepared = prepare(rows_of(self._version, self._recipe), self._recipe, progress=SilentProgress())
-        rows, _ = arrange(lambda: (ray.get(block) for block in prepared.blocks), width=prepared.width, weighted=False)
+        rows, _ = arrange(stored_blocks(prepared.blocks, prepared.width), width=prepared.width, weighted=False)
         np.savez(self._folder / "rows.npz", x=rows.x, y=rows.y, fold=rows.fold)
         spec = self._recipe.loop_spec(threads=THREADS)
         job = {

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import ray
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 from sklearn.metrics import log_loss, roc_auc_score
 from sklearn.model_selection import StratifiedKFold
 
@@ -22,8 +22,9 @@ from sluiceway.data.ray_profile import profile
 from sluiceway.data.ray_read import labelled_dataset, read_part
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
+from sluiceway.training.ray_run import train_dataset
 from sluiceway.training.recipe import Recipe
-from sluiceway.training.trainer import train
+from sluiceway.training.trainer import rows_of, train
 
 # Ray's workers cannot import the test's module.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
@@ -36,6 +37,18 @@ pytestmark = [
 
 SEED = 5
 N = 4_000
+
+
+class Heard(SilentProgress):
+    """Keeps what it is told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def advance(self, text, share=None):
+        self.lines.append(text)
+
+
 MODEL = ModelSection(params={"n_estimators": 25, "max_depth": 4, "learning_rate": 0.3})
 TRAINING = TrainingSection(folds=4, early_stopping_rounds=None)
 
@@ -212,6 +225,43 @@ def test_weights_are_carried_and_counted(version, table, tmp_path, workers):
         assert fold.metric == pytest.approx(roc_auc_score(label, score, sample_weight=weight), abs=1e-5)
     with pytest.raises(DataError, match="the weight 'a' has missing, infinite or negative values"):
         fit(version, section(version, weight="a", features=("b",)))
+
+
+PLACES = {
+    "key": {},
+    "content": {"key": ()},
+    "group": {"group": ("customer",), "split": {"by": "group"}},
+    "time": {"time": "at", "split": {"by": "time", "gap": "1d"}},
+    "given": {},
+    "weight": {"weight": "count"},
+    "partitions": {"features": ("a", "b", "grade")},
+}
+
+
+@pytest.mark.parametrize("kind", PLACES)
+def test_who_reads_the_rows_does_not_change_the_model(kind, table, tmp_path, catalog):
+    """A task that reads its rows itself, and one that gets them from Ray Data: the same bytes."""
+    uri = str(tmp_path / "table")
+    a = table["a"].to_numpy()
+    holes = pa.array(a, mask=np.arange(N) % 7 == 0)
+    rows = table.set_column(table.schema.get_field_index("a"), "a", holes)
+    for start in range(0, N, 1_500):
+        by = ["grade"] if kind == "partitions" else None
+        write_deltalake(uri, rows.slice(start, 1_500), mode="append", partition_by=by)
+    version = references.resolve(uri, None, tags=TagStore(catalog))
+    data = section(version, **PLACES[kind])
+    columns = profile(version, (*data.features, data.target))
+    schema = derive(table_schema(uri, version.version), categories=columns.categories, features=data.features)
+    training = TRAINING.model_copy(update={"fold_column": "assigned"} if kind == "given" else {})
+    recipe = Recipe(data, MODEL, training, SEED, schema, (0, 1))
+    heard = Heard()
+    own = train(version, recipe, oof_uri="", progress=heard)
+    assert "it reads the rows" in " ".join(heard.lines)
+    by_data = train_dataset(rows_of(version, recipe), recipe, oof_uri="", progress=SilentProgress())
+    assert own.model == by_data.model
+    assert own.rows == by_data.rows
+    assert [fold.metric for fold in own.folds] == [fold.metric for fold in by_data.folds]
+    np.testing.assert_array_equal(own.validation.labels, by_data.validation.labels)
 
 
 def test_order_statistics_are_exact():

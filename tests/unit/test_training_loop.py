@@ -14,7 +14,7 @@ from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.training import matrices
 from sluiceway.training.encoded import Target, encode_block
 from sluiceway.training.loop import Loop, LoopSpec, boost
-from sluiceway.training.rows import arrange
+from sluiceway.training.rows import EncodedBlocks, arrange
 
 SCHEMA = FeatureSchema((Feature("a", "numeric"), Feature("b[0]", "numeric"), Feature("c", "category", ("x", "y", "z"))))
 BINARY = Target("target", "binary", (0, 1))
@@ -42,7 +42,7 @@ def table(rows=3000, *, seed=0, binary=True, folds=3):
 def rows_of(*tables, binary=True):
     target = BINARY if binary else Target("target", "regression")
     blocks = [encode_block(t, schema=SCHEMA, target=target) for t in tables]
-    return arrange(lambda: blocks, width=3, weighted=False)
+    return arrange(EncodedBlocks(lambda: blocks, 3), width=3, weighted=False)
 
 
 def spec(params=PARAMS, **given):
@@ -157,7 +157,7 @@ def test_bools_are_labels_and_the_test_part_stays_behind():
     data = data.set_column(4, "__part__", pa.array([2, 0, 1], pa.uint8()))
     block = encode_block(data, schema=SCHEMA, target=BINARY)
     assert block["y"].to_pylist() == [0.0, 1.0]
-    train, validation = arrange(lambda: [block], width=3, weighted=False)
+    train, validation = arrange(EncodedBlocks(lambda: [block], 3), width=3, weighted=False)
     assert (len(train), len(validation)) == (1, 1)
 
 

@@ -11,7 +11,7 @@ from sluiceway.training.encoded import FOLD, KEY, PART, SINCE, WEIGHT, X, Y
 from sluiceway.training.floats_on_disk import forget, scatter_to_disk
 from sluiceway.training.loop import LoopSpec, boost
 from sluiceway.training.matrices import MatrixMaker, predict_rows
-from sluiceway.training.rows import Disk, arrange
+from sluiceway.training.rows import Disk, EncodedBlocks, arrange
 
 WIDTH = 3
 
@@ -47,19 +47,21 @@ def assert_same(one, other):
 @pytest.mark.parametrize("weighted", [False, True])
 def test_blocks_of_any_size_give_the_same_rows(weighted):
     table = block(1001, weighted=weighted)
-    train, validation = arrange(lambda: [table], width=WIDTH, weighted=weighted)
+    train, validation = arrange(EncodedBlocks(lambda: [table], WIDTH), width=WIDTH, weighted=weighted)
     assert len(train) == (table[PART].to_numpy() == 0).sum()
     assert (np.diff(train.key.astype(object)) >= 0).all()
     assert (train.weight is not None) == weighted
     shuffled = table.take(np.random.default_rng(1).permutation(1001))
     pieces = [shuffled[:1], shuffled[1:1], shuffled[1:500], shuffled[500:]]
-    for one, other in zip(arrange(lambda: pieces, width=WIDTH, weighted=weighted), (train, validation), strict=True):
+    for one, other in zip(
+        arrange(EncodedBlocks(lambda: pieces, WIDTH), width=WIDTH, weighted=weighted), (train, validation), strict=True
+    ):
         assert_same(one, other)
 
 
 def test_each_row_keeps_what_belongs_to_it():
     table = block(500, weighted=True)
-    train, _ = arrange(lambda: [table[:333], table[333:]], width=WIDTH, weighted=True)
+    train, _ = arrange(EncodedBlocks(lambda: [table[:333], table[333:]], WIDTH), width=WIDTH, weighted=True)
     where = {int(key): row for row, key in enumerate(table[KEY].to_numpy())}
     raw = np.array(table[X].to_pylist(), np.float32)
     for place, key in enumerate(train.key):
@@ -72,8 +74,8 @@ def test_each_row_keeps_what_belongs_to_it():
 
 def test_twins_are_ordered_by_their_content():
     table = block(60, keys=np.repeat(np.arange(6), 10))
-    once = arrange(lambda: [table], width=WIDTH, weighted=False)
-    again = arrange(lambda: [table[41:], table[:41]], width=WIDTH, weighted=False)
+    once = arrange(EncodedBlocks(lambda: [table], WIDTH), width=WIDTH, weighted=False)
+    again = arrange(EncodedBlocks(lambda: [table[41:], table[:41]], WIDTH), width=WIDTH, weighted=False)
     for one, other in zip(once, again, strict=True):
         assert_same(one, other)
 
@@ -82,8 +84,13 @@ def test_twins_are_ordered_by_their_content():
 @pytest.mark.parametrize("batch", [1, 7, 64, 5000])
 def test_on_disk_they_are_the_same(tmp_path, n, batch):
     table = block(n, keys=np.random.default_rng(3).integers(0, max(n // 2, 1), n))  # many twins
-    memory = arrange(lambda: [table[: n // 3], table[n // 3 :]], width=WIDTH, weighted=False)
-    disk = arrange(lambda: [table[: n // 3], table[n // 3 :]], width=WIDTH, weighted=False, disk=Disk(tmp_path, batch))
+    memory = arrange(EncodedBlocks(lambda: [table[: n // 3], table[n // 3 :]], WIDTH), width=WIDTH, weighted=False)
+    disk = arrange(
+        EncodedBlocks(lambda: [table[: n // 3], table[n // 3 :]], WIDTH),
+        width=WIDTH,
+        weighted=False,
+        disk=Disk(tmp_path, batch),
+    )
     for one, other in zip(memory, disk, strict=True):
         assert_same(one, other)
         assert other.on_disk
@@ -102,7 +109,10 @@ def test_scattering_needs_no_more_files_than_a_process_may_open(tmp_path):
 def test_folds_can_be_said_anew():
     table = block(200)
     train, validation = arrange(
-        lambda: [table], width=WIDTH, weighted=False, refold=lambda key, y: (key % 5).astype(np.uint8)
+        EncodedBlocks(lambda: [table], WIDTH),
+        width=WIDTH,
+        weighted=False,
+        refold=lambda key, y: (key % 5).astype(np.uint8),
     )
     np.testing.assert_array_equal(train.fold, (train.key % 5).astype(np.uint8))
     assert set(validation.fold) <= {0, 1, 2}
@@ -111,7 +121,9 @@ def test_folds_can_be_said_anew():
 def test_rows_in_time_order_are_trained_on_from_a_fold_on():
     table = block(300)
     since = np.where(table[FOLD].to_numpy() == 0, 1, 2).astype(np.uint8)
-    train, _ = arrange(lambda: [table.append_column(SINCE, pa.array(since))], width=WIDTH, weighted=False)
+    train, _ = arrange(
+        EncodedBlocks(lambda: [table.append_column(SINCE, pa.array(since))], WIDTH), width=WIDTH, weighted=False
+    )
     assert not train.trained_in(0).any()
     assert (train.trained_in(1) == (train.fold == 0)).all()
     assert (train.trained_in(2) == (train.fold != 2)).all()
@@ -129,8 +141,8 @@ def test_training_from_disk_finds_what_training_in_memory_finds(tmp_path, weight
     table = block(6000, weighted=weighted)
     the_spec = spec(final=final)
     run = {"spec": the_spec, "emit": lambda event: None, "stop": lambda: False}
-    memory = boost(*arrange(lambda: [table], width=WIDTH, weighted=weighted), **run)
-    rows = arrange(lambda: [table], width=WIDTH, weighted=weighted, disk=Disk(tmp_path, 500))
+    memory = boost(*arrange(EncodedBlocks(lambda: [table], WIDTH), width=WIDTH, weighted=weighted), **run)
+    rows = arrange(EncodedBlocks(lambda: [table], WIDTH), width=WIDTH, weighted=weighted, disk=Disk(tmp_path, 500))
     maker = MatrixMaker(the_spec.params, None, the_spec.types, tmp_path)
     disk = boost(*rows, maker=maker, **run)
     for one, other in zip(memory.folds, disk.folds, strict=True):
@@ -144,8 +156,10 @@ def test_training_from_disk_finds_what_training_in_memory_finds(tmp_path, weight
 def test_weights_count():
     table = block(3000)
     heavy = (table[Y].to_numpy() * 9 + 1).astype(np.float32)
-    train, validation = arrange(lambda: [table], width=WIDTH, weighted=False)
-    weighted, _ = arrange(lambda: [table.append_column(WEIGHT, pa.array(heavy))], width=WIDTH, weighted=True)
+    train, validation = arrange(EncodedBlocks(lambda: [table], WIDTH), width=WIDTH, weighted=False)
+    weighted, _ = arrange(
+        EncodedBlocks(lambda: [table.append_column(WEIGHT, pa.array(heavy))], WIDTH), width=WIDTH, weighted=True
+    )
     run = {"spec": spec(early_stopping=None), "emit": lambda event: None, "stop": lambda: False}
     plain, loaded = boost(train, validation, **run), boost(weighted, validation, **run)
     assert loaded.validation.mean() > plain.validation.mean() + 0.1
@@ -155,7 +169,7 @@ def test_weights_count():
 
 def test_rows_that_are_not_there_have_weights_and_a_disk_too(tmp_path):
     empty = block(0, weighted=True)
-    for train in arrange(lambda: [empty], width=WIDTH, weighted=True, disk=Disk(tmp_path, 10)):
+    for train in arrange(EncodedBlocks(lambda: [empty], WIDTH), width=WIDTH, weighted=True, disk=Disk(tmp_path, 10)):
         assert train.on_disk
         assert train.weight is not None
         assert train.weight.shape == (0,)

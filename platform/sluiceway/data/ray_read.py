@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,25 +16,21 @@ from sluiceway.config.experiment import DataSection, SplitSection
 from sluiceway.core.errors import DataError, SchemaMismatchError, SluicewayError
 from sluiceway.core.references import TableVersion
 from sluiceway.data import membership, tables
-from sluiceway.data.given_folds import given_folds
+from sluiceway.data.labelled_rows import LabelledRows
+from sluiceway.data.placing import FOLD_COLUMN, KEY_COLUMN, PART_COLUMN, SINCE_COLUMN, Placing, label, unique
 from sluiceway.data.ray_order_statistics import order_statistics, ordered_bits, signed
 from sluiceway.data.scan import Partitions, dataset_of, files_in
 from sluiceway.data.time_order import (
-    LEFT_OUT,
     TimeCuts,
     check_cuts,
     fold_ranks,
     gap_ticks,
     part_ranks,
-    place_in_time,
     ticks_of,
 )
 
 if TYPE_CHECKING:
     from ray import ObjectRef
-
-# Columns that are added to the table's own.
-KEY_COLUMN, PART_COLUMN, FOLD_COLUMN, SINCE_COLUMN = "__key__", "__part__", "__fold__", "__since__"
 
 
 def read_version(
@@ -103,11 +98,41 @@ def labelled_dataset(
     Raises:
         DataError: a time or a fold cannot be used; rows have too few different times.
     """
+    rows = labelled_rows(
+        version,
+        data=data,
+        seed=seed,
+        n_folds=n_folds,
+        extra_columns=extra_columns,
+        fold_column=fold_column,
+        later_than=later_than,
+    )
+    dataset = read_version(version, columns=rows.read)
+    return dataset.map_batches(
+        label,
+        fn_kwargs={"columns": rows.columns, "placing": rows.placing},
+        batch_format="pyarrow",
+        batch_size=None,
+        zero_copy_batch=True,
+    )
+
+
+def labelled_rows(
+    version: TableVersion,
+    *,
+    data: DataSection,
+    seed: int,
+    n_folds: int,
+    extra_columns: Sequence[str] = (),
+    fold_column: str | None = None,
+    later_than: int | None = None,
+) -> LabelledRows:
+    """What :func:`labelled_dataset` reads, for who reads it by itself; arguments and errors as there."""
     schema = tables.schema(version.uri, version.version)
     weight = [] if data.weight is None else [data.weight]
-    wanted = _unique([*data.features, data.target, *weight, *extra_columns])
+    wanted = unique([*data.features, data.target, *weight, *extra_columns])
     key = key_columns(schema, data)
-    placing = _Placing(
+    placing = Placing(
         key=key,
         group=data.group if data.split.by == "group" else key,
         seed=seed,
@@ -118,14 +143,9 @@ def labelled_dataset(
         fold_column=fold_column,
         later_than=later_than,
     )
-    dataset = read_version(version, columns=_unique([*wanted, *placing.columns]))
-    return dataset.map_batches(
-        _label,
-        fn_kwargs={"columns": wanted, "placing": placing},
-        batch_format="pyarrow",
-        batch_size=None,
-        zero_copy_batch=True,
-    )
+    rows = LabelledRows(version, tuple(wanted), placing)
+    _refuse_missing(schema, rows.read, uri=version.uri)
+    return rows
 
 
 def read_part(
@@ -180,50 +200,6 @@ def key_columns(schema: pa.Schema, data: DataSection) -> tuple[str, ...]:
             hint="name the columns that identify a row in data.key",
         )
     return tuple(schema.names)
-
-
-@dataclass(frozen=True)
-class _Placing:
-    """How rows are placed in parts and folds."""
-
-    key: tuple[str, ...]
-    group: tuple[str, ...]
-    seed: int
-    split: SplitSection
-    n_folds: int
-    time: str | None
-    cuts: TimeCuts | None
-    fold_column: str | None
-    later_than: int | None
-
-    @property
-    def columns(self) -> list[str]:
-        """What has to be read of the table."""
-        single = [name for name in (self.time, self.fold_column) if name is not None]
-        return _unique([*self.key, *self.group, *single])
-
-
-def _label(batch: pa.Table, *, columns: Sequence[str], placing: _Placing) -> pa.Table:
-    hashes = membership.row_hashes(batch, placing.key)
-    labelled = batch.select(columns)
-    added: dict[str, np.ndarray] = {}
-    ticks = np.empty(0, np.int64) if placing.time is None else ticks_of(batch[placing.time], placing.time)
-    if placing.cuts is not None:
-        added[PART_COLUMN], added[FOLD_COLUMN], added[SINCE_COLUMN] = place_in_time(ticks, placing.cuts)
-    else:
-        groups = hashes if placing.group == placing.key else membership.row_hashes(batch, placing.group)
-        added[PART_COLUMN] = membership.parts(groups, placing.seed, placing.split)
-        added[FOLD_COLUMN] = membership.folds(groups, placing.seed, placing.n_folds)
-    if placing.fold_column is not None:
-        added[FOLD_COLUMN] = given_folds(batch[placing.fold_column], placing.fold_column, placing.n_folds)
-        added.pop(SINCE_COLUMN, None)
-    if placing.later_than is not None:
-        part = added[PART_COLUMN]
-        added[PART_COLUMN] = np.where((ticks <= placing.later_than) & (part != membership.TEST), LEFT_OUT, part)
-    added[KEY_COLUMN] = hashes
-    for name, values in added.items():
-        labelled = labelled.append_column(name, pa.array(values))
-    return labelled
 
 
 def _cuts(
@@ -342,7 +318,3 @@ def _refuse_missing(schema: pa.Schema, columns: Iterable[str], *, uri: str) -> N
 
 def _said(partitions: Partitions) -> str:
     return " and ".join(f"{name} is one of {list(values)!r}" for name, values in partitions.items())
-
-
-def _unique(names: Iterable[str]) -> list[str]:
-    return list(dict.fromkeys(names))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -53,10 +54,13 @@ def encode_block(table: pa.Table, *, schema: FeatureSchema, target: Target) -> p
     """
     table = table.filter(pc.less_equal(table[PART], pa.scalar(VALIDATION, table.schema.field(PART).type)))
     matrix, _ = encode_table(table, schema)
-    columns = {
-        X: pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), len(schema.features)),
-        Y: labels_of(table[target.column], target),
-    }
+    features = pa.FixedSizeListArray.from_arrays(pa.array(matrix.reshape(-1)), len(schema.features))
+    return place_block(table, target).add_column(0, X, features)
+
+
+def place_block(table: pa.Table, target: Target) -> pa.Table:
+    """The columns of :func:`encode_block` but for the features; arguments and errors as there."""
+    columns: dict[str, Any] = {Y: labels_of(table[target.column], target)}
     for name, kind in ((PART, pa.uint8()), (FOLD, pa.uint8()), (SINCE, pa.uint8()), (KEY, pa.uint64())):
         if name in table.column_names:
             columns[name] = table[name].cast(kind)

@@ -27,7 +27,7 @@ from sluiceway.training.plan import Plan
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_resources import reserve_cpus
 from sluiceway.training.report import FoldReport, ScoredRows
-from sluiceway.training.rows import Blocks
+from sluiceway.training.rows import EncodedBlocks, RowSource
 from sluiceway.training.workplace import workplace
 
 POLL_SECONDS = 0.5
@@ -219,15 +219,15 @@ def _train_rank(config: dict[str, Any]) -> dict[str, Any]:
             mailbox.tell.remote(event)
 
     try:
-        return _train_rows(blocks, job, rank, mailbox, tell) | {"began": began}
+        return _train_rows(EncodedBlocks(blocks, job.width), job, rank, mailbox, tell) | {"began": began}
     except SluicewayError as error:
         # All ranks raise it, and would raise it again: no reason for another group.
         return {"error": error}
 
 
-def _train_rows(blocks: Blocks, job: Job, rank: int, mailbox: Any, tell: Emit) -> dict[str, Any]:
+def _train_rows(source: RowSource, job: Job, rank: int, mailbox: Any, tell: Emit) -> dict[str, Any]:
     asked = time.time()
-    with workplace(blocks, job) as place:
+    with workplace(source, job) as place:
         loaded = time.time() - asked
         result = boost(
             place.train,

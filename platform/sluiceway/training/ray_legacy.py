@@ -21,6 +21,7 @@ from sluiceway.training.legacy import PACKAGES, legacy_request
 from sluiceway.training.loop import Emit
 from sluiceway.training.oof import keep_oof, oof_table
 from sluiceway.training.plan import Plan
+from sluiceway.training.ray_blocks import stored_blocks
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_legacy_worker import RESULT, boost_legacy
 from sluiceway.training.ray_resources import reserve_cpus
@@ -110,7 +111,7 @@ def _told(error: ray.exceptions.RayError) -> Exception:
 def _pack(blocks: list[ray.ObjectRef], job: Job) -> tuple[bytes, bytes, dict[str, bytes], dict[str, Any]]:
     """Arrange the rows; give the features of both parts, the training rows' columns, and what is needed afterwards."""
     began = time.perf_counter()
-    with workplace(lambda: (ray.get(block) for block in blocks), job) as place:
+    with workplace(stored_blocks(blocks, job.width), job) as place:
         train, validation = place.train, place.validation
         check_folds(train, folds=job.spec.folds, classes=job.spec.classes)
         weight = np.empty(0, np.float32) if train.weight is None else train.weight

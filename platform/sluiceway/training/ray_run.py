@@ -11,7 +11,8 @@ from typing import Any
 import ray
 
 from sluiceway.core.doors import Progress
-from sluiceway.core.errors import ConfigError, DataError
+from sluiceway.core.errors import ConfigError
+from sluiceway.data.labelled_rows import LabelledRows
 from sluiceway.features.schema import FeatureSchema
 from sluiceway.training.checkpoints import run_folder
 from sluiceway.training.encoded import Target, encode_block
@@ -19,11 +20,13 @@ from sluiceway.training.job import Job, Outcome
 from sluiceway.training.legacy import check_legacy
 from sluiceway.training.plan import Cluster, Plan, plan_run, require_cpus, require_gpus, require_memory, require_room
 from sluiceway.training.ray_balance import fold_cuts
+from sluiceway.training.ray_blocks import stored_blocks
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_group import run_group
 from sluiceway.training.ray_legacy import run_legacy
 from sluiceway.training.ray_resources import look_at_cluster
 from sluiceway.training.ray_task import run_task
+from sluiceway.training.read_rows import ReadRows, no_rows
 from sluiceway.training.recipe import Recipe
 from sluiceway.training.report import TrainReport
 from sluiceway.training.shown import Shown
@@ -66,23 +69,7 @@ def prepare(read: Callable[[], ray.data.Dataset], recipe: Recipe, *, progress: P
         DataError: there are no rows, or labels or weights that nothing can be learnt from.
         BackendError: the cluster lacks what the configuration asks for.
     """
-    began = time.perf_counter()
-    cluster = look_at_cluster()
-    training = recipe.training
-    recipe.loop_spec(threads=1)
-    check_folding(recipe)
-    require_gpus(training, cluster, workers=1 if training.workers == "auto" else training.workers)
-    require_cpus(training, cluster)
-    if training.engine == "xgboost_ray":
-        check_legacy(training, base=recipe.base)
-    progress.advance("reading and encoding the rows")
-    encoded = _encoded(read(), schema=recipe.schema, target=recipe.target)
-    rows = encoded.count()
-    if rows == 0:
-        raise DataError("there are no rows to train on", hint="look at data.path and data.version")
-    blocks = [ref for bundle in encoded.iter_internal_ref_bundles() for ref in bundle.block_refs]
-    cuts = fold_cuts(blocks, folds=training.folds, seed=recipe.seed) if training.fold_by == "stratified" else {}
-    return Prepared(encoded, blocks, rows, len(recipe.schema.names), cuts, cluster, time.perf_counter() - began)
+    return _prepared(read, recipe, _checked_cluster(recipe), progress)
 
 
 def train_dataset(
@@ -92,21 +79,82 @@ def train_dataset(
     oof_uri: str,
     progress: Progress,
     checkpoints: str = "",
+    alone: Callable[[], LabelledRows] | None = None,
 ) -> TrainReport:
-    """As :func:`sluiceway.training.trainer.train`, for rows from anywhere; see :func:`prepare` for ``read``."""
+    """As :func:`sluiceway.training.trainer.train`, for rows from anywhere.
+
+    Args:
+        read: see :func:`prepare`.
+        recipe: what is trained.
+        oof_uri: as there.
+        progress: as there.
+        checkpoints: as there.
+        alone: gives the same rows for one task that reads them by itself; left out, all rows go through ``read``.
+    """
     began = time.perf_counter()
-    prepared = prepare(read, recipe, progress=progress)
-    plan = plan_run(recipe.training, prepared.cluster, rows=prepared.rows, features=prepared.width)
-    require_gpus(recipe.training, prepared.cluster, workers=plan.workers)
-    require_room(plan, prepared.cluster)
-    require_memory(recipe.training, rows=prepared.rows, features=prepared.width, workers=plan.workers)
+    cluster = _checked_cluster(recipe)
+    source = alone() if alone is not None else None
+    width = len(recipe.schema.names)
+    if source is not None:
+        rows = source.count()
+        plan = plan_run(recipe.training, cluster, rows=rows, features=width)
+        if _reads_alone(plan, recipe):
+            job = _job(recipe, plan, oof_uri=oof_uri, checkpoints=checkpoints, cuts={})
+            progress.advance(f"starting {_told(plan)}; it reads the rows, {rows:,} with those of the test part")
+            seconds = time.perf_counter() - began
+            run = functools.partial(run_task, ReadRows(source, recipe.schema, recipe.target), job, plan)
+            return _report(run, recipe, job, plan, progress=progress, read_seconds=seconds, began=began)
+    prepared = _prepared(read, recipe, cluster, progress)
+    plan = plan_run(recipe.training, cluster, rows=prepared.rows, features=width)
+    require_gpus(recipe.training, cluster, workers=plan.workers)
+    require_room(plan, cluster)
+    require_memory(recipe.training, rows=prepared.rows, features=width, workers=plan.workers)
+    job = _job(recipe, plan, oof_uri=oof_uri, checkpoints=checkpoints, cuts=prepared.fold_cuts)
+    progress.advance(f"{prepared.rows:,} rows read; starting {_told(plan)}")
+    run = functools.partial(_run, prepared, job, plan)
+    return _report(run, recipe, job, plan, progress=progress, read_seconds=prepared.seconds, began=began)
+
+
+def _checked_cluster(recipe: Recipe) -> Cluster:
+    """The cluster, after everything that can be refused without rows."""
+    cluster = look_at_cluster()
+    training = recipe.training
+    recipe.loop_spec(threads=1)
+    check_folding(recipe)
+    require_gpus(training, cluster, workers=1 if training.workers == "auto" else training.workers)
+    require_cpus(training, cluster)
+    if training.engine == "xgboost_ray":
+        check_legacy(training, base=recipe.base)
+    return cluster
+
+
+def _reads_alone(plan: Plan, recipe: Recipe) -> bool:
+    """Whether one task trains on all rows in memory, and no pass over them comes before it."""
+    once = plan.engine == "task" and plan.parallel == 1 and not plan.disk_rows
+    return once and recipe.training.fold_by != "stratified"
+
+
+def _prepared(read: Callable[[], ray.data.Dataset], recipe: Recipe, cluster: Cluster, progress: Progress) -> Prepared:
+    began = time.perf_counter()
+    training = recipe.training
+    progress.advance("reading and encoding the rows")
+    encoded = _encoded(read(), schema=recipe.schema, target=recipe.target)
+    rows = encoded.count()
+    if rows == 0:
+        raise no_rows()
+    blocks = [ref for bundle in encoded.iter_internal_ref_bundles() for ref in bundle.block_refs]
+    cuts = fold_cuts(blocks, folds=training.folds, seed=recipe.seed) if training.fold_by == "stratified" else {}
+    return Prepared(encoded, blocks, rows, len(recipe.schema.names), cuts, cluster, time.perf_counter() - began)
+
+
+def _job(recipe: Recipe, plan: Plan, *, oof_uri: str, checkpoints: str, cuts: dict[int, list[int]]) -> Job:
     spec = recipe.loop_spec(threads=plan.threads)
-    job = Job(
+    return Job(
         spec=spec,
-        width=prepared.width,
+        width=len(recipe.schema.names),
         oof_uri=oof_uri,
         version=recipe.data.path,
-        fold_cuts=prepared.fold_cuts,
+        fold_cuts=cuts,
         seed=recipe.seed,
         checkpoints=run_folder(checkpoints, spec, spec.base, plan.workers, plan.disk_rows > 0, plan.together)
         if checkpoints
@@ -116,8 +164,20 @@ def train_dataset(
         weighted=recipe.data.weight is not None,
         together=plan.together,
     )
-    progress.advance(f"{prepared.rows:,} rows read; starting {_told(plan)}")
-    outcome = _run(prepared, job, plan, emit=Shown(progress, spec.metric, spec.folds))
+
+
+def _report(
+    run: Callable[..., Outcome],
+    recipe: Recipe,
+    job: Job,
+    plan: Plan,
+    *,
+    progress: Progress,
+    read_seconds: float,
+    began: float,
+) -> TrainReport:
+    spec = job.spec
+    outcome = run(emit=Shown(progress, spec.metric, spec.folds))
     return TrainReport(
         model=outcome.model,
         schema=recipe.schema,
@@ -127,9 +187,9 @@ def train_dataset(
         folds=outcome.folds,
         metric_name=spec.metric,
         validation=outcome.validation,
-        oof_uri=oof_uri,
+        oof_uri=job.oof_uri,
         rows=outcome.rows,
-        seconds={"read": prepared.seconds, **outcome.seconds, "total": time.perf_counter() - began},
+        seconds={"read": read_seconds, **outcome.seconds, "total": time.perf_counter() - began},
         engine=plan.engine,
         why=plan.why,
         restarts=outcome.restarts,
@@ -161,7 +221,7 @@ def _run(prepared: Prepared, job: Job, plan: Plan, *, emit: Shown) -> Outcome:
         return run_group(prepared.dataset.split_at_indices(cuts), job, plan, emit=emit)
     if plan.engine == "xgboost_ray":
         return run_legacy(prepared.blocks, job, plan, emit=emit)
-    return run_task(prepared.blocks, job, plan, emit=emit)
+    return run_task(stored_blocks(prepared.blocks, prepared.width), job, plan, emit=emit)
 
 
 def _encoded(dataset: ray.data.Dataset, *, schema: FeatureSchema, target: Target) -> ray.data.MaterializedDataset:

@@ -30,6 +30,7 @@ from sluiceway.training.job import Job
 from sluiceway.training.loop import Loop, LoopSpec
 from sluiceway.training.optuna_draws import Draws
 from sluiceway.training.plan import WORKER_SHARE, Plan, plan_run, worker_bytes
+from sluiceway.training.ray_blocks import stored_blocks
 from sluiceway.training.ray_errors import cause_of, worker_was_lost
 from sluiceway.training.ray_resources import reserve_cpus
 from sluiceway.training.ray_run import Prepared
@@ -352,9 +353,7 @@ class _FoldByFold(tune.Trainable):
     def _train(self, fold: int) -> float:
         job = self._job
         if self._place is None:
-            self._place = self._opened.enter_context(
-                workplace(lambda: (ray.get(block) for block in self._blocks), job.job)
-            )
+            self._place = self._opened.enter_context(workplace(stored_blocks(self._blocks, job.job.width), job.job))
         if self._loop is None:
             self._loop = Loop(
                 self._place.train,

@@ -19,17 +19,18 @@ from sluiceway.training.oof import keep_oof, oof_table
 from sluiceway.training.plan import Plan
 from sluiceway.training.ray_errors import cause_of, worker_was_lost
 from sluiceway.training.ray_resources import reserve_cpus
+from sluiceway.training.rows import RowSource
 from sluiceway.training.workplace import workplace
 
 PATIENCE_SECONDS = 3.0
 _RESULT: dict[str, Any] = {"result": True}  # what follows it is for other workers, and is not fetched by the driver
 
 
-def run_task(blocks: Sequence[ray.ObjectRef], job: Job, plan: Plan, *, emit: Emit) -> Outcome:
+def run_task(source: RowSource, job: Job, plan: Plan, *, emit: Emit) -> Outcome:
     """Train in one Ray task, or in one for each fold and one for the final model.
 
     Args:
-        blocks: encoded blocks in the object store; only the tasks fetch them.
+        source: of the rows; only the tasks fetch them.
         job: what to train.
         plan: threads, GPUs, and folds side by side.
         emit: called on the driver with each progress event.
@@ -42,7 +43,7 @@ def run_task(blocks: Sequence[ray.ObjectRef], job: Job, plan: Plan, *, emit: Emi
     task = _train.options(
         num_cpus=reserve_cpus(plan), num_gpus=plan.gpus, **({"memory": plan.memory} if plan.memory else {})
     )
-    start = functools.partial(task.remote, list(blocks), job)
+    start = functools.partial(task.remote, source, job)
     folds: list[ray.ObjectRef] = []
     lost = 0
     if plan.parallel > 1:
@@ -112,14 +113,14 @@ def _end(stream: ray.ObjectRefGenerator) -> None:
 
 
 @ray.remote(num_returns="streaming", max_retries=0)
-def _train(blocks: list[ray.ObjectRef], job: Job, fold: int | None, *done: Fold) -> Iterator[Any]:
+def _train(source: RowSource, job: Job, fold: int | None, *done: Fold) -> Iterator[Any]:
     """Yield progress events, then the result; boosting blocks, so it has a thread of its own."""
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
     abandoned = threading.Event()
 
     def work() -> None:
         try:
-            events.put(_work(blocks, job, fold, done, emit=events.put, abandoned=abandoned))
+            events.put(_work(source, job, fold, done, emit=events.put, abandoned=abandoned))
         except BaseException as error:  # noqa: BLE001 (raised again below, in the task's own thread)
             events.put(error)
 
@@ -140,7 +141,7 @@ def _train(blocks: list[ray.ObjectRef], job: Job, fold: int | None, *done: Fold)
 
 
 def _work(
-    blocks: list[ray.ObjectRef],
+    source: RowSource,
     job: Job,
     fold: int | None,
     done: Sequence[Fold],
@@ -150,7 +151,7 @@ def _work(
 ) -> Outcome | Fold:
     """A fold; or the final model of those that are done; or all of it."""
     began = time.time()
-    with workplace(lambda: (ray.get(block) for block in blocks), job) as place:
+    with workplace(source, job) as place:
         loaded = time.time() - began
         train, validation = place.train, place.validation
         loop = Loop(

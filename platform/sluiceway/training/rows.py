@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +15,42 @@ from sluiceway.training.floats_on_disk import scatter_to_disk
 
 Blocks = Callable[[], Iterable[pa.Table]]
 """Gives the blocks of :func:`sluiceway.training.encoded.encode_block` anew each time, in the same order."""
+
+
+class RowSource(Protocol):
+    """Rows of the training and the validation part, in an order of its own that is the same each time."""
+
+    def places(self) -> Iterable[pa.Table]:
+        """Labels, and where rows belong: the columns of ``encode_block`` but for the features."""
+
+    def features(self) -> Iterable[np.ndarray]:
+        """The features of the same rows, each piece of shape (m, k), float32; called after :meth:`places`."""
+
+
+@dataclass(frozen=True)
+class EncodedBlocks:
+    """Rows that are encoded already.
+
+    Attributes:
+        blocks: gives them.
+        width: number of features.
+    """
+
+    blocks: Blocks
+    width: int
+
+    def places(self) -> Iterator[pa.Table]:
+        """See :class:`RowSource`."""
+        for block in self.blocks():
+            yield block.drop_columns([X])
+
+    def features(self) -> Iterator[np.ndarray]:
+        """See :class:`RowSource`."""
+        for block in self.blocks():
+            for chunk in block[X].chunks:
+                yield features_of(chunk, self.width)
+
+
 Refold = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """From keys (uint64) and labels (float32) to folds (uint8), each of shape (n,)."""
 
@@ -66,80 +103,104 @@ class Disk:
     batch_rows: int
 
 
-def arrange(
-    blocks: Blocks, *, width: int, weighted: bool, refold: Refold | None = None, disk: Disk | None = None
-) -> tuple[Rows, Rows]:
-    """Bring encoded blocks into one order: by key, twins by their content.
+@dataclass(frozen=True)
+class _Part:
+    """Which rows of a source belong to a part (shape of all rows), and where each of them goes (shape of the part)."""
 
-    The order of blocks is then of no consequence, and the same rows give the same model. The features are copied once,
-    straight to their places: the blocks are gone over twice, and the first time only their narrow columns are read.
+    member: np.ndarray
+    place: np.ndarray
+    columns: dict[str, np.ndarray]
+
+
+def arrange(
+    source: RowSource, *, width: int, weighted: bool, refold: Refold | None = None, disk: Disk | None = None
+) -> tuple[Rows, Rows]:
+    """Bring rows into one order: by key, twins by their content.
+
+    The order in which they come is then of no consequence, and the same rows give the same model. The features are
+    copied once, straight to their places: the source is gone over twice, and the first time without them.
 
     Args:
-        blocks: see :data:`Blocks`.
+        source: of the rows.
         width: number of features, for the case of no rows at all.
         weighted: whether rows have weights.
-        refold: gives the folds of the training rows in place of those that the blocks tell.
+        refold: gives the folds of the training rows in place of those that the source tells.
         disk: where to put the features, or None for memory.
 
     Returns:
         rows of the training part and of the validation part.
     """
-    narrow = [_narrow(block) for block in blocks()]
-    parts = []
-    for part in (TRAIN, VALIDATION):
-        columns = {name: _joined([block[name][block[PART] == part] for block in narrow], name) for name in _KEPT}
-        order = np.argsort(columns[KEY], kind="stable")
-        place = np.empty(len(order), np.int64)
-        place[order] = np.arange(len(order))
-        sorted_columns = {name: column[order] for name, column in columns.items()}
-        pieces = _pieces(blocks, narrow, part, width)
-        x = (
-            scatter_to_disk(pieces, place, width=width, path=disk.folder / f"part-{part}", batch_rows=disk.batch_rows)
-            if disk
-            else _scatter(pieces, place, width)
-        )
-        _order_twins(x, sorted_columns)
-        weight = sorted_columns[WEIGHT] if weighted else None
-        parts.append(_rows(x, sorted_columns, refold if part == TRAIN else None, weight, disk is not None))
-    return parts[0], parts[1]
+    columns = _places(source)
+    parts = [_part(columns, part) for part in (TRAIN, VALIDATION)]
+    del columns
+    if disk is None:
+        features = _scatter(source.features(), parts, width)
+    else:
+        features = [
+            scatter_to_disk(
+                _of_part(source.features(), part),
+                part.place,
+                width=width,
+                path=disk.folder / f"part-{number}",
+                batch_rows=disk.batch_rows,
+            )
+            for number, part in zip((TRAIN, VALIDATION), parts, strict=True)
+        ]
+    made = []
+    for part, x, folds in zip(parts, features, (refold, None), strict=True):
+        _order_twins(x, part.columns)
+        made.append(_rows(x, part.columns, folds, part.columns[WEIGHT] if weighted else None, disk is not None))
+    return made[0], made[1]
 
 
-_KEPT = {Y: np.float32, FOLD: np.uint8, SINCE: np.uint8, KEY: np.uint64, WEIGHT: np.float32}
+_KEPT = {PART: np.uint8, Y: np.float32, FOLD: np.uint8, SINCE: np.uint8, KEY: np.uint64, WEIGHT: np.float32}
 
 
-def _narrow(block: pa.Table) -> dict[str, np.ndarray]:
-    """The columns of a block but for the features; weights that are not there are NaN."""
-    found = {name: block[name].to_numpy() for name in (PART, Y, FOLD, KEY)}
-    found[SINCE] = block[SINCE].to_numpy() if SINCE in block.column_names else np.zeros(len(block), np.uint8)
-    found[WEIGHT] = block[WEIGHT].to_numpy() if WEIGHT in block.column_names else np.full(len(block), np.nan, "f4")
-    return found
-
-
-def _joined(pieces: list[np.ndarray], name: str) -> np.ndarray:
-    return np.concatenate([np.empty(0, _KEPT[name]), *pieces])
-
-
-def _pieces(blocks: Blocks, narrow: list[dict[str, np.ndarray]], part: int, width: int) -> Iterable[np.ndarray]:
-    for block, columns in zip(blocks(), narrow, strict=True):
-        member = columns[PART] == part
-        start = 0
-        for chunk in block[X].chunks:
-            end = start + len(chunk)
-            yield _matrix(chunk, width)[member[start:end]]
-            start = end
-
-
-def _matrix(chunk: pa.FixedSizeListArray, width: int) -> np.ndarray:
+def features_of(chunk: pa.FixedSizeListArray, width: int) -> np.ndarray:
+    """Encoded features as a matrix, shape (n, width), float32."""
     return np.asarray(chunk.flatten().to_numpy(zero_copy_only=False), dtype=np.float32).reshape(-1, width)
 
 
-def _scatter(pieces: Iterable[np.ndarray], place: np.ndarray, width: int) -> np.ndarray:
-    x = np.empty((len(place), width), np.float32)
+def _places(source: RowSource) -> dict[str, np.ndarray]:
+    """The narrow columns of all rows; a column that is not there has 0 for time, and no weight is NaN."""
+    pieces: dict[str, list[np.ndarray]] = {name: [np.empty(0, kind)] for name, kind in _KEPT.items()}
+    for block in source.places():
+        for name in (PART, Y, FOLD, KEY):
+            pieces[name].append(block[name].to_numpy())
+        since = block[SINCE].to_numpy() if SINCE in block.column_names else np.zeros(len(block), np.uint8)
+        weight = block[WEIGHT].to_numpy() if WEIGHT in block.column_names else np.full(len(block), np.nan, "f4")
+        pieces[SINCE].append(since)
+        pieces[WEIGHT].append(weight)
+    return {name: np.concatenate(pieces.pop(name)) for name in _KEPT}
+
+
+def _part(columns: dict[str, np.ndarray], part: int) -> _Part:
+    member = columns[PART] == part
+    order = np.argsort(columns[KEY][member], kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    kept = {name: column[member][order] for name, column in columns.items() if name != PART}
+    return _Part(member, place, kept)
+
+
+def _of_part(pieces: Iterable[np.ndarray], part: _Part) -> Iterator[np.ndarray]:
     start = 0
     for piece in pieces:
-        x[place[start : start + len(piece)]] = piece
+        yield piece[part.member[start : start + len(piece)]]
         start += len(piece)
-    return x
+
+
+def _scatter(pieces: Iterable[np.ndarray], parts: Sequence[_Part], width: int) -> list[np.ndarray]:
+    """The features of each part in their places; the pieces are gone over once."""
+    placed = [np.empty((len(part.place), width), np.float32) for part in parts]
+    begun, start = [0] * len(parts), 0
+    for piece in pieces:
+        for number, part in enumerate(parts):
+            own = piece[part.member[start : start + len(piece)]]
+            placed[number][part.place[begun[number] : begun[number] + len(own)]] = own
+            begun[number] += len(own)
+        start += len(piece)
+    return placed
 
 
 def _order_twins(x: np.ndarray, columns: dict[str, np.ndarray]) -> None:

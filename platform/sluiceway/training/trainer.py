@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import ray.data
 
 from sluiceway.core.doors import Progress
 from sluiceway.core.references import TableVersion
-from sluiceway.data.ray_read import labelled_dataset
+from sluiceway.data.ray_read import labelled_dataset, labelled_rows
 from sluiceway.training.ray_run import train_dataset
 from sluiceway.training.recipe import Recipe
 from sluiceway.training.report import TrainReport
@@ -33,18 +34,27 @@ def train(
         DataError: labels or folds that nothing can be learnt from.
         BackendError: no GPU where one is asked for; workers that died too often, or ran out of memory.
     """
-    return train_dataset(rows_of(version, recipe), recipe, oof_uri=oof_uri, progress=progress, checkpoints=checkpoints)
+    return train_dataset(
+        rows_of(version, recipe),
+        recipe,
+        oof_uri=oof_uri,
+        progress=progress,
+        checkpoints=checkpoints,
+        alone=functools.partial(labelled_rows, version, **_asked(recipe)),
+    )
 
 
 def rows_of(version: TableVersion, recipe: Recipe) -> Callable[[], ray.data.Dataset]:
     """What reads the rows of a version, labelled and placed, when it is called."""
+    return functools.partial(labelled_dataset, version, **_asked(recipe))
+
+
+def _asked(recipe: Recipe) -> dict[str, Any]:
     training = recipe.training
-    return functools.partial(
-        labelled_dataset,
-        version,
-        data=recipe.data,
-        seed=recipe.seed,
-        n_folds=training.folds,
-        fold_column=training.fold_column,
-        later_than=recipe.later_than,
-    )
+    return {
+        "data": recipe.data,
+        "seed": recipe.seed,
+        "n_folds": training.folds,
+        "fold_column": training.fold_column,
+        "later_than": recipe.later_than,
+    }

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import xgboost
 
 from sluiceway.core.errors import BackendError
@@ -21,7 +22,7 @@ from sluiceway.data.membership import fold_place
 from sluiceway.training.checkpoints import CheckpointFolder, Checkpoints, NoCheckpoints
 from sluiceway.training.job import Job
 from sluiceway.training.matrices import MatrixMaker
-from sluiceway.training.rows import Blocks, Disk, Rows, arrange
+from sluiceway.training.rows import Disk, Rows, RowSource, arrange
 
 _PREFIX = "sluiceway-rows-"
 
@@ -44,7 +45,7 @@ class Workplace:
 
 
 @contextmanager
-def workplace(blocks: Blocks, job: Job) -> Iterator[Workplace]:
+def workplace(source: RowSource, job: Job) -> Iterator[Workplace]:
     """Arrange a worker's rows; what lies on disk is gone afterwards.
 
     Raises:
@@ -54,12 +55,14 @@ def workplace(blocks: Blocks, job: Job) -> Iterator[Workplace]:
     folder = _own_folder() if job.disk_rows else None
     try:
         train, validation = arrange(
-            blocks,
+            source,
             width=job.width,
             weighted=job.weighted,
             refold=functools.partial(balanced_folds, job.fold_cuts, job.seed) if job.fold_cuts else None,
             disk=None if folder is None else Disk(folder, job.disk_rows),
         )
+        # What reading has held goes back before the matrices need as much.
+        pa.default_memory_pool().release_unused()
         spec = job.spec
         checkpoints = CheckpointFolder(job.checkpoints) if job.checkpoints else NoCheckpoints()
         yield Workplace(train, validation, MatrixMaker(spec.params, spec.names, spec.types, folder), checkpoints)

@@ -1,0 +1,59 @@
+"""The labelled rows of a version, for a process that reads them by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from sluiceway.core.references import TableVersion
+from sluiceway.data import tables
+from sluiceway.data.placing import Placing, label, unique
+from sluiceway.data.scan import dataset_of, files_in
+
+BATCH_ROWS = 131_072
+# Batches that are decoded ahead of who takes them.
+AHEAD = 2
+
+
+@dataclass(frozen=True)
+class LabelledRows:
+    """What training sees of a version.
+
+    Attributes:
+        version: of a table.
+        columns: that training needs.
+        placing: where rows belong.
+    """
+
+    version: TableVersion
+    columns: tuple[str, ...]
+    placing: Placing
+
+    @property
+    def read(self) -> list[str]:
+        """What has to be read of the table."""
+        return unique([*self.columns, *self.placing.columns])
+
+    def count(self) -> int:
+        """Rows of all parts, by the table's log alone."""
+        table = tables.open_table(self.version.uri, version=self.version.version)
+        rows = files_in(table)["num_records"].to_pylist()
+        return sum(rows) if None not in rows else dataset_of(table, files_in(table)).count_rows()
+
+    def placed(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some of the columns, and where each row belongs, batch by batch in the order of the table."""
+        for batch in self.plain(unique([*columns, *self.placing.columns])):
+            yield label(batch, columns=columns, placing=self.placing)
+
+    def plain(self, columns: Sequence[str]) -> Iterator[pa.Table]:
+        """Some of the columns, batch by batch; the rows are in the same order as those of :meth:`placed`."""
+        table = tables.open_table(self.version.uri, version=self.version.version)
+        dataset = dataset_of(table, files_in(table))
+        scanner = dataset.scanner(
+            columns=list(columns), batch_size=BATCH_ROWS, batch_readahead=AHEAD, fragment_readahead=1
+        )
+        for batch in scanner.to_batches():
+            if batch.num_rows:
+                yield pa.Table.from_batches([batch])
