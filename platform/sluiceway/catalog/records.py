@@ -58,12 +58,14 @@ class FeedbackRecord:
         outcome: 0 or 1, or the true value for regression, or the number of the class.
         time: when it became true, UTC epoch seconds.
         received: when the endpoint got it, UTC epoch seconds.
+        value: what came of it in a unit of the caller's own, e.g. revenue; None where nobody says.
     """
 
     request_id: str
     outcome: float
     time: float
     received: float
+    value: float | None = None
 
 
 @dataclass(frozen=True)

@@ -28,6 +28,7 @@ SCHEMA = pa.schema(
         ("champion_decision", pa.float64()),
         ("outcome", pa.float64()),
         ("outcome_time", pa.float64()),
+        ("value", pa.float64()),
     ]
 )
 
@@ -56,6 +57,7 @@ def archive(store: OutcomeStore, folder: Path, *, endpoint: str, cutoff: float) 
             message=f"{len(rows):,} predictions of {endpoint}",
             source=f"catalog of {endpoint}",
             batch_id=f"{endpoint}/{began!r}",
+            more_columns=True,  # of a release that kept fewer
         )
         if committed.skipped:
             rows = _arrived(str(folder / endpoint), rows)

@@ -27,10 +27,10 @@ from sluiceway.gates.statistics.sequential import (
     rate_above_log_e,
     sign_log_e,
 )
+from sluiceway.rollout.means_seen import PairedMoments, ValuesSeen
 from sluiceway.rollout.plan import RolloutPlan
 
 CHECK = "canary"
-METRICS = ("error_rate", "latency_p99", "accuracy")
 QUANTILE = 0.99
 # The hard limit: a challenger that has answered none of so many requests of a step goes back without a test.
 ALL_FAILED = 10
@@ -82,6 +82,9 @@ class Observations:
         traffic_ended: True where nothing more will be seen: the replayed requests have run out.
         breakers: one line for each replica that asks the challenger no more in the present step.
         promoted: what the new version did since its promotion.
+        score_shift: how far the scores of the pairs are apart; None where nobody asks.
+        loss: the challenger's loss less the champion's on the pairs; None where nobody asks.
+        business: what the answers were worth; None where nobody asks.
     """
 
     steps: tuple[StepSeen, ...]
@@ -92,6 +95,9 @@ class Observations:
     traffic_ended: bool = False
     breakers: tuple[str, ...] = ()
     promoted: ArmSeen = ArmSeen()
+    score_shift: PairedMoments | None = None
+    loss: PairedMoments | None = None
+    business: ValuesSeen | None = None
 
     def requests(self) -> dict[str, int]:
         """Requests of the whole rollout by arm."""
@@ -111,7 +117,7 @@ class Observations:
 
 
 def judge_step(plan: RolloutPlan, observations: Observations) -> tuple[Verdict, ...]:
-    """One verdict a metric, in the order of ``METRICS``."""
+    """Of error rate, latency and accuracy."""
     return _error_rate(plan, observations), _latency(plan, observations), _accuracy(plan, observations)
 
 
@@ -156,7 +162,7 @@ def _fails_more(plan: RolloutPlan, seen: Observations) -> bool:
         StepCounts(s.weight, s.champion.requests, s.champion.errors, s.challenger.requests, s.challenger.errors)
         for s in seen.steps
     ]
-    return crossed(challenger_errors_log_e(counts, margin=margin), _alpha(plan))
+    return crossed(challenger_errors_log_e(counts, margin=margin), alpha_of(plan))
 
 
 def _latency(plan: RolloutPlan, seen: Observations) -> Verdict:
@@ -195,12 +201,12 @@ def _too_slow(plan: RolloutPlan, seen: Observations, needed: int) -> bool:
     if n < needed or sum(champion.latency) < needed:
         return False
     margins = plan.margins
-    limit = margins.latency_p99_ratio * _p99(champion, _alpha(plan))[2] + margins.latency_p99_seconds
+    limit = margins.latency_p99_ratio * _p99(champion, alpha_of(plan))[2] + margins.latency_p99_seconds
     if not math.isfinite(limit) or not _p99(seen.steps[-1].challenger, margins.alpha)[0] > limit:
         return False
     lower_edges = (0.0, *LATENCY_BOUNDS_SECONDS)
     slow = sum(count for count, edge in zip(challenger.latency, lower_edges, strict=False) if edge >= limit)
-    return crossed(rate_above_log_e(slow, n, 1 - QUANTILE), _alpha(plan))
+    return crossed(rate_above_log_e(slow, n, 1 - QUANTILE), alpha_of(plan))
 
 
 def _accuracy(plan: RolloutPlan, seen: Observations) -> Verdict:
@@ -211,8 +217,8 @@ def _accuracy(plan: RolloutPlan, seen: Observations) -> Verdict:
     value, low, high = paired_difference(pairs, alpha=margins.alpha)
     measurement = _measured("accuracy", value, pairs.n, (low, high), detail=_accuracies(whole))
 
-    if seen.outcomes_lost > LOST_PREDICTIONS * seen.outcomes:
-        lost = f"{seen.outcomes_lost:,} of {seen.outcomes:,} outcomes find no prediction"
+    lost = lost_outcomes(seen)
+    if lost:
         return _verdict(Status.INCONCLUSIVE, measurement, threshold, lost)
     if _less_accurate(plan, whole):
         return _verdict(Status.FAIL, measurement, threshold, "the challenger is less accurate, beyond the margin")
@@ -224,6 +230,13 @@ def _accuracy(plan: RolloutPlan, seen: Observations) -> Verdict:
     if low > -margins.accuracy:
         return _verdict(Status.PASS, measurement, threshold)
     return _verdict(Status.INCONCLUSIVE, measurement, threshold, "the interval spans the margin")
+
+
+def lost_outcomes(seen: Observations) -> str:
+    """Why outcomes are no evidence; "" where they are."""
+    if seen.outcomes_lost <= LOST_PREDICTIONS * seen.outcomes:
+        return ""
+    return f"{seen.outcomes_lost:,} of {seen.outcomes:,} outcomes find no prediction"
 
 
 def _less_accurate(plan: RolloutPlan, pairs: Pairs) -> bool:
@@ -238,7 +251,7 @@ def _less_accurate(plan: RolloutPlan, pairs: Pairs) -> bool:
         return False
     lost = pairs.only_champion - pairs.only_challenger
     too_much = lost / pairs.n > plan.margins.accuracy or lost / champion_right > plan.rollback.accuracy_drop
-    return too_much and crossed(sign_log_e(pairs), _alpha(plan))
+    return too_much and crossed(sign_log_e(pairs), alpha_of(plan))
 
 
 def _compared_with(seen: Observations) -> tuple[ArmSeen, str]:
@@ -265,8 +278,9 @@ def _accuracies(pairs: Pairs) -> str:
     )
 
 
-def _alpha(plan: RolloutPlan) -> float:
-    return plan.margins.rollback_alpha / len(METRICS)
+def alpha_of(plan: RolloutPlan) -> float:
+    """The part of ``margins.rollback_alpha`` that one metric has."""
+    return plan.margins.rollback_alpha / len(plan.metrics)
 
 
 def _p99(arm: ArmSeen, alpha: float) -> tuple[float, float, float]:
