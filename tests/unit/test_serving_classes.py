@@ -19,9 +19,9 @@ from sluiceway.registry.bundle import Bundle
 from sluiceway.serving.answering import Answerer, Asked
 from sluiceway.serving.inputs import RowsInput
 from sluiceway.serving.ledger import Answer, Ledger
-from sluiceway.serving.log_rows import catalog_rows
 from sluiceway.serving.protocols.native import answer_body
 from sluiceway.serving.record_batches import LogPlan, record_batches
+from sluiceway.serving.record_keeping import catalog_rows
 from sluiceway.serving.requests import read_feedback
 from sluiceway.serving.route import load_route, load_scorer
 from sluiceway.serving.scorer import BundleScorer

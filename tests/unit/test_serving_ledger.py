@@ -13,9 +13,9 @@ from sluiceway.core.errors import BackendError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
 from sluiceway.serving import ledger as ledger_module
 from sluiceway.serving.ledger import Answer, Ledger
-from sluiceway.serving.log_rows import catalog_rows
 from sluiceway.serving.outbox import Outbox, Receipt
 from sluiceway.serving.record_batches import LogPlan, record_batches
+from sluiceway.serving.record_keeping import catalog_rows
 from sluiceway.serving.route import load_route, load_scorer
 
 

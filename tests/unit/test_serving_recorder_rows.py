@@ -2,19 +2,24 @@
 
 import hashlib
 from collections import Counter
+from dataclasses import replace
 from datetime import date
 
 import numpy as np
 import pyarrow as pa
 import pytest
+import sqlalchemy as sa
 import xxhash
 
 from serving_models import CARRIERS, GRADES, examples, train_grades, train_small
-from sluiceway.catalog.records import PredictionRecord
+from sluiceway.catalog.folded import FOLD_FROM, ROW
+from sluiceway.catalog.records import PredictionRecord, RecordStore
+from sluiceway.catalog.schema import folded_predictions, predictions
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.serving.ledger import Answer
-from sluiceway.serving.log_rows import LOG_SCHEMA, KeyedHash, catalog_rows, log_table
+from sluiceway.serving.log_rows import LOG_SCHEMA, KeyedHash, log_table
 from sluiceway.serving.record_batches import About, LogPlan, from_bytes, record_batches, to_bytes
+from sluiceway.serving.record_keeping import catalog_rows, keep_records
 from sluiceway.serving.route import load_route, load_scorer
 
 SECRET = b"s" * 32
@@ -144,6 +149,33 @@ def test_single_rows_and_many_of_all_arms_go_together(route):
     assert by_id["c/4/1"]["score"] == pytest.approx(answers[2].scores[1])
     records = recorded(batches)
     assert sorted(record.request_id for record in records) == ids
+
+
+def test_a_large_request_of_the_champion_alone_is_one_record(route, catalog):
+    """Pairs and shadows are compared by the database, row by row; so is what is small."""
+    store, champion = RecordStore(catalog), route.champion
+    answers = [
+        answer(champion, "one", seed=1),
+        answer(champion, "few", rows=FOLD_FROM - 1, seed=2),
+        answer(champion, "many", rows=300, seed=3, key="ada"),
+        answer(champion, "more", rows=FOLD_FROM, seed=4),
+        answer(route.challengers[0], "pairs", rows=300, seed=5, paired=champion),
+        answer(replace(champion, name="shadow"), "seen#2", rows=300, seed=6),
+    ]
+    sent = [from_bytes(to_bytes(batch)) for batch in record_batches(answers, LogPlan())]
+    rows = sum(len(one.scores) for one in answers)
+    assert sum(keep_records(store, batch, endpoint="fraud", keys=KEYS) for batch in sent) == rows
+    assert sum(keep_records(store, batch, endpoint="fraud", keys=KEYS) for batch in sent) == 0
+    with catalog.connect() as connection:
+        kept = {row.request_id: row for row in connection.execute(sa.select(folded_predictions))}
+        singles = connection.execute(sa.select(sa.func.count()).select_from(predictions)).scalar_one()
+    assert set(kept) == {"many", "more"}
+    assert singles == rows - 300 - FOLD_FROM
+    assert (kept["many"].version, kept["many"].generation, kept["many"].key_hash) == ("1", 3, KEYS.text("ada"))
+    body = np.frombuffer(kept["many"].body, ROW)
+    np.testing.assert_array_equal(body["row"], np.arange(300))
+    np.testing.assert_array_equal(body["score"], answers[2].scores)
+    np.testing.assert_array_equal(body["decision"], answers[2].decisions)
 
 
 def test_large_batches_are_cut(route, monkeypatch):

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import insert, reaching
+from sluiceway.catalog.folded import FoldedRequest, drop_folded, folded_counts, folded_until, unfold
 from sluiceway.catalog.records import same_request
 from sluiceway.catalog.schema import feedback, leases, predictions
 
@@ -73,6 +74,7 @@ class OutcomeStore:
 
     def accuracy(self, endpoint: str | None = None) -> list[VersionAccuracy]:
         """Accuracy per endpoint, version and arm of the records that are still in the catalog."""
+        unfold(self._engine, endpoint)
         p, f = predictions.c, feedback.c
         query = (
             sa.select(
@@ -85,12 +87,15 @@ class OutcomeStore:
             )
             .select_from(predictions.outerjoin(feedback, same_request()))
             .group_by(p.endpoint, p.version, p.arm)
-            .order_by(p.endpoint, p.version, p.arm)
         )
         if endpoint is not None:
             query = query.where(p.endpoint == endpoint)
         with self._engine.connect() as connection:
-            return [VersionAccuracy(*row) for row in connection.execute(query)]
+            found = {tuple(row[:3]): VersionAccuracy(*row) for row in connection.execute(query)}
+            for key, rows in folded_counts(connection, endpoint).items():
+                known = found.get(key) or VersionAccuracy(*key, 0, 0, 0)
+                found[key] = replace(known, predictions=known.predictions + rows)
+        return [found[key] for key in sorted(found)]
 
     def judged_since(self, endpoint: str, received: float, *, shadows: Sequence[str] = ()) -> list[JudgedPrediction]:
         """The predictions of an endpoint whose outcome came at a time or later.
@@ -103,6 +108,7 @@ class OutcomeStore:
         Raises:
             BackendError: the catalog cannot be reached.
         """
+        unfold(self._engine, endpoint, received=received)
         p, f = predictions.c, feedback.c
         chosen = sa.select(p.request_id, f.received, p.version, p.arm, p.decision == f.outcome).where(
             f.received >= received, f.endpoint == endpoint
@@ -136,6 +142,7 @@ class OutcomeStore:
 
         The others stay, so that an outcome that comes late still finds its prediction.
         """
+        unfold(self._engine, endpoint)
         waited = predictions.c.time <= cutoff - WAIT_FOR_OUTCOME_SECONDS
         query = (
             sa.select(predictions, feedback.c.outcome, feedback.c.time.label("outcome_time"), feedback.c.value)
@@ -146,6 +153,17 @@ class OutcomeStore:
         )
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def archivable_folded(self, endpoint: str, *, cutoff: float, at_once: int) -> Iterator[list[FoldedRequest]]:
+        """Folded requests whose outcomes have not come for a week before the cutoff, oldest first, so many at once.
+
+        The caller calls :meth:`archived_folded` with each list before it takes the next one.
+        """
+        return folded_until(self._engine, endpoint, cutoff=cutoff - WAIT_FOR_OUTCOME_SECONDS, at_once=at_once)
+
+    def archived_folded(self, endpoint: str, requests: Sequence[FoldedRequest]) -> None:
+        """Remove what is now in Delta."""
+        drop_folded(self._engine, endpoint, [request.request_id for request in requests])
 
     def end_archive(self, endpoint: str, *, archived: Sequence[Mapping[str, Any]]) -> None:
         """Remove what is now in Delta, and the note that it was under way.

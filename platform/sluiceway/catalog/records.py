@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import insert, reaching
+from sluiceway.catalog.folded import FoldedRequest, add_folded, unfold
 from sluiceway.catalog.schema import arm_counts, feedback, predictions, traffic
 
 # Bounds how long one transaction holds SQLite's only write lock.
@@ -164,6 +165,14 @@ class RecordStore:
                 written += connection.exec_driver_sql(statement, values[start : start + ROWS_PER_TRANSACTION]).rowcount
         return written
 
+    def add_folded(self, requests: Iterable[FoldedRequest]) -> int:
+        """Write requests of many rows as one record each; of two of an endpoint with the same id the first stays.
+
+        Returns:
+            How many rows were written.
+        """
+        return add_folded(self._engine, requests)
+
     def add_feedback(self, endpoint: str, rows: Iterable[FeedbackRecord]) -> set[str]:
         """Write outcomes of an endpoint, durably when this returns; of two with the same request id the first stays.
 
@@ -243,8 +252,11 @@ class RecordStore:
             .where(chosen)
         )
         with reaching(self._engine), self._engine.connect() as connection:
+            since = connection.execute(_begun(endpoint, generations)).scalar_one()
+        unfold(self._engine, endpoint, received=since)
+        with reaching(self._engine), self._engine.connect() as connection:
             numbers = [int(value) for value in connection.execute(query).one()]
-            received = connection.execute(_outcomes_since(endpoint, generations)).one()
+            received = connection.execute(_outcomes_since(endpoint, since)).one()
         both, only_champion, only_challenger, neither, rows, with_outcome = numbers
         return PairCounts(
             both_right=both,
@@ -272,12 +284,14 @@ def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
 
-def _outcomes_since(endpoint: str, generations: Sequence[int]) -> sa.Select[int, int]:
-    since = (
-        sa.select(sa.func.coalesce(sa.func.min(traffic.c.created), 0.0))
-        .where(traffic.c.endpoint == endpoint, traffic.c.generation.in_(generations))
-        .scalar_subquery()
+def _begun(endpoint: str, generations: Sequence[int]) -> sa.Select[float]:
+    """When the first of the generations was written; 0 where none is known."""
+    return sa.select(sa.func.coalesce(sa.func.min(traffic.c.created), 0.0)).where(
+        traffic.c.endpoint == endpoint, traffic.c.generation.in_(generations)
     )
+
+
+def _outcomes_since(endpoint: str, since: float) -> sa.Select[int, int]:
     return (
         sa.select(_count(predictions.c.request_id.is_(None)), sa.func.count())
         .select_from(feedback.outerjoin(predictions, same_request()))

@@ -187,6 +187,21 @@ predictions = sa.Table(
     sa.Index("predictions_by_generation", "endpoint", "generation", "arm"),
 )
 
+folded_predictions = sa.Table(
+    "folded_predictions",
+    metadata,
+    sa.Column("endpoint", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("arm", sa.Text, nullable=False),
+    sa.Column("version", sa.Text, nullable=False),
+    sa.Column("key_hash", sa.Text, nullable=False, server_default=""),
+    sa.Column("rows", sa.BigInteger, nullable=False),  # that no outcome has asked for yet
+    sa.Column("body", sa.LargeBinary, nullable=False),  # these, as catalog.folded.ROW
+    sa.Index("folded_by_time", "endpoint", "time"),
+)
+
 feedback = sa.Table(
     "feedback",
     metadata,

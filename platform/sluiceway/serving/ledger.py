@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from sluiceway.catalog.records import FeedbackRecord, RecordStore, ReplicaCounts
 from sluiceway.core.errors import BackendError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
-from sluiceway.serving.log_rows import catalog_rows
 from sluiceway.serving.outbox import Batch, Outbox
 from sluiceway.serving.record_batches import LogPlan, from_bytes, record_batches, to_bytes
+from sluiceway.serving.record_keeping import keep_records
 
 if TYPE_CHECKING:
     import numpy as np
@@ -244,8 +244,8 @@ class Ledger:
     def _write(self, counts: list[ReplicaCounts]) -> None:
         self._store.put_counts(counts)
         while self._unwritten:
-            rows = catalog_rows(from_bytes(self._unwritten[0].payload), endpoint=self._endpoint, keys=None)
-            self._store.add_predictions(rows)
+            batch = from_bytes(self._unwritten[0].payload)
+            keep_records(self._store, batch, endpoint=self._endpoint, keys=None)
             self._unwritten.popleft()
         self._each_flush()
 

@@ -1,15 +1,15 @@
-"""What becomes of a batch of answers: tuples for the catalog, a table for the log; and the keyed hash of both."""
+"""What becomes of a batch of answers in the log: a table; and the keyed hash of what arms were drawn by."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from sluiceway.serving.record_batches import CATEGORY, HASHED, NUMERIC, About
+from sluiceway.serving.record_batches import CATEGORY, HASHED, NUMERIC, About, row_ids
 
 HASH_BYTES = 16
 US = 1e6
@@ -59,39 +59,6 @@ class KeyedHash:
         return pa.array(told, pa.string()).take(encoded.indices)
 
 
-def catalog_rows(batch: pa.RecordBatch, *, endpoint: str, keys: KeyedHash | None) -> Iterator[tuple[Any, ...]]:
-    """A batch as ``catalog.records.PredictionRecord`` has it, as plain tuples.
-
-    Args:
-        batch: as ``record_batches`` makes it.
-        endpoint: its name.
-        keys: hashes what arms were drawn by; None leaves it out.
-    """
-    about, rows = About.of(batch), batch.num_rows
-
-    def same(value: Any) -> list[Any]:
-        return [value] * rows
-
-    def column(name: str) -> list[Any]:
-        return batch.column(name).to_pylist() if name in batch.schema.names else same(None)
-
-    columns = (
-        column("request_id"),
-        column("time"),
-        same(endpoint),
-        same(about.generation),
-        same(about.arm),
-        same(about.version),
-        column("score"),
-        column("decision"),
-        same("") if keys is None else _key_hashes(batch, keys).fill_null("").to_pylist(),
-        same(about.champion),
-        column("champion_score"),
-        column("champion_decision"),
-    )
-    return zip(*columns, strict=True)
-
-
 def log_table(
     batch: pa.RecordBatch, *, endpoint: str, keys: KeyedHash, hashed: Collection[str], secret: bytes
 ) -> pa.Table:
@@ -114,13 +81,14 @@ def log_table(
 
     time = pa.array((np.asarray(batch.column("time")) * US).astype(np.int64)).cast(pa.timestamp("us", "UTC"))
     made = {
+        "request_id": row_ids(batch),
         "time": time,
         "day": time.cast(pa.timestamp("us")).cast(pa.date32()),
         "endpoint": same(endpoint, pa.string()),
         "generation": same(about.generation, pa.int64()),
         "arm": same(about.arm, pa.string()),
         "version": same(about.version, pa.string()),
-        "key_hash": _key_hashes(batch, keys),
+        "key_hash": key_hashes(batch, keys),
         "latency_seconds": batch.column("seconds"),
         "champion_version": same(about.champion, pa.string()),
     }
@@ -141,7 +109,8 @@ def log_table(
     return pa.table(columns)
 
 
-def _key_hashes(batch: pa.RecordBatch, keys: KeyedHash) -> pa.Array:
+def key_hashes(batch: pa.RecordBatch, keys: KeyedHash) -> pa.Array:
+    """The hash of what each row's arm was drawn by; null where it was drawn by chance."""
     if "key" not in batch.schema.names:
         return pa.nulls(batch.num_rows, pa.string())
     return keys.column(batch.column("key"))

@@ -6,11 +6,11 @@ A batch holds the answers of one arm at one generation. What they have in common
     champion                     version of the champion where it has scored the rows too, else null
     logged                       whether the features are there, for the log
 
-Columns: ``request_id``, ``time`` (UTC epoch seconds), ``score``, ``decision``, ``seconds``; ``key`` where an arm was
-drawn by one; ``champion_score`` and ``champion_decision`` where the champion has scored the rows too. For the log
-``class`` and ``probabilities`` (in the order of the model's classes) where it has several, and the features as the
-model saw them: ``numeric_<name>`` (float32, null is missing) and ``category_<name>`` (text, null is missing, or not
-known to the model).
+Columns: ``request_id`` (where requests have several rows a dictionary, see ``row_ids``), ``time`` (UTC epoch seconds),
+``score``, ``decision``, ``seconds``; ``key`` where an arm was drawn by one; ``champion_score`` and
+``champion_decision`` where the champion has scored the rows too. For the log ``class`` and ``probabilities`` (in the
+order of the model's classes) where it has several, and the features as the model saw them: ``numeric_<name>`` (float32,
+null is missing) and ``category_<name>`` (text, null is missing, or not known to the model).
 """
 
 from __future__ import annotations
@@ -152,18 +152,33 @@ def _repeated(values: list[float], lengths: np.ndarray) -> pa.Array:
 
 
 def _ids(request_ids: list[str], lengths: np.ndarray) -> pa.Array:
-    """The ids of rows: the request's, with ``/<row>`` behind it where it has several; a shadow's mark stays the end."""
-    if (lengths == 1).all():
-        return pa.array(request_ids, pa.string())
-    places = _places(lengths)
-    halves = [one.partition(SHADOW_MARK) for one in request_ids]
-    heads = pa.array([head for head, _, _ in halves], pa.string()).take(places)
-    tails = pa.array([mark + tail for _, mark, tail in halves], pa.string()).take(places)
+    """The id of each row's request; where some have several rows, each id once and each row's place among them."""
+    ids = pa.array(request_ids, pa.string())
+    return ids if (lengths == 1).all() else pa.DictionaryArray.from_arrays(_places(lengths).cast(pa.int32()), ids)
+
+
+def row_ids(batch: pa.RecordBatch) -> pa.Array:
+    """The ids of a batch's rows: the request's, with ``/<row>`` behind it where it has several.
+
+    A shadow's mark stays the end.
+    """
+    column = batch.column("request_id")
+    if not pa.types.is_dictionary(column.type):
+        return column
+    halves = [one.partition(SHADOW_MARK) for one in column.dictionary.to_pylist()]
+    heads = pa.array([head for head, _, _ in halves], pa.string()).take(column.indices)
+    tails = pa.array([mark + tail for _, mark, tail in halves], pa.string()).take(column.indices)
+    lengths = row_counts(column)
     starts = np.repeat(np.cumsum(lengths) - lengths, lengths)
     numbers = pa.array(np.arange(len(starts)) - starts).cast(pa.string())
-    slashes = pa.array(["" if length == 1 else "/" for length in lengths.tolist()], pa.string()).take(places)
+    slashes = pa.array(["" if length == 1 else "/" for length in lengths.tolist()], pa.string()).take(column.indices)
     several = pc.not_equal(slashes, "")
     return pc.binary_join_element_wise(heads, slashes, pc.if_else(several, numbers, ""), tails, "")
+
+
+def row_counts(request_ids: pa.DictionaryArray) -> np.ndarray:
+    """How many rows each request has, in their order; shape (n_requests,)."""
+    return np.bincount(request_ids.indices.to_numpy(), minlength=len(request_ids.dictionary))
 
 
 def _of_classes(scorer: BundleScorer, scores: np.ndarray) -> dict[str, pa.Array]:

@@ -24,11 +24,12 @@ from sluiceway.catalog.secrets import SecretStore
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.core.errors import BackendError, SluicewayError
 from sluiceway.serving.judging import Judging
-from sluiceway.serving.log_rows import KeyedHash, catalog_rows
+from sluiceway.serving.log_rows import KeyedHash
 from sluiceway.serving.metrics_lease import MetricsLease
 from sluiceway.serving.outbox import Parcel, Receipt
 from sluiceway.serving.prediction_log import KEYS, SECRET, ForLog, PredictionLog
 from sluiceway.serving.record_batches import About, from_bytes
+from sluiceway.serving.record_keeping import keep_records
 from sluiceway.serving.specs import EndpointSpec
 from sluiceway.telemetry.process import ProcessMetrics
 from sluiceway.telemetry.recording import RecorderMetrics
@@ -168,7 +169,7 @@ class Recorder:
 
     def _catalogued(self, payload: bytes) -> pa.RecordBatch:
         batch = from_bytes(payload)
-        written = self._records.add_predictions(catalog_rows(batch, endpoint=self._endpoint, keys=self._keys))
+        written = keep_records(self._records, batch, endpoint=self._endpoint, keys=self._keys)
         self._metrics.repeated.inc(batch.num_rows - written)
         return batch
 

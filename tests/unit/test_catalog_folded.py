@@ -1,0 +1,157 @@
+"""Requests of many rows as one record: what outcomes make of them, and that nothing is counted twice or lost."""
+
+import threading
+
+import numpy as np
+import pytest
+
+from sluiceway.catalog import folded as folded_module
+from sluiceway.catalog.folded import FoldedRequest, folded_body, unfold
+from sluiceway.catalog.outcomes import WAIT_FOR_OUTCOME_SECONDS, OutcomeStore, VersionAccuracy
+from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
+from sluiceway.catalog.traffic import TrafficStore
+from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.data.tables import open_table
+from sluiceway.monitoring.archive import archive
+
+NOW = 1_000_000_000.0
+
+
+def folded(request_id, rows=100, *, time=NOW, version="1", endpoint="e"):
+    scores = np.linspace(0, 1, rows)
+    body = folded_body(scores, np.round(scores))
+    return FoldedRequest(request_id, time, endpoint, 1, "champion", version, "", rows, body)
+
+
+def outcomes(store, *ids, outcome=1.0, time=NOW + 5):
+    store.add_feedback("e", [FeedbackRecord(name, outcome, time, time) for name in ids])
+
+
+@pytest.fixture
+def records(catalog):
+    store = RecordStore(catalog)
+    assert store.add_folded([folded("a"), folded("b", 20)]) == 120
+    return store
+
+
+def accuracy(catalog):
+    return OutcomeStore(catalog).accuracy("e")
+
+
+def test_folded_rows_count_as_predictions(catalog, records):
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 120, 0, 0)]
+    assert OutcomeStore(catalog).accuracy() == accuracy(catalog)
+
+
+def test_a_row_with_an_outcome_becomes_a_record_with_its_own_decision(catalog, records):
+    outcomes(records, "a/0", "a/99", "b/3")
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 120, 3, 1)]
+    judged = OutcomeStore(catalog).judged_since("e", NOW)
+    assert {(one.request_id, one.right) for one in judged} == {("a/0", False), ("a/99", True), ("b/3", False)}
+    outcomes(records, "a/98", "a/0")
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 120, 4, 2)]
+
+
+def test_an_outcome_may_come_before_its_record(catalog):
+    records = RecordStore(catalog)
+    outcomes(records, "late/7")
+    assert accuracy(catalog) == []
+    records.add_folded([folded("late", 16)])
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 16, 1, 0)]
+
+
+def test_a_request_that_comes_again_is_written_once(catalog, records):
+    outcomes(records, "a/1")
+    unfold(catalog, "e")
+    assert records.add_folded([folded("a"), folded("c", 30)]) == 30
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 150, 1, 0)]
+
+
+@pytest.mark.parametrize(
+    "name", ["a/100", "a/01", "a/-1", "a/x", "a/", "/1", "a/1/2", "a", "a/²", "a/9999999999999999999"]
+)
+def test_what_only_looks_like_a_row_changes_nothing(catalog, records, name):
+    outcomes(records, name)
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 120, 0, 0)]
+
+
+def test_other_endpoints_rows_stay_folded(catalog, records):
+    records.add_folded([folded("a", 50, endpoint="other")])
+    outcomes(records, "a/1")
+    found = {one.endpoint: (one.predictions, one.with_outcome) for one in OutcomeStore(catalog).accuracy()}
+    assert found == {"e": (120, 1), "other": (50, 0)}
+
+
+def test_a_rollout_finds_the_predictions_of_folded_outcomes(catalog, records):
+    TrafficStore(catalog).publish(TrafficDocument("e", 1, Arm("1", 1.0, "x", "d")))
+    pairs = records.pairs("e", "2", [1])
+    assert (pairs.outcomes, pairs.outcomes_without_prediction) == (0, 0)
+    now = 4e9  # after the document
+    outcomes(records, "a/1", "b/2", "nobody/3", time=now)
+    pairs = records.pairs("e", "2", [1])
+    assert (pairs.outcomes, pairs.outcomes_without_prediction) == (3, 1)
+
+
+def test_many_that_unfold_at_once_end_as_one_does(catalog, records):
+    outcomes(records, *(f"a/{row}" for row in range(0, 100, 2)), *(f"b/{row}" for row in range(20)))
+    threads = [threading.Thread(target=unfold, args=(catalog, "e")) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 120, 70, 35)]
+
+
+def test_somebody_who_was_faster_is_not_undone(catalog, records, monkeypatch):
+    """Two have read the same request; the second one's outdated rows are not written over the first one's."""
+    outcomes(records, "a/1")
+    real, between = folded_module._unfold_one, []
+
+    def slower(engine, request, wanted):
+        if not between:
+            between.append(True)
+            outcomes(records, "a/2")
+            unfold(catalog, "e")
+        real(engine, request, wanted)
+
+    monkeypatch.setattr(folded_module, "_unfold_one", slower)
+    unfold(catalog, "e")
+    monkeypatch.undo()
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 120, 2, 0)]
+
+
+def test_rows_without_an_outcome_are_archived_after_a_week(catalog, records, tmp_path, monkeypatch):
+    outcomes(records, "a/1", "b/2")
+    store = OutcomeStore(catalog)
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 10) == 2
+    records.add_folded([folded("young", 16, time=NOW + 100)])
+    monkeypatch.setattr("sluiceway.monitoring.archive.REQUESTS_AT_ONCE", 1)
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + WAIT_FOR_OUTCOME_SECONDS) == 118
+    rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
+    assert len({row["request_id"] for row in rows}) == len(rows) == 120
+    by_id = {row["request_id"]: row for row in rows}
+    assert (by_id["a/99"]["score"], by_id["a/99"]["decision"], by_id["a/99"]["outcome"]) == (1.0, 1.0, None)
+    assert (by_id["a/1"]["outcome"], by_id["a/1"]["version"], by_id["a/99"]["time"]) == (1.0, "1", NOW)
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 16, 0, 0)]
+
+
+def test_a_crash_in_the_archive_of_folded_rows_moves_none_twice(catalog, records, tmp_path, monkeypatch):
+    store = OutcomeStore(catalog)
+    monkeypatch.setattr("sluiceway.monitoring.archive.REQUESTS_AT_ONCE", 1)
+
+    def die(*_args, **_kwargs):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "archived_folded", die)
+        with pytest.raises(RuntimeError):
+            archive(store, tmp_path, endpoint="e", cutoff=NOW + WAIT_FOR_OUTCOME_SECONDS)
+    archive(store, tmp_path, endpoint="e", cutoff=NOW + 2 * WAIT_FOR_OUTCOME_SECONDS)
+    rows = open_table(str(tmp_path / "e")).to_pyarrow_table()
+    assert len(set(rows["request_id"].to_pylist())) == rows.num_rows == 120
+
+
+def test_single_records_beside_folded_ones(catalog, records):
+    records.add_predictions([PredictionRecord("r1", NOW, "e", 1, "champion", "1", 0.7, 1.0)])
+    outcomes(records, "r1", "a/0")
+    assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 121, 2, 1)]
