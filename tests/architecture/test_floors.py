@@ -42,8 +42,12 @@ PURE = (
     "features/*.py",
     "gates/*.py",
     "data/membership.py",
+    "rollout/accuracy.py",
     "rollout/decide.py",
+    "rollout/error_rate.py",
     "rollout/evidence.py",
+    "rollout/judgement.py",
+    "rollout/latency.py",
     "rollout/plan.py",
     "rollout/state.py",
 )

@@ -12,7 +12,8 @@ from sluiceway.config.deployment import StepSection
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Severity, Status, Verdict
-from sluiceway.rollout.evidence import Observations, StepSeen, judge_pairs, judge_step
+from sluiceway.rollout.evidence import Observations, StepSeen
+from sluiceway.rollout.judgement import judge_pairs, judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
