@@ -17,9 +17,9 @@ from sluiceway.core.pairs import Scores
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.decide import Advance, RollBack, decide
-from sluiceway.rollout.evidence import Observations, StepSeen, alpha_of
+from sluiceway.rollout.evidence import Observations, StepSeen, rollback_alpha
 from sluiceway.rollout.forecast import Traffic, forecast
-from sluiceway.rollout.judgement import judge
+from sluiceway.rollout.judgement import judge_step
 from sluiceway.rollout.means_seen import PairedMoments, ValuesSeen
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
@@ -46,7 +46,7 @@ def planned(scores=Scores(), **margins):
 
 
 def verdict(plan, name, **seen):
-    found = judge(plan, Observations((STEP,), GOOD, GOOD, **seen))
+    found = judge_step(plan, Observations((STEP,), GOOD, GOOD, **seen))
     assert tuple(one.measurement.name for one in found) == plan.metrics
     json.dumps([one.to_dict() for one in found], allow_nan=False)
     return next(one for one in found if one.measurement.name == name)
@@ -57,7 +57,7 @@ def test_only_what_is_configured_is_judged_and_shares_the_chance_of_an_alarm():
     every = planned(score_shift=0.1, loss=0.1, business={**VALUES, "absolute": 1.0})
     assert every.metrics == ("error_rate", "latency_p99", "accuracy", "score_shift", "loss", "business")
     for plan in (make_plan(), planned(loss=0.1), every):
-        assert alpha_of(plan) * len(plan.metrics) == pytest.approx(plan.margins.rollback_alpha)
+        assert rollback_alpha(plan) * len(plan.metrics) == pytest.approx(plan.margins.rollback_alpha)
 
 
 def test_a_regression_is_judged_by_its_loss_where_it_has_a_margin():
@@ -131,7 +131,7 @@ def test_at_full_weight_values_are_compared_with_the_earlier_steps_and_only_let_
     def status(challenger, last):
         seen = ValuesSeen(0.0, 10.0, (good, Moments()), (challenger, last))
         steps = (STEP, replace(STEP, weight=1.0, champion=arm_seen(0)))
-        found = judge(plan, Observations(steps, GOOD, GOOD, business=seen))[-1]
+        found = judge_step(plan, Observations(steps, GOOD, GOOD, business=seen))[-1]
         assert "in the earlier steps" in found.measurement.detail
         return found.status
 
@@ -150,7 +150,7 @@ def test_values_that_fall_for_both_arms_from_step_to_step_are_no_reason_to_go_ba
     assert whole < -2
     steps = tuple(StepSeen(weight, arm_seen(3000), arm_seen(3000)) for weight in (0.05, 0.25, 0.5))
     seen = Observations(steps, GOOD, GOOD, business=ValuesSeen(0.0, 10.0, champion, challenger))
-    assert judge(plan, seen)[-1].status is Status.PASS
+    assert judge_step(plan, seen)[-1].status is Status.PASS
 
 
 def test_a_good_version_goes_on_and_one_worth_less_goes_back():
@@ -201,7 +201,7 @@ def test_the_chance_of_any_alarm_stays_below_rollback_alpha():
         for k in range(200, 2001, 200):
             values = ValuesSeen(0.0, 10.0, (moments(champion[:k]),), (moments(challenger[:k]),))
             means = {"score_shift": paired(moments(shift[:k])), "loss": paired(moments(loss[:k])), "business": values}
-            found = judge(plan, Observations((STEP,), GOOD, GOOD, **means))
+            found = judge_step(plan, Observations((STEP,), GOOD, GOOD, **means))
             alarmed |= any(one.status is Status.FAIL for one in found)
         alarms += alarmed
     assert alarms <= 10

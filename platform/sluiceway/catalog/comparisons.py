@@ -12,7 +12,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import reaching
-from sluiceway.catalog.records import same_request
+from sluiceway.catalog.folded import unfold
+from sluiceway.catalog.records import begun, same_request
 from sluiceway.catalog.schema import feedback, predictions
 from sluiceway.core.moments import NOTHING, Moments
 from sluiceway.core.pairs import LARGEST_IN_SPREADS, SMALLEST_PROBABILITY, Scores
@@ -94,6 +95,9 @@ class ComparisonStore:
             .group_by(*key)
         )
         with reaching(self._engine), self._engine.connect() as connection:
+            since = connection.execute(begun(endpoint, generations)).scalar_one()
+        unfold(self._engine, endpoint, received=since)
+        with reaching(self._engine), self._engine.connect() as connection:
             rows = connection.execute(query).all()
         return {
             (int(generation), str(arm), str(version)): ArmValues(_moments(sums), int(clipped))
@@ -101,7 +105,7 @@ class ComparisonStore:
         }
 
     def spread(self, endpoint: str, version: str) -> tuple[int, float]:
-        """How many of a version's answers there are, and the standard deviation of their scores.
+        """How many of a champion's answers have a record of their own, and the standard deviation of their scores.
 
         Args:
             endpoint: its name.

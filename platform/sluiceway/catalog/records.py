@@ -252,7 +252,7 @@ class RecordStore:
             .where(chosen)
         )
         with reaching(self._engine), self._engine.connect() as connection:
-            since = connection.execute(_begun(endpoint, generations)).scalar_one()
+            since = connection.execute(begun(endpoint, generations)).scalar_one()
         unfold(self._engine, endpoint, received=since)
         with reaching(self._engine), self._engine.connect() as connection:
             numbers = [int(value) for value in connection.execute(query).one()]
@@ -284,7 +284,7 @@ def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
 
-def _begun(endpoint: str, generations: Sequence[int]) -> sa.Select[float]:
+def begun(endpoint: str, generations: Sequence[int]) -> sa.Select[float]:
     """When the first of the generations was written; 0 where none is known."""
     return sa.select(sa.func.coalesce(sa.func.min(traffic.c.created), 0.0)).where(
         traffic.c.endpoint == endpoint, traffic.c.generation.in_(generations)

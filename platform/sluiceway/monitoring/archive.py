@@ -83,6 +83,7 @@ def _archive_folded(store: OutcomeStore, uri: str, *, endpoint: str, cutoff: flo
                 message=f"{rows.num_rows:,} predictions of {endpoint}",
                 source=f"catalog of {endpoint}",
                 batch_id=f"{endpoint}/{cutoff!r}/{requests[0].request_id}",
+                more_columns=True,
             )
         store.archived_folded(endpoint, requests)
         moved += rows.num_rows

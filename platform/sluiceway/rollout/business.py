@@ -14,7 +14,7 @@ from sluiceway.core.moments import NOTHING, Moments
 from sluiceway.core.verdict import Direction, Measurement, Status, Threshold, Verdict
 from sluiceway.gates.statistics.bounded_means import difference_bounds, enough_log_e, short_of_log_e
 from sluiceway.gates.statistics.sequential import crossed
-from sluiceway.rollout.evidence import CHECK, Observations, alpha_of, lost_outcomes
+from sluiceway.rollout.evidence import CHECK, Observations, lost_outcomes, rollback_alpha
 from sluiceway.rollout.means_seen import ValuesSeen
 from sluiceway.rollout.plan import RolloutPlan
 
@@ -35,7 +35,7 @@ def judge_business(plan: RolloutPlan, seen: Observations) -> Verdict:
     lost = lost_outcomes(seen)
     if lost:
         return verdict(Status.INCONCLUSIVE, lost)
-    if crossed(_evidence_against(section, seen, values), alpha_of(plan)):
+    if crossed(_evidence_against(section, seen, values), rollback_alpha(plan)):
         return verdict(Status.FAIL, "the challenger's answers are worth less, beyond the margin")
     if min(champion.n, challenger.n) < section.min_values:
         return verdict(Status.INCONCLUSIVE, "too few values")

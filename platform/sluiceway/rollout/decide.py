@@ -13,7 +13,7 @@ from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Severity, Status, Verdict
 from sluiceway.rollout.evidence import Observations, StepSeen
-from sluiceway.rollout.judgement import judge, judge_late
+from sluiceway.rollout.judgement import judge_late, judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
@@ -129,7 +129,7 @@ def decide(
 def _verdicts(plan: RolloutPlan, observations: Observations | None) -> tuple[Verdict, ...]:
     if observations is None:
         return ()
-    metrics = [_or_dry(plan, verdict) for verdict in judge(plan, observations)]
+    metrics = [_or_dry(plan, verdict) for verdict in judge_step(plan, observations)]
     return (*metrics, *judge_limits(plan, observations))
 
 

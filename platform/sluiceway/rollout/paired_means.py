@@ -18,7 +18,7 @@ from sluiceway.gates.statistics.bounded_means import (
     values_needed,
 )
 from sluiceway.gates.statistics.sequential import crossed
-from sluiceway.rollout.evidence import CHECK, Observations, alpha_of, lost_outcomes
+from sluiceway.rollout.evidence import CHECK, Observations, lost_outcomes, rollback_alpha
 from sluiceway.rollout.means_seen import PairedMoments
 from sluiceway.rollout.plan import RolloutPlan
 
@@ -53,7 +53,7 @@ def _judged(
     if why_not:
         return verdict(Status.INCONCLUSIVE, why_not)
     if whole.n >= margins.min_pairs and crossed(
-        float(mean_above_log_e(whole, margin, width=margin - low)), alpha_of(plan)
+        float(mean_above_log_e(whole, margin, width=margin - low)), rollback_alpha(plan)
     ):
         return verdict(Status.FAIL, "the mean is beyond the margin")
     if step.n < margins.min_pairs:
