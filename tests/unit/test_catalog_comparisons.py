@@ -31,7 +31,7 @@ def same(found, values):
 
 
 @pytest.fixture
-def records(catalog):
+def kept(catalog):
     """Nothing but pairs of the challenger in these generations is compared."""
     store = RecordStore(catalog)
     store.add_predictions(
@@ -47,7 +47,7 @@ def records(catalog):
     return store
 
 
-def test_without_pairs_there_is_nothing(catalog, records):
+def test_without_pairs_there_is_nothing(catalog, kept):
     store = ComparisonStore(catalog)
     assert store.score_shift(*SEEN, scores=Scores()) == {}
     assert store.loss(*SEEN, scores=Scores()) == {}
@@ -55,12 +55,10 @@ def test_without_pairs_there_is_nothing(catalog, records):
     assert store.spread("fares", "1") == (0, 0.0)
 
 
-def test_of_two_classes_probabilities_and_their_log_loss_are_compared(catalog, records):
+def test_of_two_classes_probabilities_and_their_log_loss_are_compared(catalog, kept):
     store = ComparisonStore(catalog)
-    records.add_predictions(
-        [pair(1, 0.7, 0.6), pair(2, 0.2, 0.5), pair(3, 0.9999, 0.5, generation=5), pair(4, 0.4, 0.4)]
-    )
-    records.add_feedback("fares", [outcome(1, 1.0), outcome(2, 1.0), outcome(3, 0.0)])
+    kept.add_predictions([pair(1, 0.7, 0.6), pair(2, 0.2, 0.5), pair(3, 0.9999, 0.5, generation=5), pair(4, 0.4, 0.4)])
+    kept.add_feedback("fares", [outcome(1, 1.0), outcome(2, 1.0), outcome(3, 0.0)])
     shift = store.score_shift(*SEEN, scores=Scores())
     same(shift[4], [0.1, 0.3, 0.0])
     same(shift[5], [0.4999])
@@ -70,34 +68,34 @@ def test_of_two_classes_probabilities_and_their_log_loss_are_compared(catalog, r
     assert loss[5].total <= Scores().largest_loss
 
 
-def test_of_several_classes_the_decided_one_and_its_probability_are_compared(catalog, records):
+def test_of_several_classes_the_decided_one_and_its_probability_are_compared(catalog, kept):
     store, scores = ComparisonStore(catalog), Scores("multiclass")
-    records.add_predictions(
+    kept.add_predictions(
         [
             pair(1, 0.7, 0.6, decision=3.0, decided=3.0),
             pair(2, 0.8, 0.8, decision=3.0, decided=7.0),
         ]
     )
-    records.add_feedback("fares", [outcome(1, 5.0), outcome(2, 7.0)])
+    kept.add_feedback("fares", [outcome(1, 5.0), outcome(2, 7.0)])
     same(store.score_shift(*SEEN, scores=scores)[4], [0.1, 1.0])
     same(store.loss(*SEEN, scores=scores)[4], [math.log(0.4 / 0.3), math.log(0.8 / 0.2)])
 
 
-def test_of_regressions_differences_are_in_spreads_and_bounded(catalog, records):
+def test_of_regressions_differences_are_in_spreads_and_bounded(catalog, kept):
     store, scores = ComparisonStore(catalog), Scores("regression", 10.0)
-    records.add_predictions([pair(1, 30.0, 25.0), pair(2, 500.0, 25.0), pair(3, 25.0, -500.0)])
-    records.add_feedback("fares", [outcome(i, 20.0) for i in (1, 2, 3)])
+    kept.add_predictions([pair(1, 30.0, 25.0), pair(2, 500.0, 25.0), pair(3, 25.0, -500.0)])
+    kept.add_feedback("fares", [outcome(i, 20.0) for i in (1, 2, 3)])
     same(store.score_shift(*SEEN, scores=scores)[4], [0.5, 4.0, 4.0])
     same(store.loss(*SEEN, scores=scores)[4], [0.5, 4.0, -4.0])
 
 
-def test_values_are_brought_into_their_bounds_and_those_beyond_counted(catalog, records):
+def test_values_are_brought_into_their_bounds_and_those_beyond_counted(catalog, kept):
     store = ComparisonStore(catalog)
     of_champion = {"arm": "champion", "version": "1", "champion_score": None}
-    records.add_predictions([pair(i, 0.5, 0.5, **({} if i < 3 else of_champion)) for i in range(6)])
-    records.add_predictions([pair(7, 0.5, 0.5, generation=5)])
+    kept.add_predictions([pair(i, 0.5, 0.5, **({} if i < 3 else of_champion)) for i in range(6)])
+    kept.add_predictions([pair(7, 0.5, 0.5, generation=5)])
     given = {0: 2.0, 1: -1.0, 2: None, 3: 5.0, 4: 50.0, 5: 10.0, 7: 0.0}
-    records.add_feedback("fares", [outcome(i, 1.0, value) for i, value in given.items()])
+    kept.add_feedback("fares", [outcome(i, 1.0, value) for i, value in given.items()])
     found = store.values("fares", (4, 5), low=0.0, high=10.0)
     assert set(found) == {(4, "challenger", "2"), (4, "champion", "1"), (5, "challenger", "2")}
     same(found[4, "challenger", "2"].moments, [2.0, 0.0])
@@ -107,17 +105,17 @@ def test_values_are_brought_into_their_bounds_and_those_beyond_counted(catalog, 
     assert found[5, "challenger", "2"].moments == Moments(1, 0.0, 0.0)
 
 
-def test_of_two_values_of_a_request_the_first_stays(catalog, records):
-    records.add_predictions([pair(1, 0.5, 0.5)])
-    assert records.add_feedback("fares", [outcome(1, 1.0, 3.0)]) == {"r1"}
-    assert records.add_feedback("fares", [outcome(1, 1.0, 9.0)]) == set()
+def test_of_two_values_of_a_request_the_first_stays(catalog, kept):
+    kept.add_predictions([pair(1, 0.5, 0.5)])
+    assert kept.add_feedback("fares", [outcome(1, 1.0, 3.0)]) == {"r1"}
+    assert kept.add_feedback("fares", [outcome(1, 1.0, 9.0)]) == set()
     found = ComparisonStore(catalog).values("fares", (4,), low=0.0, high=10.0)
     assert found[4, "challenger", "2"].moments == Moments(1, 3.0, 9.0)
 
 
-def test_the_spread_is_the_champion_s_own(catalog, records):
+def test_the_spread_is_the_champion_s_own(catalog, kept):
     scores = np.random.default_rng(1).normal(5e6, 12.0, 500)
-    records.add_predictions([pair(i, score, None, arm="champion", version="1") for i, score in enumerate(scores, 100)])
+    kept.add_predictions([pair(i, score, None, arm="champion", version="1") for i, score in enumerate(scores, 100)])
     n, spread = ComparisonStore(catalog).spread("fares", "1")
     assert n == 500
     assert spread == pytest.approx(scores.std(), rel=1e-6)
