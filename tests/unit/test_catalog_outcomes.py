@@ -1,12 +1,14 @@
 """Predictions, outcomes, and their way into the archive."""
 
+import pyarrow as pa
 import pytest
 
 from sluiceway.catalog.outcomes import WAIT_FOR_OUTCOME_SECONDS, OutcomeStore
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
+from sluiceway.data.commit import append
 from sluiceway.data.tables import open_table
 from sluiceway.monitoring.accuracy import observed_accuracy
-from sluiceway.monitoring.archive import archive
+from sluiceway.monitoring.archive import SCHEMA, archive
 
 NOW = 1_000_000_000.0
 
@@ -81,3 +83,14 @@ def test_an_outcome_that_comes_between_a_crash_and_the_next_try_is_not_lost(cata
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
     assert sorted(row["request_id"] for row in rows) == [f"r{i:04d}" for i in range(9)]
     assert {row["outcome"] for row in rows if row["request_id"] == "r0008"} == {1.0}
+
+
+def test_what_answers_were_worth_goes_into_an_archive_of_before(catalog, records, tmp_path):
+    old = pa.table({field.name: pa.nulls(1, field.type) for field in SCHEMA if field.name != "value"})
+    append(str(tmp_path / "e"), old, message="of a release before", source="test")
+    records.add_predictions([prediction(50)])
+    records.add_feedback("e", [FeedbackRecord("r0050", 1.0, NOW, NOW, value=12.5)])
+    assert archive(OutcomeStore(catalog), tmp_path, endpoint="e", cutoff=NOW + 10) == 9
+    rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
+    assert {row["request_id"]: row["value"] for row in rows if row["value"] is not None} == {"r0050": 12.5}
+    assert len(rows) == 10

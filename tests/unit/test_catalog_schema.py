@@ -12,6 +12,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
 
 from sluiceway.catalog import engine as engine_room
 from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
@@ -191,6 +192,42 @@ def judge_migrated(engine: sa.Engine) -> None:
 def test_records_by_ids_alone_become_their_endpoints(tmp_path: Path) -> None:
     (tmp_path / "state").mkdir()
     judge_migrated(migrated_from(url(tmp_path), "0005"))
+
+
+def revisions() -> list[str]:
+    """All that this release knows, oldest first."""
+    return [one.revision for one in ScriptDirectory.from_config(engine_room._alembic()).walk_revisions()][::-1]
+
+
+def judge_outcome_of(address: str, before: str) -> None:
+    """An outcome that a catalog of an earlier revision holds is there afterwards, and has no value."""
+    bare = sa.create_engine(address)
+    config = engine_room._alembic()
+    with bare.connect() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, before)
+        known = {column["name"] for column in sa.inspect(connection).get_columns("feedback")}
+        given = {"endpoint": "one", "request_id": "a", "outcome": 1.0, "time": 1.0, "received": 2.0}
+        given = {name: value for name, value in given.items() if name in known}
+        names = ", ".join(given)
+        marks = ", ".join(f":{name}" for name in given)
+        connection.execute(sa.text(f"insert into feedback ({names}) values ({marks})"), given)
+        connection.commit()
+    bare.dispose()
+    engine = open_catalog(address)
+    endpoint = "one" if "endpoint" in given else ""  # without a prediction it belongs to none
+    with engine.connect() as connection:
+        rows = [tuple(row) for row in connection.execute(sa.select(metadata.tables["feedback"]))]
+        context = MigrationContext.configure(connection, opts={"version_table": "sluiceway_schema"})
+        assert compare_metadata(context, metadata) == []
+    assert rows == [(endpoint, "a", 1.0, 1.0, 2.0, None)]
+    engine.dispose()
+
+
+@pytest.mark.parametrize("before", revisions()[:-1])
+def test_outcomes_of_every_earlier_release_have_no_value(tmp_path: Path, before: str) -> None:
+    (tmp_path / "state").mkdir()
+    judge_outcome_of(url(tmp_path), before)
 
 
 OPENER = """

@@ -14,7 +14,8 @@ from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import run
-from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen, judge_step
+from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
+from sluiceway.rollout.judgement import judge_step
 from sluiceway.rollout.plan import RolloutPlan
 
 

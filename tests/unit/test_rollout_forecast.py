@@ -14,8 +14,9 @@ from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.gates.statistics.planning import detectable_rise, requests_needed
 from sluiceway.gates.statistics.proportions import Pairs
-from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen, judge_step
+from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
 from sluiceway.rollout.forecast import Traffic, forecast
+from sluiceway.rollout.judgement import judge_step
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.present_traffic import measured
 

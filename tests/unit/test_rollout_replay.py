@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 import yaml
 from hypothesis import given, settings
@@ -12,17 +14,22 @@ from rollout_world import World, make_plan
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.rollouts import LookRow, RolloutStore
 from sluiceway.config.deployment import DeploymentSection
+from sluiceway.core.moments import Moments
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
 from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.looks import from_text, read, to_text
+from sluiceway.rollout.means_seen import PairedMoments, ValuesSeen
 from sluiceway.rollout.replay import replay, with_policy
 from sluiceway.rollout.state import Phase, RolloutState
 
 counts = st.integers(0, 10**6)
 arms = st.builds(ArmSeen, counts, counts, st.lists(counts, max_size=97).map(tuple))
 pairs = st.builds(Pairs, counts, counts, counts, counts)
+moments = st.builds(Moments, counts, st.floats(0, 1e9), st.floats(0, 1e9))
+paired = st.none() | st.builds(PairedMoments, moments, moments)
+values = st.lists(moments, max_size=3).map(tuple)
 STEPS = ({"weight": 0.05}, {"weight": 0.25}, {"weight": 1.0})
 
 
@@ -37,11 +44,21 @@ STEPS = ({"weight": 0.05}, {"weight": 0.25}, {"weight": 1.0})
         st.booleans(),
         st.lists(st.text(max_size=9), max_size=2).map(tuple),
         arms,
+        paired,
+        paired,
+        st.none() | st.builds(ValuesSeen, st.just(0.0), st.just(9.5), values, values, counts),
     )
 )
 @settings(max_examples=50)
 def test_what_was_seen_survives_the_catalog(seen):
     assert from_text(to_text(seen)) == seen
+
+
+def test_a_look_of_a_release_that_knew_no_means_is_read():
+    body = json.loads(to_text(Observations((StepSeen(0.5),))))
+    for name in ("score_shift", "loss", "business"):
+        del body[name]
+    assert from_text(json.dumps(body)) == Observations((StepSeen(0.5),))
 
 
 def rolled_out(plan, *, poll_seconds=1, **qualities):

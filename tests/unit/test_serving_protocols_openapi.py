@@ -50,7 +50,7 @@ def test_its_example_is_answered_as_it_says(replica):
     checked(document, "InvocationsAnswer", answer.json())
     outcome = document["components"]["schemas"]["FeedbackRequest"]["properties"]["feedback"]["items"]
     value = outcome["properties"]["outcome"].get("enum", [1.5])[0]
-    body = {"feedback": [{"request_id": "a", "outcome": value}]}
+    body = {"feedback": [{"request_id": "a", "outcome": value, "value": 12.5}]}
     checked(document, "FeedbackRequest", body)
     checked(document, "FeedbackAnswer", replica.ask("POST", "/feedback", json=body).json())
 

@@ -69,6 +69,10 @@ def test_feedback_is_read():
         (b'{"request_id": "a", "outcome": 1' + b"0" * 400 + b"}", "$.feedback[0].outcome"),
         (b'{"request_id": "a", "outcome": 1, "time": 1' + b"0" * 400 + b"}", "$.feedback[0].time"),
         (b'{"request_id": "a", "outcome": 1, "time": 1e300}', "$.feedback[0].time"),
+        (b'{"request_id": "a", "outcome": 1, "value": true}', "$.feedback[0].value"),
+        (b'{"request_id": "a", "outcome": 1, "value": "9 euros"}', "$.feedback[0].value"),
+        (b'{"request_id": "a", "outcome": 1, "value": 1' + b"0" * 400 + b"}", "$.feedback[0].value"),
+        (b'{"request_id": "a", "value": 3}', "$.feedback[0].outcome"),
         (b'{"request_id": "a", "outcome": 1, "time": -1}', "$.feedback[0].time"),
         (b'{"request_id": "a", "outcome": 1, "time": "0001-01-01T00:00:00+23:00"}', "$.feedback[0].time"),
         (b'{"request_id": "a", "outcome": 1, "time": 1795526866000}', "$.feedback[0].time"),
@@ -90,3 +94,10 @@ def test_an_id_that_could_break_a_log_is_refused():
     assert read_request_id({}) is None
     assert read_request_id({"x-request-id": "abc-1.2:3/4"}) == "abc-1.2:3/4"
     assert refused(read_request_id, {"x-request-id": "a\nb"}).status == 400
+
+
+@pytest.mark.parametrize(("given", "kept"), [(b"", None), (b', "value": null', None), (b', "value": -3', -3.0)])
+def test_an_outcome_may_have_a_value(given, kept):
+    body = b'{"feedback": [{"request_id": "a", "outcome": 1' + given + b"}]}"
+    (record,) = read_feedback(body, max_rows=5, outcomes=None)
+    assert record.value == kept

@@ -145,7 +145,7 @@ class OutcomeStore:
         unfold(self._engine, endpoint)
         waited = predictions.c.time <= cutoff - WAIT_FOR_OUTCOME_SECONDS
         query = (
-            sa.select(predictions, feedback.c.outcome, feedback.c.time.label("outcome_time"))
+            sa.select(predictions, feedback.c.outcome, feedback.c.time.label("outcome_time"), feedback.c.value)
             .select_from(predictions.outerjoin(feedback, same_request()))
             .where((predictions.c.endpoint == endpoint) & (predictions.c.time <= cutoff))
             .where(feedback.c.outcome.is_not(None) | waited)

@@ -59,12 +59,14 @@ class FeedbackRecord:
         outcome: 0 or 1, or the true value for regression, or the number of the class.
         time: when it became true, UTC epoch seconds.
         received: when the endpoint got it, UTC epoch seconds.
+        value: what came of it in a unit of the caller's own, e.g. revenue; None where nobody says.
     """
 
     request_id: str
     outcome: float
     time: float
     received: float
+    value: float | None = None
 
 
 @dataclass(frozen=True)
@@ -250,7 +252,7 @@ class RecordStore:
             .where(chosen)
         )
         with reaching(self._engine), self._engine.connect() as connection:
-            since = connection.execute(_begun(endpoint, generations)).scalar_one()
+            since = connection.execute(begun(endpoint, generations)).scalar_one()
         unfold(self._engine, endpoint, received=since)
         with reaching(self._engine), self._engine.connect() as connection:
             numbers = [int(value) for value in connection.execute(query).one()]
@@ -282,7 +284,7 @@ def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:
     return sa.func.coalesce(sa.func.sum(sa.case((condition, 1), else_=0)), 0)
 
 
-def _begun(endpoint: str, generations: Sequence[int]) -> sa.Select[float]:
+def begun(endpoint: str, generations: Sequence[int]) -> sa.Select[float]:
     """When the first of the generations was written; 0 where none is known."""
     return sa.select(sa.func.coalesce(sa.func.min(traffic.c.created), 0.0)).where(
         traffic.c.endpoint == endpoint, traffic.c.generation.in_(generations)

@@ -210,6 +210,7 @@ feedback = sa.Table(
     sa.Column("outcome", sa.Float, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
     sa.Column("received", sa.Float, nullable=False),
+    sa.Column("value", sa.Float),  # what it was worth, where somebody says so
     sa.Index("feedback_by_time", "endpoint", "received"),
 )
 

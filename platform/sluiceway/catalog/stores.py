@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from sluiceway.catalog.api_keys import ApiKeyStore
 from sluiceway.catalog.breakers import BreakerStore
+from sluiceway.catalog.comparisons import ComparisonStore
 from sluiceway.catalog.engine import empty_catalog, open_catalog
 from sluiceway.catalog.erasures import ErasureStore
 from sluiceway.catalog.file_digests import FileDigestStore
@@ -31,6 +32,7 @@ class Stores:
     url: str
     api_keys: ApiKeyStore
     breakers: BreakerStore
+    comparisons: ComparisonStore
     tags: TagStore
     erasures: ErasureStore
     file_digests: FileDigestStore
@@ -71,6 +73,7 @@ def stores_on(engine: sa.Engine, url: str) -> Stores:
         url=url,
         api_keys=ApiKeyStore(engine),
         breakers=BreakerStore(engine),
+        comparisons=ComparisonStore(engine),
         tags=TagStore(engine),
         erasures=ErasureStore(engine),
         file_digests=FileDigestStore(engine),

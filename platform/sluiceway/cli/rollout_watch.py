@@ -20,6 +20,7 @@ from sluiceway.rollout.decide import Decision, Hold, decide
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.observe import RecordObserver
+from sluiceway.rollout.observe_means import WithMeans
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -60,7 +61,8 @@ class Watcher:
 
     def __init__(self, stores: Stores, rollout_id: str, *, clock: Clock, runner: Callable[[str], str | None]) -> None:
         self._stores, self._id, self._clock, self._runner = stores, rollout_id, clock, runner
-        self._observe = RecordObserver(stores.records, stores.breakers, clock=clock)
+        counts = RecordObserver(stores.records, stores.breakers, clock=clock)
+        self._observe = WithMeans(counts, stores.comparisons)
 
     def look(self) -> Look:
         """As it is now."""

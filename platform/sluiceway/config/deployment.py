@@ -86,6 +86,33 @@ class LimitsSection(Section):
     """More failed requests of the challenger than this over the whole rollout send it back, however many there are."""
 
 
+class BusinessSection(Section):
+    """How much less a challenger's answers may be worth: the ``value`` that feedback gives, more is better."""
+
+    low: float
+    """Smallest value that can be; smaller ones count as this, and are counted."""
+    high: float
+    """Largest value that can be; larger ones count as this, and are counted."""
+    absolute: float | None = Field(default=None, gt=0)
+    """How far below the champion's the mean may be, in the unit of the values."""
+    relative: float | None = Field(default=None, gt=0, lt=1)
+    """The same as a share of the champion's mean; one of the two is given."""
+    min_values: int = Field(default=100, ge=2)
+    """Fewest values of each arm that a step is judged on."""
+
+    @model_validator(mode="after")
+    def _one_margin(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low {self.low:g} is not below high {self.high:g}")
+        if (self.absolute is None) == (self.relative is None):
+            raise ValueError("business has one of absolute and relative")
+        if self.relative is not None and self.low < 0:
+            raise ValueError("relative needs values of 0 or more: give low: 0, or an absolute margin")
+        if self.absolute is not None and self.absolute >= self.high - self.low:
+            raise ValueError(f"the margin {self.absolute:g} allows everything from {self.low:g} to {self.high:g}")
+        return self
+
+
 class MarginsSection(Section):
     """How much worse a challenger may be and still be promoted, and at which certainty that is judged."""
 
@@ -97,12 +124,21 @@ class MarginsSection(Section):
     """... plus so much: the hop to its own deployment is part of it."""
     accuracy: float = Field(default=0.02, gt=0, le=1)
     """Difference of the accuracy on pairs, absolute."""
+    score_shift: float | None = Field(default=None, gt=0, lt=4)
+    """Mean distance of the two models' scores on pairs; left out, a new model may say what it likes."""
+    loss: float | None = Field(default=None, gt=0, lt=4)
+    """Difference of the mean loss on pairs; left out, it is not judged. Of a regression it stands for the accuracy."""
+    scale: float | None = Field(default=None, gt=0)
+    """Of a regression: the distance of two scores, or of two errors, that counts as 1 in these two. Left out, the
+    standard deviation of the champion's scores."""
+    business: BusinessSection | None = None
+    """What the answers are worth; left out, it is not judged."""
     alpha: float = Field(default=0.05, gt=0, lt=0.5)
     """One-sided error of the non-inferiority test that promotion needs."""
     rollback_alpha: float = Field(default=0.01, gt=0, lt=0.5)
     """Chance that the anytime-valid test rolls back a challenger that is no worse, over the whole rollout."""
     min_pairs: int = Field(default=100, ge=2)
-    """Fewest pairs with an outcome that a step is judged on, whatever their spread."""
+    """Fewest pairs, for accuracy and loss with an outcome, that a step is judged on, whatever their spread."""
 
 
 class RollbackSection(Section):
@@ -190,7 +226,7 @@ class DeploymentSection(Section):
     """What is still good enough."""
     limits: LimitsSection = LimitsSection()
     """What is too bad whatever the champion does."""
-    dry_run: tuple[Literal["error_rate", "latency_p99", "accuracy"], ...] = ()
+    dry_run: tuple[Literal["error_rate", "latency_p99", "accuracy", "score_shift", "loss", "business"], ...] = ()
     """Metrics that are measured and told and decide nothing."""
     rollback: RollbackSection = RollbackSection()
     """When to go back."""
@@ -214,6 +250,13 @@ class DeploymentSection(Section):
         if weights[0] == 1:
             raise ValueError("a canary that begins with 1 leaves the champion no requests to compare with: begin lower")
         return value
+
+    @model_validator(mode="after")
+    def _judged_at_all(self) -> Self:
+        for name in ("score_shift", "loss", "business"):
+            if name in self.dry_run and getattr(self.margins, name) is None:
+                raise ValueError(f"dry_run names {name}, which is not measured without margins.{name}")
+        return self
 
     @field_validator("notify")
     @classmethod

@@ -34,6 +34,7 @@ class _Plan:
     batch_id: str | None
     partition_by: tuple[str, ...] = ()
     expected_version: int | None = None
+    more_columns: bool = False
 
 
 def append(
@@ -45,6 +46,7 @@ def append(
     batch_id: str | None = None,
     partition_by: tuple[str, ...] = (),
     author: str | None = None,
+    more_columns: bool = False,
 ) -> CommitResult:
     """Add rows in one commit; creates the table when there is none.
 
@@ -56,6 +58,7 @@ def append(
         batch_id: name of the delivery; the same name again writes nothing.
         partition_by: columns of a new table's folders; ignored for a table that exists.
         author: who.
+        more_columns: True: the table gets the columns that it has not, null in the rows that it has.
 
     Raises:
         SchemaMismatchError: the columns or types are not those of the table.
@@ -63,7 +66,7 @@ def append(
         ConflictError: other writers won every race, or one did and a reader cannot be read twice.
     """
     told = metadata(message=message, source=source, batch_id=batch_id, author=author)
-    plan = _Plan(tables.absolute(uri), "append", told, batch_id, partition_by)
+    plan = _Plan(tables.absolute(uri), "append", told, batch_id, partition_by, more_columns=more_columns)
     return _write(plan, data)
 
 
@@ -162,7 +165,7 @@ def _attempt(plan: _Plan, counter: CountedRows) -> CommitResult:
     done = already(table, plan.batch_id)
     if done:
         return done
-    refuse_other_schema(table, counter.schema, uri=plan.uri)
+    refuse_other_schema(table, counter.schema, uri=plan.uri, more=plan.more_columns)
     if plan.expected_version is not None and table.version() != plan.expected_version:
         raise ConflictError(
             f"{plan.uri} is at version {table.version()}, not at {plan.expected_version} any more",
@@ -175,6 +178,7 @@ def _attempt(plan: _Plan, counter: CountedRows) -> CommitResult:
         table,
         counter.stream(),
         mode=plan.mode,
+        schema_mode="merge" if plan.more_columns else None,
         commit_properties=properties(told, batch_id=plan.batch_id, version=planned),
     )
     return CommitResult(planned, counter.rows)

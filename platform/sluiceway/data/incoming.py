@@ -52,8 +52,14 @@ def refuse_untyped(schema: pa.Schema) -> None:
         )
 
 
-def refuse_other_schema(table: DeltaTable, given: pa.Schema, *, uri: str) -> None:
+def refuse_other_schema(table: DeltaTable, given: pa.Schema, *, uri: str, more: bool = False) -> None:
     """Refuse rows whose columns or types are not those of the table; the order of the columns is free.
+
+    Args:
+        table: where they go.
+        given: their columns.
+        uri: of the table.
+        more: True: they may have columns that the table has not.
 
     Raises:
         SchemaMismatchError: lists every difference.
@@ -61,7 +67,7 @@ def refuse_other_schema(table: DeltaTable, given: pa.Schema, *, uri: str) -> Non
     wanted = {field.name: _plain(field.type) for field in tables.arrow_schema(table)}
     found = {field.name: _plain(field.type) for field in given}
     problems = [f"{name} is missing" for name in wanted if name not in found]
-    problems += [f"{name} is not in the table" for name in found if name not in wanted]
+    problems += [f"{name} is not in the table" for name in found if name not in wanted and not more]
     problems += [
         f"{name} is {found[name]}, the table has {kind}"
         for name, kind in wanted.items()

@@ -16,6 +16,7 @@ from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
+from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION
@@ -23,6 +24,7 @@ from sluiceway.rollout.controller import Doors, abort, run
 from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
 from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
+from sluiceway.rollout.observe_means import WithMeans
 from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
 from sluiceway.serving.deploy import deploy_challenger, deploy_endpoint, remove_challenger
 from sluiceway.serving.instance import start_serve
@@ -192,11 +194,12 @@ class EnvironmentRollout:
             champion=newest.champion,
             deployment=self.context.deployment,
             now=now,
+            scores=scores_of(self.context, self.endpoint.name, champion=newest.champion, challenger=new),
         )
 
     def _doors(self, load: LoadGenerator | None, hooks: Hooks) -> Doors:
         stores, clock = self.context.stores, self.context.clock
-        observe = RecordObserver(stores.records, stores.breakers, clock=clock)
+        observe = WithMeans(RecordObserver(stores.records, stores.breakers, clock=clock), stores.comparisons)
         return Doors(
             traffic=ServeTraffic(self.endpoint.name, stores.traffic),
             documents=stores.traffic,

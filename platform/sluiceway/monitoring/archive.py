@@ -31,6 +31,7 @@ SCHEMA = pa.schema(
         ("champion_decision", pa.float64()),
         ("outcome", pa.float64()),
         ("outcome_time", pa.float64()),
+        ("value", pa.float64()),
     ]
 )
 # Of requests with many rows: bounds what an archive holds in memory.
@@ -61,6 +62,7 @@ def archive(store: OutcomeStore, folder: Path, *, endpoint: str, cutoff: float) 
             message=f"{len(rows):,} predictions of {endpoint}",
             source=f"catalog of {endpoint}",
             batch_id=f"{endpoint}/{began!r}",
+            more_columns=True,  # of a release that kept fewer
         )
         if committed.skipped:
             rows = _arrived(str(folder / endpoint), rows)
@@ -81,6 +83,7 @@ def _archive_folded(store: OutcomeStore, uri: str, *, endpoint: str, cutoff: flo
                 message=f"{rows.num_rows:,} predictions of {endpoint}",
                 source=f"catalog of {endpoint}",
                 batch_id=f"{endpoint}/{cutoff!r}/{requests[0].request_id}",
+                more_columns=True,
             )
         store.archived_folded(endpoint, requests)
         moved += rows.num_rows

@@ -12,7 +12,8 @@ from sluiceway.config.deployment import StepSection
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Severity, Status, Verdict
-from sluiceway.rollout.evidence import Observations, StepSeen, judge_pairs, judge_step
+from sluiceway.rollout.evidence import Observations, StepSeen
+from sluiceway.rollout.judgement import judge_late, judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
@@ -193,7 +194,8 @@ def _in_probation(
     if observations is not None:
         promoted = (StepSeen(1.0, challenger=observations.promoted),)
         alone = replace(observations, steps=promoted, pairs_step=observations.pairs_rollout)
-        verdicts = (_or_dry(plan, judge_pairs(plan, observations)), *judge_limits(plan, alone))
+        late = (_or_dry(plan, verdict) for verdict in judge_late(plan, observations))
+        verdicts = (*late, *judge_limits(plan, alone))
     failed = [verdict for verdict in verdicts if _counts(verdict) and verdict.status is Status.FAIL]
     if failed and plan.rollback.enabled:
         return Decision(RollBack(failed[0].measurement.name, f"after the promotion: {failed[0].line()}"), verdicts)

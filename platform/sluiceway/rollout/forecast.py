@@ -6,10 +6,15 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sluiceway.config.deployment import MarginsSection, StepSection
+from sluiceway.config.deployment import BusinessSection, MarginsSection, StepSection
+from sluiceway.core.pairs import BINARY, LARGEST_IN_SPREADS
+from sluiceway.gates.statistics.bounded_means import values_needed
 from sluiceway.gates.statistics.intervals import quantile_n_needed
 from sluiceway.gates.statistics.planning import detectable_rise, pairs_needed, requests_needed
 from sluiceway.rollout.evidence import QUANTILE
+
+# What waits for outcomes.
+BY_OUTCOME = ("accuracy", "loss", "business")
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class StepForecast:
 
     Attributes:
         weight: the challenger's share.
-        needs: requests of the challenger, by metric; of the accuracy with an outcome.
+        needs: requests of the challenger, by metric; of ``BY_OUTCOME`` with an outcome.
         seconds: until the slowest of them is there, or the step's own shortest time; infinite without traffic.
         max_seconds: what the step may take.
         finds: the smallest rise of the error rate that the longest step finds in 80 % of all cases; infinite where it
@@ -76,14 +81,43 @@ def _step(step: StepSection, margins: MarginsSection, traffic: Traffic, without:
     champion, requests = requests_needed(margins.error_rate, traffic.error_rate, compared, alpha=margins.alpha)
     pairs = max(margins.min_pairs, pairs_needed(margins.accuracy, traffic.discordance, alpha=margins.alpha))
     needs = {"error_rate": requests, "latency_p99": quantile_n_needed(QUANTILE, margins.alpha), "accuracy": pairs}
+    needs |= _means(margins, traffic, compared)
     needs = {name: n for name, n in needs.items() if name not in without}
     own, others = traffic.rate * step.weight, traffic.rate * (1 - step.weight)
-    times = [_seconds(n, own * (traffic.outcomes if name == "accuracy" else 1)) for name, n in needs.items()]
+    times = [_seconds(n, own * (traffic.outcomes if name in BY_OUTCOME else 1)) for name, n in needs.items()]
     times += [_seconds(step.min_requests, own), step.min_seconds]
     if step.weight < 1 and "error_rate" in needs:
         times.append(_seconds(champion, others))
     finds = detectable_rise(traffic.error_rate, compared, int(own * step.max_seconds), alpha=margins.alpha)
     return StepForecast(step.weight, needs, max(times), step.max_seconds, finds)
+
+
+def _means(margins: MarginsSection, traffic: Traffic, weight: float) -> dict[str, int]:
+    """What the means need of which nothing is known before.
+
+    Scores are taken to move by half the margin, as unevenly as that is large; the losses to differ with a variance of
+    ``discordance``; values to be spread evenly over their bounds.
+    """
+    needs: dict[str, int] = {}
+    shift, loss = margins.score_shift, margins.loss
+    if shift is not None:
+        width = (1.0 if shift < 1 else LARGEST_IN_SPREADS) - shift
+        needs["score_shift"] = values_needed(shift / 2, shift**2 / 4, width=width, alpha=margins.alpha)
+    if loss is not None:
+        width = BINARY.largest_loss - loss
+        needs["loss"] = values_needed(loss, traffic.discordance, width=width, alpha=margins.alpha)
+    needs = {name: max(margins.min_pairs, n) for name, n in needs.items()}
+    if margins.business is not None:
+        needs["business"] = _values(margins.business, weight, margins.alpha)
+    return needs
+
+
+def _values(section: BusinessSection, weight: float, alpha: float) -> int:
+    width = section.high - section.low
+    gap = section.absolute or (section.relative or 0.0) * (section.low + section.high) / 2
+    # Of the difference of the arms' means, times the challenger's values.
+    variance = width**2 / 12 * (1 + weight / (1 - weight))
+    return max(section.min_values, values_needed(gap, variance, width=width, alpha=alpha))
 
 
 def _seconds(n: int, rate: float) -> float:

@@ -8,8 +8,10 @@ from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
 from sluiceway.catalog.rollouts import LookRow
+from sluiceway.core.moments import Moments
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
+from sluiceway.rollout.means_seen import PairedMoments, ValuesSeen
 from sluiceway.rollout.state import RolloutState
 
 # A look is kept when so much of the time since the phase began has gone since the one before: a day has about as many
@@ -99,7 +101,22 @@ def from_text(text: str) -> Observations:
         body["traffic_ended"],
         tuple(body["breakers"]),
         _arm(body["promoted"]),
+        # Looks of earlier releases have none of these.
+        _paired(body.get("score_shift")),
+        _paired(body.get("loss")),
+        _values(body.get("business")),
     )
+
+
+def _paired(body: dict[str, Any] | None) -> PairedMoments | None:
+    return None if body is None else PairedMoments(Moments(**body["step"]), Moments(**body["rollout"]))
+
+
+def _values(body: dict[str, Any] | None) -> ValuesSeen | None:
+    if body is None:
+        return None
+    arms = {name: tuple(Moments(**one) for one in body[name]) for name in ("champion", "challenger")}
+    return ValuesSeen(**{**body, **arms})
 
 
 def _arm(body: dict[str, Any]) -> ArmSeen:

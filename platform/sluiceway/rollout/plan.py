@@ -8,6 +8,7 @@ from typing import Any
 
 from sluiceway.config.deployment import DeploymentSection, LimitsSection, MarginsSection, RollbackSection, StepSection
 from sluiceway.core.errors import InputError
+from sluiceway.core.pairs import BINARY, Scores
 from sluiceway.core.traffic import Arm, TrafficDocument
 
 
@@ -38,6 +39,7 @@ class RolloutPlan:
         salt: of the hash that places routing keys: one a rollout, so that its cohorts only grow.
         keeps_warm: after the promotion the old champion stays in memory, so that going back is instant. Plans of
             releases that knew neither salt nor warm arms have none, and give the documents that they gave then.
+        scores: what the scores of both models are.
     """
 
     rollout_id: str
@@ -59,6 +61,7 @@ class RolloutPlan:
     isolation: str = "process"
     salt: str = ""
     keeps_warm: bool = False
+    scores: Scores = BINARY
 
     def __post_init__(self) -> None:
         weights = [step.weight for step in self.steps]
@@ -77,6 +80,22 @@ class RolloutPlan:
                 f"rollout {self.rollout_id} has a champion and isolation {self.isolation}: "
                 f"the challenger needs {wanted} that scores it"
             )
+
+        shift, distance = self.margins.score_shift, self.scores.largest_distance
+        if shift is not None and shift >= distance:
+            raise InputError(
+                f"margins.score_shift is {shift:g}; no two scores of a {self.scores.kind} model are farther apart "
+                f"than {distance:g}"
+            )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """What it is judged by, in the order of their verdicts."""
+        margins = self.margins
+        # The numbers of a regression never equal their outcome: its quality is its loss.
+        by_loss = self.scores.kind == "regression" and margins.loss is not None
+        chosen = [name for name in ("score_shift", "loss", "business") if getattr(margins, name) is not None]
+        return ("error_rate", "latency_p99", *(() if by_loss else ("accuracy",)), *chosen)
 
     def step_document(self, step: int, *, generation: int) -> TrafficDocument:
         """The traffic while a step is judged: both arms, the challenger with the step's weight.
@@ -123,6 +142,7 @@ class RolloutPlan:
             "margins": self.margins.model_dump(),
             "rollback": self.rollback.model_dump(),
             "limits": self.limits.model_dump(),
+            "scores": asdict(self.scores),
         }
         return json.dumps(body, sort_keys=True)
 
@@ -136,6 +156,7 @@ class RolloutPlan:
         body["rollback"] = RollbackSection(**body["rollback"])
         body["limits"] = LimitsSection(**body.get("limits", {}))
         body["dry_run"] = tuple(body.get("dry_run", ()))
+        body["scores"] = Scores(**body.get("scores", {}))
         return cls(**body)
 
 
@@ -148,6 +169,7 @@ def plan_canary(
     champion: Arm,
     deployment: DeploymentSection,
     now: float,
+    scores: Scores = BINARY,
 ) -> RolloutPlan:
     """A rollout in the configured steps.
 
@@ -160,6 +182,7 @@ def plan_canary(
         champion: the arm that answers today.
         deployment: steps, margins, and when to go back.
         now: UTC epoch seconds.
+        scores: what the scores of both models are.
     """
     return RolloutPlan(
         rollout_id=rollout_id,
@@ -181,6 +204,7 @@ def plan_canary(
         isolation="process" if challenger.application else "replica",
         salt=rollout_id,
         keeps_warm=True,
+        scores=scores,
     )
 
 

@@ -24,7 +24,7 @@ CLOCK_SECONDS = 300.0
 
 
 def read_feedback(body: bytes, *, max_rows: int, outcomes: Mapping[Class, float] | None) -> list[FeedbackRecord]:
-    """The outcomes of ``{"feedback": [{"request_id", "outcome", "time"?}, ...]}``.
+    """The outcomes of ``{"feedback": [{"request_id", "outcome", "time"?, "value"?}, ...]}``.
 
     Args:
         body: the request's body.
@@ -88,12 +88,13 @@ def _feedback(entry: Any, *, received: float, outcomes: Mapping[Class, float] | 
     if not isinstance(entry, dict):
         raise _EntryError("", f"has to be an object, not {kind_of(entry)}")
     for key in entry:
-        if key not in ("request_id", "outcome", "time"):
-            raise _EntryError(step(key), "unknown; known here: request_id, outcome, time")
+        if key not in ("request_id", "outcome", "time", "value"):
+            raise _EntryError(step(key), "unknown; known here: request_id, outcome, time, value")
     request_id, outcome = entry.get("request_id"), entry.get("outcome")
     if not isinstance(request_id, str) or not FEEDBACK_ID.fullmatch(request_id):
         raise _EntryError(".request_id", "has to be the request_id of an answer")
-    return FeedbackRecord(request_id, _outcome(outcome, outcomes), _time(entry.get("time"), received), received)
+    known, time = _outcome(outcome, outcomes), _time(entry.get("time"), received)
+    return FeedbackRecord(request_id, known, time, received, _value(entry.get("value")))
 
 
 def _outcome(given: Any, outcomes: Mapping[Class, float] | None) -> float:
@@ -123,6 +124,14 @@ def _time(value: Any, received: float) -> float:
     if not 0 <= seconds <= received + CLOCK_SECONDS:
         raise _EntryError(".time", "lies before 1970 or in the future; epoch seconds, not milliseconds?")
     return seconds
+
+
+def _value(given: Any) -> float | None:
+    if given is None:
+        return None
+    if isinstance(given, bool) or not (isinstance(given, int | float) and _is_finite(given)):
+        raise _EntryError(".value", "has to be a finite number")
+    return float(given)
 
 
 def _iso_seconds(value: str) -> float:

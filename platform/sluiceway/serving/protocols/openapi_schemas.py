@@ -109,6 +109,7 @@ def _feedback(scorer: BundleScorer, limits: ServingSection) -> dict[str, Any]:
                 "type": ["string", "number", "null"],
                 "description": "ISO time or epoch seconds; now if left out.",
             },
+            "value": {"type": ["number", "null"], "description": "What it was worth, in a unit of your own."},
         },
         required=["request_id", "outcome"],
     )

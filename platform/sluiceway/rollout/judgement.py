@@ -1,0 +1,46 @@
+"""From what serving counted to verdicts: two tests a metric, one that sends back and one that lets go on.
+
+A metric FAILs when an anytime-valid test over the whole rollout is certain that the challenger is worse by more than
+its margin: it may be looked at after every request. It PASSes when this step's evidence shows, at ``margins.alpha``,
+that the challenger is no worse by more than the margin. Between the two it is INCONCLUSIVE and the rollout holds.
+
+``margins.rollback_alpha`` is shared out evenly among the metrics, so that it bounds the chance that any of them sends
+back a challenger that is no worse.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from sluiceway.core.verdict import Verdict
+from sluiceway.rollout.accuracy import judge_accuracy
+from sluiceway.rollout.business import judge_business
+from sluiceway.rollout.error_rate import judge_error_rate
+from sluiceway.rollout.evidence import Observations
+from sluiceway.rollout.latency import judge_latency
+from sluiceway.rollout.paired_means import judge_loss, judge_score_shift
+from sluiceway.rollout.plan import RolloutPlan
+
+JUDGES: dict[str, Callable[[RolloutPlan, Observations], Verdict]] = {
+    "error_rate": judge_error_rate,
+    "latency_p99": judge_latency,
+    "accuracy": judge_accuracy,
+    "score_shift": judge_score_shift,
+    "loss": judge_loss,
+    "business": judge_business,
+}
+# What outcomes say something about that come after the promotion.
+LATE = ("accuracy", "loss", "business")
+
+
+def judge_step(plan: RolloutPlan, observations: Observations) -> tuple[Verdict, ...]:
+    """One verdict a metric, in the order of the plan's ``metrics``."""
+    return tuple(JUDGES[name](plan, observations) for name in plan.metrics)
+
+
+def judge_late(plan: RolloutPlan, observations: Observations) -> tuple[Verdict, ...]:
+    """What is judged on all pairs and values of the rollout, whose outcomes may come long after the promotion."""
+    loss = observations.loss and replace(observations.loss, step=observations.loss.rollout)
+    whole = replace(observations, pairs_step=observations.pairs_rollout, loss=loss)
+    return tuple(JUDGES[name](plan, whole) for name in plan.metrics if name in LATE)
