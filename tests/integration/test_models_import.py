@@ -203,7 +203,7 @@ def test_a_schema_that_does_not_fit_is_refused(folder, plain, tmp_path):
         (asks, {"features": ["delay", "distance", {**carrier, "categories": ["AA"]}]}, "asks for category 2, from 0"),
         (booster, {"objective": "reg:squarederror"}, "the booster was trained for binary:logistic"),
         (booster, {"classes": ["a", "b", "c"]}, "classes are of a model of several"),
-        (booster, {"treshold": 0.3}, "did you mean threshold"),
+        (booster, {"treshold": 0.3}, "did you mean 'threshold'"),
         (booster, {"threshold": 3}, "threshold"),
         (booster, {"target": "delay"}, "is among the features"),
         (named, {"features": ["b", "a", "c"]}, "in the order a, b, c"),

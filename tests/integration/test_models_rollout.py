@@ -72,8 +72,9 @@ def test_an_import_answers_requests_as_its_estimator_does(folder, plain, ray_clu
             assert done["rollout"]["status"] == "promoted"
             answer = httpx.post(done["url"], json={"rows": plain["rows"]}, timeout=30).json()
             assert answer["version"] == "1"
-            assert answer["scores"] == pytest.approx(plain["late"], abs=0)
-            assert answer["decisions"] == [int(score >= 0.5) for score in plain["late"]]
+            assert [one["score"] for one in answer["predictions"]] == pytest.approx(plain["late"], abs=0)
+            decided = [one["decision"] for one in answer["predictions"]]
+            assert decided == [int(score >= 0.5) for score in plain["late"]]
         finally:
             stop_serve()
     state = folder / ".sluiceway"

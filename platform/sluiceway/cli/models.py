@@ -9,9 +9,10 @@ from typing import Annotated, Any
 import typer
 from rich.console import Console
 from rich.markup import escape
+from rich.measure import Measurement
 
 from sluiceway.catalog.stores import Stores
-from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
+from sluiceway.cli.output import MAX_WIDTH, ConfigOption, Json, print_json, print_rows
 from sluiceway.config.load import load_platform
 from sluiceway.core.errors import InputError
 from sluiceway.core.references import ModelReference
@@ -108,7 +109,11 @@ def lineage(model: Model, config: ConfigOption = None, as_json: Json = False) ->
         return
     from sluiceway.cli.models_tree import tree_of  # noqa: PLC0415 (only here)
 
-    Console().print(tree_of(document), highlight=False, soft_wrap=True)
+    tree = tree_of(document)
+    console = Console()
+    # A digest that is broken in the middle cannot be copied: the terminal breaks lines, nobody else does.
+    needed = Measurement.get(console, console.options.update(max_width=MAX_WIDTH), tree).maximum
+    Console(width=needed).print(tree, highlight=False)
 
 
 @app.command("import")

@@ -61,7 +61,7 @@ def _document(done: Imported) -> dict[str, object]:
 
 
 def _lines(done: Imported, config: str | None) -> list[str]:
-    name = f"{done.model}@{done.version}"
+    name, given = f"{done.model}@{done.version}", config or "CONFIG"
     threshold = done.bundle.decision["threshold"]
     left = f"; {done.left_out} behind the best one are left out, as by its estimator" if done.left_out else ""
     return [
@@ -70,6 +70,6 @@ def _lines(done: Imported, config: str | None) -> list[str]:
         f"{len(done.bundle.schema['features'])} features, predicts {done.bundle.decision['target']}"
         + ("" if threshold is None else f", which is 1 from a score of {threshold} on"),
         f"scores as Booster.predict on {done.checked} sample rows",
-        f"no gate has judged it: `{program()} rollout start {name} -c {config or 'CONFIG'} --ungated` rolls it out all "
-        "the same",
+        f"no gate has judged it: `{program()} gates run {name} -c {given}`, "
+        f"or `{program()} rollout start {name} -c {given} --ungated`",
     ]
