@@ -70,7 +70,9 @@ def test_an_import_answers_requests_as_its_estimator_does(folder, plain, ray_clu
         try:
             (done,) = start(folder, "--ungated")
             assert done["rollout"]["status"] == "promoted"
-            answer = httpx.post(done["url"], json={"rows": plain["rows"]}, timeout=30).json()
+            response = httpx.post(done["url"], json={"rows": plain["rows"]}, timeout=30)
+            assert response.status_code == 200, response.text
+            answer = response.json()
             assert answer["version"] == "1"
             assert [one["score"] for one in answer["predictions"]] == pytest.approx(plain["late"], abs=0)
             decided = [one["decision"] for one in answer["predictions"]]

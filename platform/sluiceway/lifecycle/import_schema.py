@@ -30,8 +30,10 @@ def schema_of_signature(columns: Mapping[str, str], booster: ForeignBooster, *, 
     """
     if not columns:
         raise ModelError("the logged model has no signature that names its columns", hint=_HINT)
-    if target is None:
+    if not target:
         raise ModelError("no signature says which column the model predicts", hint="name it with --target, or " + _HINT)
+    if target in columns:
+        raise ModelError(f"the target {target!r} is among the features of the signature", hint="name another --target")
     if booster.kind == "multiclass":
         raise ModelError("no signature says which classes the model's scores are of", hint=_HINT)
     return ModelSchema(

@@ -14,6 +14,7 @@ from sluiceway.registry.mlflow_registry import Registry
 from sluiceway.registry.version_record import VersionRecord
 from sluiceway.registry.versions import IMPORTED_FROM_TAG, RETIRED_BY_TAG, RETIRED_REASON_TAG, ModelVersion
 from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.plan import RolloutPlan
 
 BY_HAND = "by hand"
 
@@ -88,9 +89,11 @@ def rollouts_of(stores: Stores, name: str, found: ModelVersion) -> Iterator[dict
         ``phase``, and ``instead_of``: the champion of then.
     """
     for row in reversed(stores.rollouts.list()):
-        journal = Journal.open(stores.rollouts, row.rollout_id)
-        plan = journal.plan
-        if (plan.model, plan.version, plan.digest) != (name, found.version, found.digest) or not journal.entries:
+        plan = RolloutPlan.from_json(row.plan)
+        if (plan.model, plan.version, plan.digest) != (name, found.version, found.digest):
+            continue
+        journal = Journal(stores.rollouts, plan)
+        if not journal.entries:
             continue
         story = story_of(journal)
         yield {
