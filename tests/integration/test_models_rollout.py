@@ -70,7 +70,7 @@ def test_an_import_answers_requests_as_its_estimator_does(folder, plain, ray_clu
         try:
             (done,) = start(folder, "--ungated")
             assert done["rollout"]["status"] == "promoted"
-            response = httpx.post(done["url"], json={"rows": plain["rows"]}, timeout=30)
+            response = httpx.post(done["url"] + "/predict", json={"rows": plain["rows"]}, timeout=30)
             assert response.status_code == 200, response.text
             answer = response.json()
             assert answer["version"] == "1"
