@@ -218,7 +218,8 @@ def test_a_schema_that_does_not_fit_is_refused(folder, plain, tmp_path):
     assert "--target" in sluiceway(folder, "models", "import", plain["bare"], "bad", expect=2)["hint"]
     assert "no signature" in refused(folder, plain["unsigned"], "bad", "--target", "minutes")
     assert "is among the features" in refused(folder, plain["bare"], "bad", "--target", "delay")
-    assert "signature" in refused(folder, plain["estimator"], "bad", "--schema", saved(folder, "x.ubj", named)[1])
+    _, others = saved(folder, "others.ubj", named, {**SCHEMA, "features": ["a", "b", "c"]})
+    assert "and the model's signature delay" in refused(folder, plain["estimator"], "bad", "--schema", others)
 
 
 def test_the_name_of_another_model_is_refused(folder, plain, tmp_path):
