@@ -17,12 +17,14 @@ from sluiceway.cli.main import run_command
 from sluiceway.config.evaluation import GATES
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.load import load_settings
+from sluiceway.config.model_schema import ModelSchema
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.verdict import Status
 from sluiceway.data.commit import append
 from sluiceway.lifecycle.candidate import build_candidate
 from sluiceway.lifecycle.evaluation import bench_of, evaluate, settle
 from sluiceway.lifecycle.gate_report import write_report
+from sluiceway.lifecycle.import_model import import_model, read_source
 from sluiceway.lifecycle.journal import Journal
 from sluiceway.lifecycle.registration import register
 from sluiceway.lifecycle.release import release
@@ -197,3 +199,21 @@ def test_list_and_explain_teach(command, config):
     options = {option["key"]: option["value"] for option in document["options"]}
     assert options["evaluation.fairness.protected_attributes"] == ["sex"]
     assert "did you mean 'fairness'" in command("explain", "fairnes", code=2)
+
+
+def test_an_imported_version_is_judged_and_keeps_its_verdicts(command, config, tmp_path):
+    context = build_context(load_settings(config))
+    model = tmp_path / "model.ubj"
+    model.write_bytes(context.registry.bundle("fares", "1")[1].model)
+    schema = ModelSchema(target="bad", threshold=0.5, features=("fare", "age"))
+    source = read_source(str(model), context.registry)
+    number = import_model(context.registry, source, "fares", schema=schema).version
+    assert context.registry.version("fares", number).gates == {}
+    softer = ("--set", "evaluation.fairness.severity=warn", "--json")
+    judge = ("run", f"fares@{number}", "-c", config)
+    command(*judge, *softer)
+    assert context.registry.version("fares", number).gates == {}  # by other limits than the configuration's
+    command(*judge, "--json")
+    found = context.registry.version("fares", number).gates
+    assert set(found) == set(GATES)
+    assert found["performance"] == "PASS"

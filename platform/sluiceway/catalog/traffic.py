@@ -48,6 +48,12 @@ class TrafficStore:
                 return
             before = rows[-1].generation
 
+    def times(self, endpoint: str) -> dict[int, float]:
+        """When each document of an endpoint was written, UTC epoch seconds, by its generation."""
+        query = sa.select(traffic.c.generation, traffic.c.created).where(traffic.c.endpoint == endpoint)
+        with reaching(self._engine), self._engine.connect() as connection:
+            return {row.generation: row.created for row in connection.execute(query)}
+
     def publish(self, document: TrafficDocument) -> None:
         """Write the next generation; the first one is 1.
 

@@ -26,8 +26,10 @@ from sluiceway.gates.catalogue import find, gates_of
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.evaluation import bench_of, evaluate, settle
 from sluiceway.lifecycle.gate_report import write_report
+from sluiceway.lifecycle.registration import said
 from sluiceway.lifecycle.subject import registered_subject
 from sluiceway.registry.recorded import CONFIG, TRAINING
+from sluiceway.registry.versions import GATE_TAG
 from sluiceway.wiring.cluster import connect_ray, disconnect
 from sluiceway.wiring.context import build_context, build_registry
 
@@ -68,8 +70,10 @@ def run(
 ) -> int:
     """Run all gates on the test rows of a version of the table, and keep the report with the model's version.
 
-    Verdicts that were given before on the same data, model, limits and code are taken from the catalog. Exit code 0
-    where nothing blocks, 1 where a gate fails, 3 where one is inconclusive, 4 where one ends in an error.
+    Verdicts that were given before on the same data, model, limits and code are taken from the catalog. Those of an
+    imported version, by its configuration as it stands, are the version's own from then on: `rollout start` asks for
+    them. Exit code 0 where nothing blocks, 1 where a gate fails, 3 where one is inconclusive, 4 where one ends in an
+    error.
     """
     reference = ModelReference.parse(model)
     settings = _settings(model, config, overrides or ())
@@ -88,6 +92,8 @@ def run(
         report = write_report(context, subject, evaluation, results, _training(context, reference))
         files = (report, report.with_suffix(".json"))
         run_id = context.registry.attach(reference.name, reference.version, files, folder=f"gates/{version.digest[:8]}")
+        if "imported" in subject.bundle.lineage and data is None and not overrides:
+            _write_verdicts(context, reference, results)
     if as_json:
         told = [result.to_dict() for result in results]
         print_json({"results": told, "report": str(report), "run": run_id, "blocked": any(r.blocks for r in results)})
@@ -141,6 +147,12 @@ def explain(
         console.print(f"  {option['key']}: {escape(str(option['value']))}", style="bold")
         console.print(f"      {escape(' '.join(str(option['meaning'] or '').split()))}")
     return 0
+
+
+def _write_verdicts(context: Context, model: ModelReference, results: Sequence[GateResult]) -> None:
+    """On a version that no training has judged, as a training does: `rollout start` asks for them."""
+    number = context.registry.version(model.name, model.version).version
+    context.registry.tag(model.name, number, {f"{GATE_TAG}{result.gate}": said(result) for result in results})
 
 
 def _settings(model: str, config: str | None, overrides: Sequence[str]) -> Settings:

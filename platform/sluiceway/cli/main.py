@@ -34,7 +34,7 @@ WORDS = {
     "data": "Tables by version and by branch: ingest, diff, restore; branch, merge, revert; optimize, vacuum, erase.",
     "train": "Train a candidate and store its bundle.",
     "gates": "Judge a registered model on a version of a table.",
-    "models": "Registered models: list, show.",
+    "models": "Registered models: list, show, diff, lineage, import, retire.",
     "serve": "The endpoints: up, status, traffic, score, down.",
     "keys": "API keys of the endpoints: create, list, revoke.",
     "rollout": "Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, replay.",

@@ -21,6 +21,8 @@ from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import InputError, SluicewayError
 from sluiceway.core.traffic import TrafficDocument, endpoint_name
 from sluiceway.lifecycle.arm_lookup import ArmLookup
+from sluiceway.lifecycle.retirement import refuse_retired_by_hand
+from sluiceway.lifecycle.rollout_story import tell_by_hand
 from sluiceway.lifecycle.traffic_by_hand import Changed, TrafficByHand
 from sluiceway.registry.store import BundleStore
 from sluiceway.serving.running import RunningEndpoint
@@ -125,6 +127,7 @@ def _changed(endpoint: str, change: Change, address: str | None, config: str | N
         stores=stores,
         bundles=BundleStore(state_folder(platform) / "bundles"),
         registered=lambda model, version: build_registry(platform).bundle(model, version),
+        refuse=lambda model, version: refuse_retired_by_hand(build_registry(platform), model, version),
     )
     with _running(endpoint, address, platform, stores) as running:
         hand = TrafficByHand(
@@ -163,8 +166,10 @@ def _told_registry(endpoint: str, document: TrafficDocument, config: str | None)
     if endpoint != endpoint_name(name, settings.deployment.environments[-1]):
         return []
     version = document.champion.version
+    registry = build_registry(settings.platform)
     try:
-        build_registry(settings.platform).promote(name, version)
+        registry.promote(name, version)
+        tell_by_hand(registry, name, document, now=SystemClock().now().timestamp())
     except SluicewayError as error:  # the requests have moved: that is what was asked for, and it is told
         return [f"the registry's {name}@champion is not version {version}: {error.message}"]
     return [f"the registry's {name}@champion is version {version} now"]

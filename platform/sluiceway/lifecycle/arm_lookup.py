@@ -24,11 +24,20 @@ class ArmLookup:
         stores: the catalog's.
         bundles: where replicas read models.
         registered: looks a version up that the endpoint has not had yet.
+        refuse: raises where a version, by its model's name and its number or alias, may get no traffic any more.
     """
 
-    def __init__(self, endpoint: str, *, stores: Stores, bundles: BundleStore, registered: Registered) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        *,
+        stores: Stores,
+        bundles: BundleStore,
+        registered: Registered,
+        refuse: Callable[[str, str], None] = lambda model, version: None,
+    ) -> None:
         self._endpoint, self._stores = endpoint, stores
-        self._bundles, self._registered = bundles, registered
+        self._bundles, self._registered, self._refuse = bundles, registered, refuse
 
     def arms(self, now: TrafficDocument, names: Iterable[str]) -> dict[str, Arm]:
         """The arms by name; those that have no part in the traffic yet have no application.
@@ -38,7 +47,7 @@ class ArmLookup:
             names: numbers of versions, or aliases of the registry.
 
         Raises:
-            ModelError: a version is not there, or its bundle is damaged.
+            ModelError: a version is not there, is retired, or its bundle is damaged.
             InputError: two names are of one version.
         """
         found = {name: self._arm(now, name) for name in names}
@@ -70,6 +79,8 @@ class ArmLookup:
         return self._bundles.get(arm.bundle, arm.digest)
 
     def _arm(self, now: TrafficDocument, name: str) -> Arm:
+        if name not in [arm.version for arm in now.arms] and self._stores.rollouts.list(self._endpoint):
+            self._refuse(self._model(), name)
         arm = self._known(now, name)
         if arm is None:
             version, bundle = self._registered(self._model(), name)

@@ -16,7 +16,9 @@ from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
+from sluiceway.lifecycle.retirement import refuse_retired
 from sluiceway.lifecycle.rollout_scores import scores_of
+from sluiceway.lifecycle.rollout_story import tell
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION
@@ -121,11 +123,14 @@ class EnvironmentRollout:
         """Begin, or go on with, the rollout of an id; gives how it ended, JSON-ready.
 
         Raises:
+            ModelError: the version is retired.
             ConflictError: see :func:`sluiceway.rollout.controller.run`.
             BackendError: Serve does not run, or the challenger does not come up.
         """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
         plan = self._plan(rollout_id)
+        if not self.context.stores.rollouts.journal(rollout_id):  # one that has begun keeps its version from retiring
+            refuse_retired(self.context.registry, plan.model, plan.version)
         address = start_serve(self.context.serving)
         if plan.application:
             # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
@@ -159,6 +164,7 @@ class EnvironmentRollout:
             deploy_challenger(self.challenger)
         if self.tells_registry:
             self.context.registry.set_alias(plan.model, CHALLENGER, plan.version)
+        self._tell_story(plan)
 
     def promoted(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
@@ -166,6 +172,7 @@ class EnvironmentRollout:
             self.context.registry.promote(plan.model, plan.version)
         if plan.application:
             remove_challenger(plan.application)
+        self._tell_story(plan)
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
@@ -176,6 +183,11 @@ class EnvironmentRollout:
             registry.promote(plan.model, plan.champion.version)  # a promotion that is undone
         if plan.application:
             remove_challenger(plan.application)
+        self._tell_story(plan)
+
+    def _tell_story(self, plan: RolloutPlan) -> None:
+        # Effects follow their entry: the journal has what is to be told.
+        tell(self.context.registry, self.context.stores.rollouts, plan.rollout_id)
 
     def _plan(self, rollout_id: str) -> RolloutPlan:
         known = self.context.stores.rollouts.get(rollout_id)

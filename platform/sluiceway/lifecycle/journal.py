@@ -53,6 +53,7 @@ class Journal:
         key: str,
         across_runs: bool = False,
         again: Callable[[dict[str, Any]], bool] = lambda result: False,
+        usable: Callable[[dict[str, Any]], bool] = lambda result: True,
     ) -> Outcome:
         """Do a step, unless its result is there.
 
@@ -63,11 +64,12 @@ class Journal:
             across_runs: True also takes the result of another run with the same key; only for steps whose result is
                 a value, not an effect.
             again: whether a result is none that a later run may take: it is written down as failed, and made again.
+            usable: whether what a known result names is still there; where it is not, the step is done again.
         """
         earlier = self._store.step(self.run_id, name)
         if earlier is None or earlier.status != DONE or earlier.key != key:
             earlier = self._store.done(key) if across_runs else None
-        if earlier is not None:
+        if earlier is not None and usable(earlier.result):
             if earlier.run_id != self.run_id or earlier.name != name:
                 self._write(name, key, earlier.result)
             return Outcome(earlier.result, earlier.seconds, reused=True)

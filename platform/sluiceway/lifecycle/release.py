@@ -51,6 +51,7 @@ def _parts(
         lambda: build_candidate(context, version).to_dict(),
         key=candidate_key(context, version),
         across_runs=True,
+        usable=lambda result: context.bundles.has(result["digest"]),  # not after `models retire --delete-files`
     )
     candidate = Candidate.from_dict(trained.result)
     yield _train_summary(f"{name}: train", candidate, trained)

@@ -17,10 +17,10 @@ from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import EnvironmentRollout
 from sluiceway.lifecycle.incremental import version_of
+from sluiceway.lifecycle.retirement import refuse_retired
 from sluiceway.registry.bundle import Bundle
 from sluiceway.rollout.journal import Journal, unfinished
 
-GATE_TAG = "gate_"
 SUPERSEDE_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
@@ -63,11 +63,12 @@ def start_rollout(
         ungated: True: roll out what no gate has judged, or has not let pass.
 
     Raises:
-        ModelError: there is no such version, or its gates do not let it.
+        ModelError: there is no such version, it is retired, or its gates do not let it.
         ConflictError: another rollout is under way, or somebody else moves the traffic.
         InputError: it is the champion already.
     """
     name = context.experiment.name
+    refuse_retired(context.registry, name, version)
     number, bundle = context.registry.bundle(name, version)
     if not ungated:
         _check_gates(context, number)
@@ -84,14 +85,13 @@ def start_rollout(
 
 def _check_gates(context: Context, version: str) -> None:
     name = context.experiment.name
-    known = {one.version: one.tags for one in context.registry.versions(name)}[version]
-    said = {tag.removeprefix(GATE_TAG): value for tag, value in known.items() if tag.startswith(GATE_TAG)}
+    said = context.registry.version(name, version).gates
     if not said:
         raise ModelError(
             f"no gate has judged version {version} of {name}",
             hint=f"sluiceway gates run {name}@{version}, or roll it out with --ungated",
         )
-    bad = [f"{gate} {value}" for gate, value in sorted(said.items()) if value.startswith(("FAIL", "ERROR"))]
+    bad = [f"{gate} {value}" for gate, value in said.items() if value.startswith(("FAIL", "ERROR"))]
     if bad:
         raise ModelError(
             f"gates do not let version {version} of {name} pass: {', '.join(bad)}", hint="roll it out with --ungated"

@@ -11,6 +11,7 @@ import logging
 import re
 import tempfile
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +22,18 @@ from sluiceway.core.references import ModelReference
 from sluiceway.registry import bundle as bundles
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.connection import Connection, pages, write_again_if_lost
+from sluiceway.registry.foreign_model import ForeignModel, fetch
 from sluiceway.registry.mlflow_folder import Row, card, write_folder
 from sluiceway.registry.recorded import RecordedRun, read_run
-from sluiceway.registry.runs import KEY_TAG, RunRecord, write_run
+from sluiceway.registry.runs import KEY_TAG, RunRecord, tag_text, write_run
 from sluiceway.registry.search_runs import SearchRuns
+from sluiceway.registry.version_record import VersionRecord, delete_booster, read_record
 from sluiceway.registry.versions import (
+    BYTES_TAG,
     CHALLENGER,
     CHAMPION,
     COMPLETE_TAG,
+    DELETED_TAG,
     DIGEST_TAG,
     PATH_TAG,
     PREVIOUS,
@@ -130,6 +135,7 @@ class Registry:
             for key, value in (tags or {}).items():
                 write_again_if_lost(self._connection.client.set_model_version_tag, name, found, key, str(value))
             write_again_if_lost(self._connection.client.set_model_version_tag, name, found, COMPLETE_TAG, "true")
+            self._untag(name, found, DELETED_TAG)  # the files are there again
             return found
 
     def bundle(self, name: str, version_or_alias: str) -> tuple[str, Bundle]:
@@ -143,10 +149,15 @@ class Registry:
             The version's number, and the bundle.
 
         Raises:
-            ModelError: there is no such model, version or alias, or its files are damaged.
+            ModelError: there is no such model, version or alias, or its files are damaged or deleted.
             BackendError: the store could not be reached.
         """
-        found = self._find(name, version_or_alias)
+        found = self.version(name, version_or_alias)
+        if found.deleted is not None:
+            raise ModelError(
+                f"the files of {name}@{found.version} were deleted when it was retired, {found.deleted}",
+                hint="take another version; who trains or imports the same model again brings them back",
+            )
         path = found.tags[PATH_TAG]
         with self._connection.asking(f"fetch {name}@{found.version}"):
             return found.version, self._read_files(found.run_id, path, found.digest)
@@ -158,7 +169,7 @@ class Registry:
             ModelError: there is no such model, version, alias or file.
             BackendError: the store could not be reached.
         """
-        found = self._find(name, version_or_alias)
+        found = self.version(name, version_or_alias)
         with self._connection.asking(f"fetch {path} of {name}@{found.version}"):
             kept = [entry.path for entry in self._connection.client.list_artifacts(found.run_id)]
             if path not in kept:
@@ -184,7 +195,7 @@ class Registry:
             ModelError: there is no such version.
             BackendError: the store could not be reached.
         """
-        found = self._find(name, version_or_alias)
+        found = self.version(name, version_or_alias)
         with self._connection.asking(f"keep files with {name}@{found.version}"):
             for file in files:
                 self._connection.client.log_artifact(found.run_id, str(file), folder)
@@ -203,7 +214,7 @@ class Registry:
         run_id = run
         if "@" in run:
             named = ModelReference.parse(run)
-            run_id = self._find(named.name, named.version).run_id
+            run_id = self.version(named.name, named.version).run_id
         with self._connection.asking(f"look up the run {run_id!r}"):
             return read_run(self._connection.client, run_id)
 
@@ -216,13 +227,63 @@ class Registry:
         with self._connection.asking(f"open the experiment {experiment!r}"):
             return SearchRuns(self._connection, self._experiment(experiment))
 
+    def tag(self, name: str, version: str, tags: Mapping[str, str | None]) -> None:
+        """Write tags of a version; those of None are removed. A second time is a no-op.
+
+        Raises:
+            ModelError: there is no such version.
+            BackendError: the store refused or could not be reached.
+        """
+        self.version(name, version)
+        with self._connection.asking(f"tag {name}@{version}"):
+            for key, value in tags.items():
+                if value is None:
+                    self._untag(name, version, key)
+                else:
+                    write_again_if_lost(
+                        self._connection.client.set_model_version_tag, name, version, key, tag_text(value)
+                    )
+
+    def record(self, name: str, version_or_alias: str) -> VersionRecord:
+        """What is written down of a version; its booster is not read, and may be gone.
+
+        Raises:
+            ModelError: there is no such model, version or alias.
+            BackendError: the store could not be reached.
+        """
+        found = self.version(name, version_or_alias)
+        with self._connection.asking(f"read what is known of {name}@{found.version}"):
+            return read_record(self._connection.client, name, found)
+
+    def delete_model(self, name: str, version: str) -> None:
+        """Delete a version's booster; its documents, its tags and its run stay. A second time is a no-op.
+
+        Raises:
+            ModelError: there is no such version.
+            BackendError: the store refused, or cannot delete files.
+        """
+        found = self.version(name, version)
+        self.tag(name, version, {DELETED_TAG: datetime.now(UTC).isoformat(timespec="seconds")})
+        with self._connection.asking(f"delete the files of {name}@{version}"):
+            delete_booster(self._connection.client, found)
+
+    def fetch_foreign(self, address: str) -> ForeignModel:
+        """A model that somebody else has logged in this MLflow: see :func:`registry.foreign_model.fetch`."""
+        with self._connection.asking(f"fetch {address}"):
+            return fetch(self._connection.client, address)
+
+    def strangers(self, name: str) -> tuple[str, ...]:
+        """The versions of a registered model that are none of ours, e.g. logged by plain MLflow; oldest first."""
+        with self._connection.asking(f"list {name!r}"):
+            return tuple(str(entry.version) for entry in self._entries(name) if DIGEST_TAG not in entry.tags)
+
     def set_alias(self, name: str, alias: str, version: str) -> None:
         """Point an alias to a complete version.
 
         Raises:
             ModelError: there is no such version.
         """
-        self._find(name, version)
+        self.version(name, version)
         with self._connection.asking(f"set {name}@{alias}"):
             write_again_if_lost(self._connection.client.set_registered_model_alias, name, alias, version)
 
@@ -249,6 +310,28 @@ class Registry:
         """The version that an alias points to, or None where the model or the alias is not there."""
         with self._connection.asking(f"look up {name}@{alias}"):
             return self._aliases(name).get(alias)
+
+    def version(self, name: str, version_or_alias: str) -> ModelVersion:
+        """A complete version of a model.
+
+        Args:
+            name: of the model.
+            version_or_alias: a version number or an alias.
+
+        Raises:
+            ModelError: there is no such model, version or alias.
+            BackendError: the store could not be reached.
+        """
+        known = self.versions(name)
+        for entry in known:
+            if version_or_alias == entry.version or version_or_alias in entry.aliases:
+                return entry
+        if not known:
+            near = difflib.get_close_matches(name, self.names(), n=3)
+            hint = f"did you mean {', '.join(near)}?" if near else "register a model first"
+            raise ModelError(f"there is no registered model {name!r}", hint=hint, model=name)
+        there = ", ".join(f"{e.version}{f' ({chr(44).join(e.aliases)})' if e.aliases else ''}" for e in known[-10:])
+        raise ModelError(f"the model {name!r} has no version or alias {version_or_alias!r}", hint=f"it has {there}")
 
     def versions(self, name: str) -> tuple[ModelVersion, ...]:
         """The complete versions of a model, oldest first; none for a model that does not exist."""
@@ -317,7 +400,7 @@ class Registry:
             name,
             source=f"{self._connection.client.get_run(run_id).info.artifact_uri}/{path}",
             run_id=run_id,
-            tags={DIGEST_TAG: bundle.digest, PATH_TAG: path},
+            tags={DIGEST_TAG: bundle.digest, PATH_TAG: path, BYTES_TAG: str(len(bundle.model))},
             description=card(bundle),
             await_creation_for=0,  # it is READY at once; waiting only logs
         )
@@ -325,6 +408,10 @@ class Registry:
         if first != str(made.version):
             self._connection.client.delete_model_version(name, made.version)
         return first
+
+    def _untag(self, name: str, version: str, key: str) -> None:
+        if key in self._connection.client.get_model_version(name, version).tags:
+            self._connection.client.delete_model_version_tag(name, version, key)
 
     def _same(self, name: str, digest: str, run_id: str) -> list[str]:
         return [str(e.version) for e in self._entries(name) if e.run_id == run_id and e.tags.get(DIGEST_TAG) == digest]
@@ -343,18 +430,6 @@ class Registry:
                 return {}
             raise
         return {alias: str(version) for alias, version in found.items()}
-
-    def _find(self, name: str, version_or_alias: str) -> ModelVersion:
-        known = self.versions(name)
-        for entry in known:
-            if version_or_alias == entry.version or version_or_alias in entry.aliases:
-                return entry
-        if not known:
-            near = difflib.get_close_matches(name, self.names(), n=3)
-            hint = f"did you mean {', '.join(near)}?" if near else "register a model first"
-            raise ModelError(f"there is no registered model {name!r}", hint=hint, model=name)
-        there = ", ".join(f"{e.version}{f' ({chr(44).join(e.aliases)})' if e.aliases else ''}" for e in known[-10:])
-        raise ModelError(f"the model {name!r} has no version or alias {version_or_alias!r}", hint=f"it has {there}")
 
 
 def _check_name(name: str) -> None:

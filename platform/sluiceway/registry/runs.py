@@ -101,6 +101,11 @@ def _write_artifacts(client: MlflowClient, record: RunRecord, run_id: str) -> No
         client.log_artifacts(run_id, folder)
 
 
+def tag_text(text: str) -> str:
+    """A tag's value, no longer than MLflow keeps."""
+    return _shortened(text, _LONGEST_TAG)
+
+
 def _name(text: str) -> str:
     """MLflow allows letters, digits and ``_-. :/`` in names, at most 250."""
     return _NOT_ALLOWED.sub("_", text)[:250]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 from sluiceway.core.errors import BackendError, ModelError
@@ -36,6 +37,27 @@ class BundleStore:
         except OSError as error:
             raise BackendError(
                 f"cannot keep a model in {self.root}: {error}", hint="see that the folder is writable and not full"
+            ) from error
+
+    def has(self, digest: str) -> bool:
+        """Whether a bundle of a digest is kept here."""
+        return (self.root / digest).is_dir()
+
+    def remove(self, digest: str) -> None:
+        """Delete a bundle; a second time is a no-op.
+
+        Raises:
+            BackendError: the folder cannot be changed.
+        """
+        try:
+            with tempfile.TemporaryDirectory(prefix=".removed-", dir=self.root) as grave:
+                # One move: nobody sees a bundle of which half is gone.
+                (self.root / digest).rename(Path(grave) / digest)
+        except FileNotFoundError:
+            return
+        except OSError as error:
+            raise BackendError(
+                f"cannot delete a model in {self.root}: {error}", hint="see that the folder is writable"
             ) from error
 
     def get(self, uri: str, digest: str) -> Bundle:

@@ -10,6 +10,15 @@ CHAMPION, CHALLENGER, PREVIOUS = "champion", "challenger", "previous"
 DIGEST_TAG = "sluiceway.bundle_digest"
 COMPLETE_TAG = "sluiceway.complete"
 PATH_TAG = "sluiceway.bundle_path"
+RETIRED_TAG, RETIRED_BY_TAG, RETIRED_REASON_TAG = (
+    "sluiceway.retired",
+    "sluiceway.retired_by",
+    "sluiceway.retired_reason",
+)
+DELETED_TAG = "sluiceway.files_deleted"
+BYTES_TAG = "sluiceway.bundle_bytes"
+IMPORTED_FROM_TAG, IMPORTED_DIGEST_TAG = "imported_from", "imported_digest"
+GATE_TAG = "gate_"
 
 
 @dataclass(frozen=True)
@@ -31,6 +40,22 @@ class ModelVersion:
     aliases: tuple[str, ...]
     tags: Mapping[str, str]
     created_at: float
+
+    @property
+    def gates(self) -> dict[str, str]:
+        """What each gate said, by its name, sorted; nothing where none has judged it."""
+        tags = sorted(self.tags.items())
+        return {tag.removeprefix(GATE_TAG): value for tag, value in tags if tag.startswith(GATE_TAG)}
+
+    @property
+    def retired(self) -> str | None:
+        """Since when no rollout takes it, as ISO text; None where it is not retired."""
+        return self.tags.get(RETIRED_TAG)
+
+    @property
+    def deleted(self) -> str | None:
+        """Since when its booster is gone, as ISO text; None where it is there."""
+        return self.tags.get(DELETED_TAG)
 
 
 def from_entry(entry: Any, aliases: Mapping[str, str]) -> ModelVersion | None:

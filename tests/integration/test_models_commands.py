@@ -1,0 +1,389 @@
+"""``sluiceway models`` on a real registry and catalog: versions, how they differ, their lineage, and what retires."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from command_line import sluiceway
+from rollout_world import make_plan
+from serving_models import train_small
+from sluiceway.catalog.stores import open_stores
+from sluiceway.cli.main import run_command
+from sluiceway.core.errors import ModelError
+from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.registry.bundle import Bundle
+from sluiceway.registry.mlflow_registry import Registry, RunRecord
+from sluiceway.registry.store import BundleStore
+from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.state import Phase, RolloutState
+
+pytestmark = pytest.mark.integration
+
+ENDPOINT = "flights-production"
+DATA = {"uri": "/tables/flights", "digest": "d" * 64, "row_digest": "r" * 64}
+
+
+class Place:
+    """A project whose registry has versions 1 to 6 of a model; its catalog is each test's own."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.state = folder, folder / ".sluiceway"
+        self.state.mkdir()
+        self.registry = Registry(f"sqlite:///{self.state / 'mlflow.db'}", self.state / "artifacts")
+        self.bundles = BundleStore(self.state / "bundles")
+        self.made: dict[str, Bundle] = {}
+        for number in range(1, 7):
+            self.version(str(number))
+
+    def version(self, number: str) -> None:
+        small = train_small(self.folder / "models", seed=int(number)).bundle
+        lineage = {"data": {**DATA, "version": int(number), "rows": 300}, "code": {"commit": "c" * 40, "dirty": False}}
+        if number in ("2", "3"):
+            before = str(int(number) - 1)
+            lineage["base"] = {"version": before, "digest": self.made[before].digest}
+        bundle = dataclasses.replace(small, lineage=lineage)
+        run = self.registry.log_run(
+            RunRecord(
+                "flights",
+                f"run {number}",
+                params={"max_depth": 3 + int(number)},
+                metrics={"cv_auc": 0.9 + int(number) / 100},
+                artifacts={"environment.json": json.dumps({"libraries": {"xgboost": f"3.{number}"}}).encode()},
+            )
+        )
+        tags = {"data_ref": f"h{number}", "data_version": number, "env_lock": "lock sha256:1"}
+        tags["gate_performance"] = "PASS"
+        assert self.registry.register("flights", bundle, run, tags=tags) == number
+        self.bundles.put(bundle)
+        self.made[number] = bundle
+
+    def arm(self, number: str, weight: float = 1.0) -> Arm:
+        bundle = self.made[number]
+        return Arm(number, weight, str(self.bundles.root / bundle.digest), bundle.digest)
+
+    def __call__(self, *words: str, expect: int = 0):
+        return sluiceway(self.folder, "models", *words, expect=expect)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory) -> Place:
+    return Place(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture
+def stores(place):
+    """An empty catalog; no version has an alias or is retired."""
+    (place.state / "catalog.db").unlink(missing_ok=True)
+    for alias in ("champion", "challenger", "previous"):
+        place.registry.remove_alias("flights", alias)
+    for version in place.registry.versions("flights"):
+        gone = [tag for tag in version.tags if tag.startswith("sluiceway.retired")]
+        place.registry.tag("flights", version.version, dict.fromkeys(gone))
+    return open_stores(f"sqlite:///{place.state / 'catalog.db'}")
+
+
+def publish(stores, *documents: TrafficDocument) -> None:
+    for document in documents:
+        newest = stores.traffic.newest(document.endpoint)
+        number = newest.generation + 1 if newest else 1
+        stores.traffic.publish(dataclasses.replace(document, generation=number))
+
+
+def rollout(stores, place, rollout_id, version, champion, *phases, **state):
+    """A rollout of the catalog that went through these phases, a hundred seconds each."""
+    plan = make_plan(
+        rollout_id=rollout_id,
+        endpoint=ENDPOINT,
+        model="flights",
+        version=version,
+        bundle=place.arm(version).bundle,
+        digest=place.made[version].digest,
+        champion=None if champion is None else place.arm(champion),
+        application="a" if champion else "",
+    )
+    journal = Journal.begin(stores.rollouts, plan)
+    for number, phase in enumerate(phases, start=1):
+        last = number == len(phases)
+        journal.append(
+            RolloutState(phase=phase, step=0, **(state if last or phase == "rolling_back" else {})),
+            action=str(phase),
+            evidence={},
+            now=1000.0 + 100 * number,
+        )
+
+
+def test_versions_are_listed_and_shown_with_how_they_stand(place, stores):
+    rollout(stores, place, "r1", "1", None, Phase.PROMOTING, Phase.PROMOTED)
+    rollout(stores, place, "r2", "2", "1", Phase.STEP)
+    place.registry.promote("flights", "1")
+    rows = {row["version"]: row for row in place("list")}
+    assert (rows["1"]["aliases"], rows["1"]["rollouts"]) == ("champion", f"{ENDPOINT} promoted")
+    assert (rows["2"]["rollouts"], rows["3"]["rollouts"]) == (f"{ENDPOINT} step", "")
+    assert rows["2"]["bytes"] == str(len(place.made["2"].model))
+    assert rows["2"]["gates"] == "performance PASS"
+    shown = place("show", "flights@champion")
+    assert (shown["version"], shown["aliases"], shown["bytes"]) == ("1", ["champion"], len(place.made["1"].model))
+    assert (shown["gates"], shown["rollouts"]) == ({"performance": "PASS"}, f"{ENDPOINT} promoted")
+    assert shown["decision"] == place.made["1"].decision
+    place("show", "flights@9", expect=2)
+
+
+def test_two_versions_are_held_against_each_other(place, stores):
+    place.registry.promote("flights", "1")
+    told = place("diff", "flights@champion", "flights@2")
+    assert (told["first"], told["second"], told["same"]) == ("flights@1", "flights@2", False)
+    found = {(one["section"], one["what"]): one for one in told["differences"]}
+    assert found[("model", "digest")]["second"] == place.made["2"].digest
+    assert found[("metrics", "cv_auc")]["change"] == pytest.approx(0.01)
+    assert found[("parameters", "max_depth")]["first"] == "4"
+    assert found[("libraries", "xgboost")]["second"] == "3.2"
+    assert found[("model", "goes on from")]["second"] == "1"
+    assert ("model", "rounds") not in found
+    same = place("diff", "flights@1", "flights@1")
+    assert (same["same"], same["differences"]) == (True, [])
+    place("diff", "flights@1", "flights", expect=2)
+    place("diff", "flights@1", "other@1", expect=2)
+
+
+def test_lineage_goes_from_the_data_to_what_became_of_it(place, stores, capsys, monkeypatch):
+    rollout(stores, place, "r1", "1", None, Phase.PROMOTING, Phase.PROMOTED)
+    rollout(
+        stores,
+        place,
+        "r3",
+        "3",
+        "1",
+        *(Phase.STEP, Phase.PROMOTING, Phase.PROBATION, Phase.ROLLING_BACK, Phase.ROLLED_BACK),
+        cause="accuracy",
+        reason="it is worse",
+    )
+    publish(
+        stores,
+        TrafficDocument(ENDPOINT, 1, place.arm("1"), rollout_id="r1"),
+        TrafficDocument(ENDPOINT, 1, place.arm("3"), rollout_id="r3"),
+        TrafficDocument(ENDPOINT, 1, place.arm("1"), rollout_id="r3"),
+        TrafficDocument(ENDPOINT, 1, place.arm("3")),
+    )
+    told = place("lineage", "flights@3")
+    assert told["data"] == {**DATA, "version": 3, "rows": 300, "ref": "h3"}
+    assert (told["code"]["commit"], told["lock"], told["run"]["name"]) == ("c" * 40, "lock sha256:1", "run 3")
+    parent = told["parent"]
+    assert (parent["version"], parent["there"], parent["data"]["version"]) == ("2", True, 2)
+    assert (parent["parent"]["version"], parent["parent"]["parent"]) == ("1", None)
+    (one,) = told["rollouts"]
+    assert (one["endpoint"], one["outcome"], one["cause"], one["reason"]) == (
+        ENDPOINT,
+        "undone",
+        "accuracy",
+        "it is worse",
+    )
+    assert (one["instead_of"], one["time"]) == ("1", "1970-01-01T00:23:20+00:00")
+    spans = [(span["by"], span["ended_by"], span["followed_by"]) for span in told["traffic"]]
+    assert spans == [("r3", "r3", "1"), ("by hand", None, None)]
+    monkeypatch.chdir(place.folder)
+    assert run_command(["models", "lineage", "flights@3"]) == 0
+    out = capsys.readouterr().out
+    for text in ("d" * 64, "r" * 64, "goes on from flights@2", "undone on accuracy", "it is worse", "until now"):
+        assert text in out, text
+
+
+def refused(place, *words):
+    before = {one.version: (one.tags, one.aliases) for one in place.registry.versions("flights")}
+    told = place("retire", *words, expect=2)
+    assert {one.version: (one.tags, one.aliases) for one in place.registry.versions("flights")} == before
+    return f"{told['message']} {told['hint']}"
+
+
+def test_a_retired_version_is_marked_and_kept(place, stores):
+    told = place("retire", "flights@4", "--reason", "leaks the target")
+    assert (told["version"], told["consequences"], told["deleted"]) == ("4", [], [])
+    assert {row["version"]: row["retired"] for row in place("list")}["4"] == told["since"]
+    assert place("lineage", "flights@4")["retired"]["reason"] == "leaks the target"
+    assert place.registry.bundle("flights", "4")[1] == place.made["4"]
+    assert place("retire", "flights@4")["since"] == told["since"]
+    assert place("retire", "flights@4", "--undo")["since"] is None
+    assert not [tag for tag in place.registry.version("flights", "4").tags if "retired" in tag]
+    assert "is not retired" in place("retire", "flights@4", "--undo", expect=2)["message"]
+
+
+@pytest.mark.parametrize("alias", ["champion", "challenger", "previous"])
+def test_what_an_alias_of_a_rollout_names_is_not_retired(place, stores, alias):
+    place.registry.set_alias("flights", alias, "5")
+    assert f"it is flights@{alias}" in refused(place, "flights@5", "--force")
+
+
+def test_what_answers_requests_or_could_at_once_is_not_retired(place, stores):
+    document = TrafficDocument(
+        ENDPOINT,
+        1,
+        place.arm("1", 0.9),
+        (place.arm("2", 0.1),),
+        shadows=(place.arm("3", 0.5),),
+        warm=(place.arm("4", 0.0),),
+    )
+    publish(stores, document)
+    for version, role in {"1": "the champion", "2": "a challenger", "3": "a shadow", "4": "kept warm"}.items():
+        assert f"it is {role} of {ENDPOINT}" in refused(place, f"flights@{version}", "--force", "--delete-files")
+    place("retire", "flights@5")
+
+
+@pytest.mark.parametrize("phase", [Phase.STEP, Phase.PAUSED, Phase.PROMOTING, Phase.PROBATION, Phase.ROLLING_BACK])
+def test_neither_side_of_a_rollout_that_has_not_ended_is_retired(place, stores, phase):
+    rollout(stores, place, "r2", "2", "1", Phase.STEP, phase)
+    assert "rollout r2 rolls it out" in refused(place, "flights@2", "--force")
+    assert "rollout r2 may go back to it" in refused(place, "flights@1", "--force")
+
+
+def test_what_an_endpoint_goes_back_to_is_only_retired_by_force(place, stores):
+    publish(stores, *(TrafficDocument(ENDPOINT, 1, place.arm(version)) for version in "123"))
+    told = refused(place, "flights@2")
+    assert f"is what {ENDPOINT} can go back to" in told
+    assert f"rollout undo {ENDPOINT}` goes back to the retired version 2" in told
+    assert "finds no files" in refused(place, "flights@2", "--delete-files")
+    (consequence,) = place("retire", "flights@2", "--force")["consequences"]
+    assert ENDPOINT in consequence
+    assert place("retire", "flights@1")["consequences"] == []  # two champions back
+
+
+def test_files_are_deleted_only_when_asked_and_the_lineage_stays(place, stores):
+    digest = place.made["6"].digest
+    place("retire", "flights@6", "-m", "old")
+    assert place.bundles.has(digest)
+    told = place("retire", "flights@6", "--delete-files")
+    assert len(told["deleted"]) == 2
+    assert not place.bundles.has(digest)
+    left = {path.name for path in place.state.rglob(f"model/{digest[:16]}/*")}
+    assert "model.ubj" not in left
+    assert {"schema.json", "decision.json", "lineage.json", "MLmodel"} <= left
+    with pytest.raises(ModelError, match="were deleted when it was retired"):
+        place.registry.bundle("flights", "6")
+    lineage = place("lineage", "flights@6")
+    assert (lineage["data"]["version"], lineage["retired"]["files_deleted"] is not None) == (6, True)
+    assert place("show", "flights@6")["bytes"] is None
+    found = {(one["section"], one["what"]) for one in place("diff", "flights@6", "flights@5")["differences"]}
+    assert {("model", "rounds"), ("model", "bytes"), ("data", "version")} <= found
+    assert "were deleted" in place("retire", "flights@6", "--undo", expect=2)["message"]
+    assert place("retire", "flights@6", "--delete-files")["since"]  # again: nothing is left to do
+    # Whoever makes the same model again has it again, and it is still retired.
+    run = place.registry.version("flights", "6").run_id
+    assert place.registry.register("flights", place.made["6"], run) == "6"
+    assert place.registry.bundle("flights", "6")[1] == place.made["6"]
+    place("retire", "flights@6", "--undo")
+
+
+def test_a_bundle_that_another_version_shares_stays_in_the_store(place, stores):
+    run = place.registry.log_run(RunRecord("flights", "the same once more"))
+    twin = place.registry.register("flights", place.made["5"], run)
+    place("retire", f"flights@{twin}", "--delete-files")
+    assert place.bundles.has(place.made["5"].digest)
+    assert place.registry.bundle("flights", "5")[1] == place.made["5"]
+
+
+CONFIG = """
+experiment: {name: flights}
+data: {path: data/flights, features: [delay, distance, carrier], target: late}
+platform: {serving: {isolation: replica}}
+"""
+
+
+def test_neither_a_rollout_nor_a_person_gives_a_retired_version_traffic(place, stores):
+    (place.folder / "flights.yaml").write_text(CONFIG)
+    publish(stores, TrafficDocument(ENDPOINT, 1, place.arm("1")), TrafficDocument(ENDPOINT, 1, place.arm("2")))
+    rollout(stores, place, "r1", "2", "1", Phase.PROMOTING, Phase.PROMOTED)
+    place("retire", "flights@3", "-m", "leaks")
+    told = sluiceway(place.folder, "rollout", "start", "flights@3", "--config", "flights.yaml", "--ungated", expect=2)
+    assert "is retired since" in told["message"]
+    assert "leaks" in told["message"]
+    for change in (("--switch", "3"), ("--weights", "3=0.1"), ("--shadow", "3=0.1")):
+        told = sluiceway(place.folder, "serve", "traffic", ENDPOINT, *change, expect=2)
+        assert "is retired since" in told["message"], change
+    place("retire", "flights@3", "--undo")
+    moved = sluiceway(place.folder, "serve", "traffic", ENDPOINT, "--switch", "3", "--config", "flights.yaml")
+    assert moved["arms"][0]["version"] == "3"
+    tags = place.registry.version("flights", "2").tags
+    story = [tags[f"rollout.{ENDPOINT}.{part}"] for part in ("outcome", "reason")]
+    assert story == ["replaced", "version 3 by hand"]
+
+
+def test_no_command_of_models_moves_an_alias(place, stores, tmp_path):
+    place.registry.promote("flights", "1")
+    place.registry.promote("flights", "2")
+    place.registry.set_alias("flights", "challenger", "3")
+    before = {one.version: one.aliases for one in place.registry.versions("flights")}
+    bundle = place.made["4"]
+    (tmp_path / "m.ubj").write_bytes(bundle.model)
+    schema = {"target": "late", "features": [_entry(feature) for feature in bundle.schema["features"]]}
+    (tmp_path / "m.json").write_text(json.dumps(schema))
+    place("list")
+    place("show", "flights@2")
+    place("diff", "flights@1", "flights@2")
+    place("lineage", "flights@2")
+    place("import", str(tmp_path / "m.ubj"), "flights", "--schema", str(tmp_path / "m.json"))
+    place("retire", "flights@4")
+    place("retire", "flights@4", "--undo")
+    refused(place, "flights@1")
+    after = {one.version: one.aliases for one in place.registry.versions("flights")}
+    assert {version: aliases for version, aliases in after.items() if aliases} == {
+        version: aliases for version, aliases in before.items() if aliases
+    }
+
+
+def _entry(feature):
+    return {name: value for name, value in feature.items() if name != "kind" or value == "category"}
+
+
+def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(place, stores, monkeypatch):
+    from sluiceway.config.lifecycle import ReleaseStep  # noqa: PLC0415 (brings the configuration and Ray)
+    from sluiceway.config.load import load_settings  # noqa: PLC0415
+    from sluiceway.core.references import TableVersion  # noqa: PLC0415
+    from sluiceway.lifecycle.candidate import Candidate  # noqa: PLC0415
+    from sluiceway.lifecycle.deployment import EnvironmentRollout  # noqa: PLC0415
+    from sluiceway.wiring.context import build_context  # noqa: PLC0415
+
+    (place.folder / "flights.yaml").write_text(CONFIG)
+    monkeypatch.chdir(place.folder)
+    context = build_context(load_settings("flights.yaml"))
+    place.registry.promote("flights", "1")
+    arm = place.arm("2")
+    candidate = Candidate(TableVersion("/tables/flights", 2, "d", 300, "2"), arm.bundle, arm.digest, {})
+    step = ReleaseStep(step="release", name="flights 2")
+    effects = EnvironmentRollout(context, step, candidate, "2", "production")
+    rollout(stores, place, "r2", "2", "1", Phase.STEP)
+    plan = dataclasses.replace(Journal.open(stores.rollouts, "r2").plan, application="", isolation="replica")
+
+    def seen():
+        aliases = {name: place.registry.alias("flights", name) for name in ("champion", "challenger", "previous")}
+        tags = place.registry.version("flights", "2").tags
+        return aliases, {part: tags[f"rollout.{ENDPOINT}.{part}"] for part in ("id", "outcome", "cause", "time")}
+
+    def go(phase, seconds, **state):
+        journal = Journal.open(stores.rollouts, "r2")
+        journal.append(RolloutState(phase=phase, step=0, **state), action=str(phase), evidence={}, now=seconds)
+
+    effects.started(plan)
+    first = seen()
+    effects.started(plan)
+    assert seen() == first
+    assert first == (
+        {"champion": "1", "challenger": "2", "previous": None},
+        {"id": "r2", "outcome": "started", "cause": "", "time": "1970-01-01T00:18:20+00:00"},
+    )
+    go(Phase.PROMOTING, 2000.0)
+    for _ in range(2):
+        effects.promoted(plan)
+        assert seen() == (
+            {"champion": "2", "challenger": None, "previous": "1"},
+            {"id": "r2", "outcome": "promoted", "cause": "", "time": "1970-01-01T00:33:20+00:00"},
+        )
+    go(Phase.PROBATION, 2100.0)
+    go(Phase.ROLLING_BACK, 3000.0, cause="accuracy", reason="worse")
+    for _ in range(2):
+        effects.rolled_back(plan, "worse")
+        assert seen() == (
+            {"champion": "1", "challenger": None, "previous": "2"},
+            {"id": "r2", "outcome": "undone", "cause": "accuracy", "time": "1970-01-01T00:50:00+00:00"},
+        )

@@ -1,0 +1,98 @@
+"""A version's story is told by the journal alone: by whoever tells it, and however often a crash has it told again."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import pytest
+
+from rollout_world import Crash, World, make_plan
+from sluiceway.lifecycle.rollout_story import story_of
+from sluiceway.rollout.controller import abort, run
+from sluiceway.rollout.journal import Journal
+
+STEPS = tuple({"weight": weight, "max_seconds": 20} for weight in (0.1, 0.5, 1.0))
+
+
+class Told(World):
+    """A world whose effects tell the story, as those of a real rollout do."""
+
+    def __init__(self, **qualities):
+        super().__init__(**qualities)
+        self.tags, self.told = {}, []
+
+    def _tell(self):
+        with self.step():
+            story = story_of(Journal.open(self.rollouts, "r1"))
+            self.told.append(story)
+            self.tags.update(story)
+
+    def started(self, plan):
+        super().started(plan)
+        self._tell()
+
+    def promoted(self, plan):
+        super().promoted(plan)
+        self._tell()
+
+    def rolled_back(self, plan, reason):
+        super().rolled_back(plan, reason)
+        self._tell()
+
+    def said(self, part):
+        return self.tags[f"rollout.flights.{part}"]
+
+
+def outcomes(world):
+    return [story["rollout.flights.outcome"] for story in world.told]
+
+
+def test_a_promotion_is_told_with_its_time():
+    world = Told.served()
+    run(make_plan(), world.doors(), poll_seconds=5)
+    assert outcomes(world) == ["started", "promoted"]
+    assert (world.said("id"), world.said("cause")) == ("r1", "")
+    promoting = next(e for e in Journal.open(world.rollouts, "r1").entries if e.state.phase == "promoting")
+    assert datetime.fromisoformat(world.said("time")).timestamp() == int(promoting.time)
+
+
+def test_a_rollback_is_told_with_its_cause():
+    world = Told.served(errors=(0.0, 0.33))
+    outcome = run(make_plan(), world.doors(), poll_seconds=5)
+    assert outcomes(world) == ["started", "rolled_back"]
+    assert (world.said("cause"), world.said("reason")) == ("error_rate", outcome.reason)
+
+
+def test_a_promotion_that_is_taken_back_is_undone():
+    world = Told.served(delay=120.0, wrong=(0.06, 0.02))
+    plan = make_plan(steps=STEPS, on_inconclusive="continue", probation_seconds=600.0, keeps_warm=True)
+    run(plan, world.doors(), poll_seconds=1)
+    assert outcomes(world) == ["started", "promoted", "undone"]
+    assert world.said("cause") == "accuracy"
+    assert world.said("reason").startswith("after the promotion")
+
+
+@pytest.mark.parametrize(
+    ("qualities", "ends"), [({}, "promoted"), ({"errors": (0.0, 0.33)}, "rolled_back")], ids=["promoted", "rolled back"]
+)
+def test_told_again_after_a_crash_anywhere_it_is_the_same_story(qualities, ends):
+    undisturbed = Told.served(**qualities)
+    run(make_plan(), undisturbed.doors(), poll_seconds=20)
+    for crash_at in range(1, undisturbed.operations + 1):
+        world = Told.served(**qualities)
+        world.crash_at = crash_at
+        with pytest.raises(Crash):
+            run(make_plan(), world.doors(), poll_seconds=20)
+        run(make_plan(), world.doors(), poll_seconds=20)
+        assert world.said("outcome") == ends
+        for outcome in set(outcomes(world)):  # each one is told in the same words, however often
+            assert len({tuple(s.items()) for s in world.told if s["rollout.flights.outcome"] == outcome}) == 1, crash_at
+
+
+def test_what_a_person_aborts_is_told_with_the_reason():
+    world = Told.served()
+    world.crash_at = 12
+    with pytest.raises(Crash):
+        run(make_plan(), world.doors(), poll_seconds=20)
+    abort("r1", world.doors(), reason="too early")
+    assert (world.said("outcome"), world.said("cause"), world.said("reason")) == ("rolled_back", "", "too early")
