@@ -13,9 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
+from sluiceway.core.traffic import latency_bounds
 from sluiceway.core.verdict import Direction, Measurement, Status, Threshold, Verdict
 from sluiceway.gates.statistics.intervals import quantile_from_counts, quantile_n_needed
 from sluiceway.gates.statistics.planning import pairs_needed, requests_needed
@@ -28,6 +28,9 @@ from sluiceway.gates.statistics.sequential import (
     sign_log_e,
 )
 from sluiceway.rollout.plan import RolloutPlan
+
+if TYPE_CHECKING:
+    from sluiceway.rollout.told import Told
 
 CHECK = "canary"
 METRICS = ("error_rate", "latency_p99", "accuracy")
@@ -46,7 +49,8 @@ class ArmSeen:
     Attributes:
         requests: requests that were drawn for it.
         errors: of these, how many it did not answer.
-        latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one, or () for none.
+        latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one, or () for none; where
+            Prometheus tells them, of ``EXPORTED_LATENCY_BOUNDS_SECONDS``.
     """
 
     requests: int = 0
@@ -82,6 +86,7 @@ class Observations:
         traffic_ended: True where nothing more will be seen: the replayed requests have run out.
         breakers: one line for each replica that asks the challenger no more in the present step.
         promoted: what the new version did since its promotion.
+        told: what Prometheus told; None where it has not answered yet, or is not asked.
     """
 
     steps: tuple[StepSeen, ...]
@@ -92,6 +97,7 @@ class Observations:
     traffic_ended: bool = False
     breakers: tuple[str, ...] = ()
     promoted: ArmSeen = ArmSeen()
+    told: Told | None = None
 
     def requests(self) -> dict[str, int]:
         """Requests of the whole rollout by arm."""
@@ -103,7 +109,7 @@ class Observations:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, without the latency histograms of earlier steps' arms."""
         body = asdict(self)
-        for step in body["steps"]:
+        for step in (*body["steps"], *(body["told"] or {"steps": ()})["steps"]):
             for arm in ("champion", "challenger"):
                 del step[arm]["latency"]
         del body["promoted"]["latency"]
@@ -198,7 +204,7 @@ def _too_slow(plan: RolloutPlan, seen: Observations, needed: int) -> bool:
     limit = margins.latency_p99_ratio * _p99(champion, _alpha(plan))[2] + margins.latency_p99_seconds
     if not math.isfinite(limit) or not _p99(seen.steps[-1].challenger, margins.alpha)[0] > limit:
         return False
-    lower_edges = (0.0, *LATENCY_BOUNDS_SECONDS)
+    lower_edges = (0.0, *latency_bounds(challenger.latency))
     slow = sum(count for count, edge in zip(challenger.latency, lower_edges, strict=False) if edge >= limit)
     return crossed(rate_above_log_e(slow, n, 1 - QUANTILE), _alpha(plan))
 
@@ -270,9 +276,8 @@ def _alpha(plan: RolloutPlan) -> float:
 
 
 def _p99(arm: ArmSeen, alpha: float) -> tuple[float, float, float]:
-    return (
-        quantile_from_counts(arm.latency, LATENCY_BOUNDS_SECONDS, QUANTILE, alpha) if arm.latency else (math.nan,) * 3
-    )
+    bounds = latency_bounds(arm.latency)
+    return quantile_from_counts(arm.latency, bounds, QUANTILE, alpha) if arm.latency else (math.nan,) * 3
 
 
 def _sum(arms: Iterable[ArmSeen]) -> ArmSeen:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sluiceway.config.deployment import DeploymentSection, LimitsSection, MarginsSection, RollbackSection, StepSection
+from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import Arm, TrafficDocument
 
@@ -38,6 +39,8 @@ class RolloutPlan:
         salt: of the hash that places routing keys: one a rollout, so that its cohorts only grow.
         keeps_warm: after the promotion the old champion stays in memory, so that going back is instant. Plans of
             releases that knew neither salt nor warm arms have none, and give the documents that they gave then.
+        source: ``counters``, ``prometheus`` or ``both``: where requests, errors and latencies are read.
+        prometheus: what is asked of Prometheus and how it is judged; not where it is, and no secret.
     """
 
     rollout_id: str
@@ -59,6 +62,8 @@ class RolloutPlan:
     isolation: str = "process"
     salt: str = ""
     keeps_warm: bool = False
+    source: str = "counters"
+    prometheus: PrometheusSection = field(default_factory=PrometheusSection)
 
     def __post_init__(self) -> None:
         weights = [step.weight for step in self.steps]
@@ -77,6 +82,11 @@ class RolloutPlan:
                 f"rollout {self.rollout_id} has a champion and isolation {self.isolation}: "
                 f"the challenger needs {wanted} that scores it"
             )
+
+    @property
+    def asks_prometheus(self) -> bool:
+        """True where Prometheus is asked anything."""
+        return self.source != "counters" or bool(self.prometheus.queries)
 
     def step_document(self, step: int, *, generation: int) -> TrafficDocument:
         """The traffic while a step is judged: both arms, the challenger with the step's weight.
@@ -123,6 +133,7 @@ class RolloutPlan:
             "margins": self.margins.model_dump(),
             "rollback": self.rollback.model_dump(),
             "limits": self.limits.model_dump(),
+            "prometheus": self.prometheus.model_dump(),
         }
         return json.dumps(body, sort_keys=True)
 
@@ -135,6 +146,7 @@ class RolloutPlan:
         body["margins"] = MarginsSection(**body["margins"])
         body["rollback"] = RollbackSection(**body["rollback"])
         body["limits"] = LimitsSection(**body.get("limits", {}))
+        body["prometheus"] = PrometheusSection(**body.get("prometheus", {}))
         body["dry_run"] = tuple(body.get("dry_run", ()))
         return cls(**body)
 
@@ -181,6 +193,8 @@ def plan_canary(
         isolation="process" if challenger.application else "replica",
         salt=rollout_id,
         keeps_warm=True,
+        source=deployment.source,
+        prometheus=deployment.prometheus.judging,
     )
 
 
