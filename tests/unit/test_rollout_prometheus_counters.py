@@ -138,7 +138,7 @@ def test_other_buckets_than_the_platforms_are_no_answer(scraped, reader):
     for time, value in ((1000, 0), (1010, 5)):
         scraped.samples[frozenset(labels.items())][time] = value
     reader.read([Window(1000, math.inf)], 1010)
-    with pytest.raises(BackendError, match="has 1 buckets up to 0.5 s"):
+    with pytest.raises(BackendError, match=r"has 1 buckets up to 0\.5 s"):
         reader.steps(1)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
+from sluiceway.config.load import header_secret
 from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.core.errors import BackendError, InputError
 
@@ -146,7 +146,7 @@ class PrometheusApi:
         )
 
 
-def open_prometheus(section: PrometheusSection, environ: Mapping[str, str] | None = None) -> PrometheusApi:
+def open_prometheus(section: PrometheusSection) -> PrometheusApi:
     """The Prometheus of a configuration, with what the environment holds to be let in.
 
     Raises:
@@ -154,23 +154,10 @@ def open_prometheus(section: PrometheusSection, environ: Mapping[str, str] | Non
     """
     if section.url is None:
         raise InputError("the rollout asks Prometheus, and nobody says where it is", hint="deployment.prometheus.url")
-    there = os.environ if environ is None else environ
-    headers = {name: _secret(variable, there) for name, variable in section.headers_env.items()}
+    headers = {name: header_secret(variable) for name, variable in section.headers_env.items()}
     if section.token_env is not None:
-        headers["Authorization"] = f"Bearer {_secret(section.token_env, there)}"
+        headers["Authorization"] = f"Bearer {header_secret(section.token_env)}"
     return PrometheusApi(section.url, headers=headers, timeout_seconds=section.timeout_seconds)
-
-
-def _secret(variable: str, environ: Mapping[str, str]) -> str:
-    value = environ.get(variable, "").strip()
-    if not value:
-        raise InputError(f"the environment variable {variable} is not set", hint="deployment.prometheus names it")
-    # Refused here, where the value is not told: whoever sends it would put it into the message.
-    if not (value.isascii() and value.isprintable()):
-        raise InputError(
-            f"the environment variable {variable} holds what no header can: several lines, or more than ASCII"
-        )
-    return value
 
 
 def _answer(data: Mapping[str, Any]) -> Answer:
