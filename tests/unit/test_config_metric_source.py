@@ -69,7 +69,7 @@ def test_a_token_in_place_of_its_variable_is_refused():
             {
                 "source": "both",
                 "prometheus": {"url": URL},
-                "steps": [{"weight": 0.5, "max_seconds": 60}, {"weight": 1}],
+                "steps": [{"weight": 0.5, "max_seconds": 120}, {"weight": 1}],
             },
             "over before both sources are compared",
         ),

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sluiceway.rollout.source_comparison import Comparison, disagreement
+from sluiceway.rollout.source_comparison import Comparison, compared_enough, disagreement
 from sluiceway.rollout.told import Compared
 
 SETTLE = 10.0
@@ -69,6 +69,26 @@ def test_it_begins_again_where_a_process_came_or_went():
     assert said(run(100, **wrong))
     assert run(100, processes=lambda time: time > 90) == ()
     assert not said(run(140, processes=lambda time: time > 90))
+
+
+@pytest.mark.parametrize("factor", [1.0, 0.6, 1.5])
+def test_when_it_is_said_to_agree_what_is_wrong_has_been_found_out(factor):
+    """At the first moment at which silence would be taken for agreement."""
+    for seconds in range(20, 200):
+        compared = run(seconds, factor=factor)
+        if compared_enough(compared):
+            assert bool(said(compared)) is (factor != 1.0)
+            assert seconds <= 8 * SETTLE + 5
+            return
+    raise AssertionError("it is never compared enough")
+
+
+def test_an_arm_that_is_asked_nothing_is_not_waited_for():
+    challenger = Compared("challenger", "requests", 100, 90, 110)
+    assert compared_enough([challenger, Compared("champion", "requests", 0, 0, 0)])
+    assert not compared_enough([challenger, Compared("champion", "requests", 100, 40, 160)])
+    assert not compared_enough([Compared("champion", "requests", 100, 90, 110)])
+    assert not compared_enough([])
 
 
 @pytest.mark.parametrize(

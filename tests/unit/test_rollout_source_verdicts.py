@@ -98,6 +98,15 @@ def test_without_an_answer_it_holds(source, told):
     assert ("connection refused" if told else "has not been asked yet") in decision.action.reason
 
 
+def test_what_was_told_of_the_step_before_lets_nothing_go_on():
+    two = Observations((StepSeen(0.5, arm_seen(2000), arm_seen(2000)), StepSeen(1.0, arm_seen(0), arm_seen(2000))))
+    two = replace(two, pairs_step=Pairs(1960, 20, 20, 0), pairs_rollout=Pairs(1960, 20, 20, 0), told=good_told())
+    state = replace(STATE, step=1, generations=(2, 3))
+    decision = decided(plan("prometheus"), two, state=state)
+    assert isinstance(decision.action, Hold)
+    assert statuses(decision)["error_rate"] is Status.INCONCLUSIVE
+
+
 def test_old_samples_say_nothing_of_the_present():
     decision = decided(plan("prometheus"), seen(good_told(stale="no process is scraped lately")))
     assert isinstance(decision.action, Hold)
@@ -157,7 +166,7 @@ def test_sources_that_disagree_are_inconclusive_with_both_numbers():
 def test_both_are_not_one_before_they_are_compared():
     decision = decided(plan("both"), seen(good_told(compared=())))
     assert isinstance(decision.action, Hold)
-    assert "not compared yet" in decision.action.reason
+    assert "not compared long enough yet" in decision.action.reason
 
 
 @pytest.mark.parametrize(

@@ -237,9 +237,9 @@ class DeploymentSection(Section):
         if self.asks_prometheus and self.prometheus.url is None:
             raise ValueError("prometheus.url: say where Prometheus is, e.g. http://127.0.0.1:9090")
         shortest = min(step.max_seconds for step in self.planned_steps)
-        if self.source == "both" and shortest <= 4 * self.prometheus.settle_seconds:
+        if self.source == "both" and shortest <= 8 * self.prometheus.settle_seconds:
             raise ValueError(
-                f"a step of {shortest:g} s is over before both sources are compared, which takes four times "
+                f"a step of {shortest:g} s is over before both sources are compared, which takes eight times "
                 f"prometheus.settle_seconds ({self.prometheus.settle_seconds:g} s)"
             )
         return self

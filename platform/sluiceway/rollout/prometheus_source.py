@@ -40,6 +40,7 @@ class _Question:
 @dataclass(frozen=True)
 class _Answer:
     at: float
+    generation: int
     steps: tuple[StepSeen, ...]
     queries: tuple[QuerySeen, ...]
     totals: Counts
@@ -77,6 +78,7 @@ class PrometheusObserver:
         self._reader: CounterReader | None = None
         self._comparison: Comparison | None = None
         self._told: Told | None = None
+        self._generation = -1
         self._judged_since: float | None = None
 
     def __enter__(self) -> PrometheusObserver:
@@ -92,14 +94,11 @@ class PrometheusObserver:
         if not plan.asks_prometheus or not state.generations:
             return seen
         now = self._clock.now().timestamp()
-        if state.since != self._judged_since:
-            # Another step, or one that was resumed: what did not answer then may answer now.
-            self._judged_since = state.since
-            self._told = None if self._told is None else replace(self._told, errors=0)
+        self._turn_to(state)
         if self._comparison is None:
             self._comparison = Comparison(plan.prometheus.settle_seconds)
         self._comparison.counted(now, counts_of(seen))
-        self._take(plan)
+        self._take(plan, state)
         if self._told is not None and plan.source == "both":
             self._told = replace(self._told, compared=self._comparison.compared(now))
         if self._future is None and now - self._asked >= self._every:
@@ -109,7 +108,16 @@ class PrometheusObserver:
             self._future = self._asking.submit(self._answer, question)
         return replace(seen, told=self._told)
 
-    def _take(self, plan: RolloutPlan) -> None:
+    def _turn_to(self, state: RolloutState) -> None:
+        if state.generation != self._generation:
+            # Other weights: what was told of those before is no evidence for these.
+            self._generation, self._told = state.generation, None
+        if state.since != self._judged_since:
+            # Another step, or one that was resumed: who did not answer then may answer now.
+            self._judged_since = state.since
+            self._told = None if self._told is None else replace(self._told, errors=0)
+
+    def _take(self, plan: RolloutPlan, state: RolloutState) -> None:
         """The answer that has come meanwhile, if one has."""
         if self._future is None or not self._future.done():
             return
@@ -123,7 +131,8 @@ class PrometheusObserver:
             return
         if plan.source == "both" and self._comparison is not None:
             self._comparison.told(answer.at, answer.totals, answer.processes)
-        self._told = Told(answer.steps, answer.queries, stale=answer.stale)
+        if answer.generation == state.generation:
+            self._told = Told(answer.steps, answer.queries, stale=answer.stale)
 
     def _begins(self, plan: RolloutPlan, state: RolloutState) -> tuple[float, ...]:
         began: dict[int, float] = {}
@@ -159,7 +168,7 @@ class PrometheusObserver:
             ask(self._api, plan, query, challenger=challenger, champion=champion, requests=question.requests)
             for query in plan.prometheus.queries
         )
-        return _Answer(question.at, steps, queries, totals, processes, stale)
+        return _Answer(question.at, state.generation, steps, queries, totals, processes, stale)
 
     def _time(self) -> tuple[float, float]:
         """Prometheus's time, and how far its clock is ahead of this one; 0 where that may be the question's time."""

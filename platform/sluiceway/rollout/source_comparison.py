@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.told import Compared
 
-# So many spans of ``settle_seconds`` of either source are remembered; a comparison needs not quite four.
+# So many spans of ``settle_seconds`` of either source are remembered; less than three are looked back on.
 REMEMBERED = 6
+# Fewer requests of a challenger say nothing about whether two sources agree.
+COMPARED_LEAST = 20
 WHATS = ("requests", "errors")
 
 Counts = Mapping[str, tuple[int, int]]
@@ -111,6 +113,18 @@ def _forget(entries: list[tuple[float, Counts]], before: float) -> None:
     # The newest one that is as old stays: the others are looked at from it on.
     place = bisect_right(entries, before, key=lambda one: one[0])
     del entries[: max(0, place - 1)]
+
+
+def compared_enough(compared: Sequence[Compared]) -> bool:
+    """True where a source that counts a third more, or less, than the other would have been found out.
+
+    The bounds are wide at first: what came within ``settle_seconds`` may be counted or not. They have to be within a
+    factor of 2, for each arm that was asked anything, and on ``COMPARED_LEAST`` requests of the challenger. From then on
+    they close in on the tolerance.
+    """
+    requests = {one.arm: one for one in compared if one.what == "requests"}
+    narrow = all(one.high < COMPARED_LEAST or 2 * one.low >= one.high for one in requests.values())
+    return narrow and "challenger" in requests and requests["challenger"].low >= COMPARED_LEAST
 
 
 def disagreement(compared: Sequence[Compared], what: str, *, tolerance: float, slack: int) -> str:

@@ -14,7 +14,7 @@ from sluiceway.rollout.evidence import Observations, StepSeen, judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.own_queries import judge_queries
 from sluiceway.rollout.plan import RolloutPlan
-from sluiceway.rollout.source_comparison import disagreement
+from sluiceway.rollout.source_comparison import compared_enough, disagreement
 from sluiceway.rollout.told import Told
 
 # The cause where a rollout ends or pauses because its source does not answer.
@@ -27,8 +27,7 @@ MADE_OF = {
     "latency_p99": ("requests",),
     "latency_p99_limit": ("requests",),
 }
-# Fewer requests of both arms say nothing about whether two sources agree; a difference of so few is none.
-COMPARED_LEAST = 20
+# A difference of so few between two sources is none.
 SLACK = 3
 
 
@@ -67,7 +66,9 @@ def _metrics(plan: RolloutPlan, seen: Observations) -> tuple[Verdict, ...]:
     margins = plan.margins.model_copy(update={"rollback_alpha": plan.margins.rollback_alpha / 2})
     careful = replace(plan, margins=margins)
     counted = _judged(careful, seen)
-    steps = told.steps or tuple(StepSeen(step.weight) for step in seen.steps)
+    # What was told of the steps before says nothing of this one.
+    present = len(told.steps) == len(seen.steps)
+    steps = told.steps if present else tuple(StepSeen(step.weight) for step in seen.steps)
     asked = _judged(careful, replace(seen, steps=steps))
     return tuple(_by_prometheus(told, one, other) for one, other in zip(asked, counted, strict=True))
 
@@ -97,8 +98,8 @@ def _compared(plan: RolloutPlan, told: Told, verdict: Verdict) -> Verdict:
         why = disagreement(told.compared, what, tolerance=plan.prometheus.tolerance, slack=SLACK)
         if why:
             return replace(verdict, status=Status.INCONCLUSIVE, reason=why)
-    if verdict.status is Status.PASS and sum(c.low for c in told.compared if c.what == "requests") < COMPARED_LEAST:
-        return replace(verdict, status=Status.INCONCLUSIVE, reason="the two sources are not compared yet")
+    if verdict.status is Status.PASS and not compared_enough(told.compared):
+        return replace(verdict, status=Status.INCONCLUSIVE, reason="the two sources are not compared long enough yet")
     return verdict
 
 
