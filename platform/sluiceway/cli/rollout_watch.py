@@ -70,7 +70,7 @@ class Watcher:
         seen = self._observe(plan, state) if state.judged else None
         if seen is not None and plan.asks_prometheus:
             # Whoever runs the rollout asks Prometheus; the secrets for that need not be here.
-            seen = replace(seen, told=newest_told(self._stores.rollouts, self._id))
+            seen = replace(seen, told=newest_told(self._stores.rollouts, self._id, generation=state.generation))
         decision = decide(plan, state=state, observations=seen, now=now)
         return Look(plan, state, seen, decision, now, self._runner(plan.endpoint))
 

@@ -77,10 +77,12 @@ def read(looks: Looks, rollout_id: str) -> list[Look]:
     return [Look(row.time, RolloutState.from_json(row.state), from_text(row.seen)) for row in looks.looks(rollout_id)]
 
 
-def newest_told(looks: Looks, rollout_id: str) -> Told | None:
-    """What Prometheus had told at the newest look that was kept, or None."""
+def newest_told(looks: Looks, rollout_id: str, *, generation: int) -> Told | None:
+    """What Prometheus had told of a generation of the weights at the newest look that was kept, or None."""
     rows = looks.looks(rollout_id)
-    return from_text(rows[-1].seen).told if rows else None
+    if not rows or RolloutState.from_json(rows[-1].state).generation != generation:
+        return None
+    return from_text(rows[-1].seen).told
 
 
 def to_text(seen: Observations) -> str:

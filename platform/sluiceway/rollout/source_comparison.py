@@ -119,8 +119,8 @@ def compared_enough(compared: Sequence[Compared]) -> bool:
     """True where a source that counts a third more, or less, than the other would have been found out.
 
     The bounds are wide at first: what came within ``settle_seconds`` may be counted or not. They have to be within a
-    factor of 2, for each arm that was asked anything, and on ``COMPARED_LEAST`` requests of the challenger. From then on
-    they close in on the tolerance.
+    factor of 2, for each arm that was asked anything, and on ``COMPARED_LEAST`` requests of the challenger. From then
+    on they close in on the tolerance.
     """
     requests = {one.arm: one for one in compared if one.what == "requests"}
     narrow = all(one.high < COMPARED_LEAST or 2 * one.low >= one.high for one in requests.values())

@@ -92,8 +92,9 @@ def _compared(plan: RolloutPlan, told: Told, verdict: Verdict) -> Verdict:
     made_of = MADE_OF.get(verdict.measurement.name)
     if made_of is None or verdict.status is Status.FAIL:
         return verdict
-    if told.error:
-        return replace(verdict, status=Status.INCONCLUSIVE, reason=told.error)
+    why = told.error or told.stale
+    if why:
+        return replace(verdict, status=Status.INCONCLUSIVE, reason=why)
     for what in made_of:
         why = disagreement(told.compared, what, tolerance=plan.prometheus.tolerance, slack=SLACK)
         if why:
