@@ -89,7 +89,7 @@ def test_no_sample_is_read_twice(scraped, reader):
     scraped.questions = 0
     again.read([Window(1000, math.inf)], 1900)
     assert counted(again, 1) == counted(reader, 1)
-    assert scraped.questions == 2  # ten minutes at once
+    assert scraped.questions == 4  # five minutes at once
 
 
 def test_a_process_that_began_anew_began_at_0(scraped, reader):
@@ -146,4 +146,4 @@ def test_the_names_that_are_asked_for_are_texts(scraped):
     asked = []
     scraped.ask = lambda query, *, at: asked.append(query) or Answer("matrix", ())
     CounterReader(scraped, endpoint='a"} or b{c="', version="2", labels={"cluster": "eu"}).read(STEPS, 1500)
-    assert 'cluster="eu",model="a\\"} or b{c=\\""}[560s]' in asked[0]
+    assert 'cluster="eu",model="a\\"} or b{c=\\""}[300s]' in asked[0]

@@ -1,6 +1,6 @@
 """Counts of both arms from Prometheus's raw samples: exact differences of counters, nothing extrapolated.
 
-The samples themselves are read (``metric[600s]``), each once. A counter that fell, or whose process began anew, began
+The samples themselves are read (``metric[300s]``), each once. A counter that fell, or whose process began anew, began
 at 0 again. What lies between two samples of which one is outside of a step belongs to no step: a step misses up to one
 scrape at its beginning, and of a process that died what it counted after its last scrape; nothing is counted twice.
 """
@@ -22,7 +22,7 @@ from sluiceway.rollout.prometheus_api import PrometheusApi, Series
 REQUESTS, ERRORS, LATENCY = "model_requests_total", "model_errors_total", "prediction_latency_seconds_bucket"
 STARTED = "process_start_time_seconds"
 ARMS = ("champion", "challenger")
-CHUNK_SECONDS = 600.0
+CHUNK_SECONDS = 300.0
 # Samples that come late, and what was there before a rollout: how far back each question looks beyond the last one.
 OVERLAP_SECONDS = 60.0
 # Two processes that took turns at one address do not begin in the same second.

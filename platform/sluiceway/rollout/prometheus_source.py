@@ -151,6 +151,8 @@ class PrometheusObserver:
         """
         plan, state = question.plan, question.state
         now, ahead = self._time()
+        # Not beyond the question: by the time of the answer the weights may be others.
+        now = min(now, question.at + ahead)
         begins = [begin + ahead for begin in question.begins]
         steps: tuple[StepSeen, ...] = ()
         totals: Counts = {}
