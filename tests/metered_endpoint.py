@@ -22,6 +22,7 @@ from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.records import RecordStore, ReplicaCounts
 from sluiceway.catalog.rollouts import RolloutStore
 from sluiceway.catalog.traffic import TrafficStore
+from sluiceway.config.load import header_secret
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
 from sluiceway.rollout.controller import Doors
@@ -178,7 +179,7 @@ class MeteredEndpoint:
         counted = RecordObserver(self.records, BreakerStore(self.engine), clock=SystemClock())
         with PrometheusObserver(
             counted,
-            open_prometheus(section),
+            open_prometheus(section, header_secret),
             labels=section.labels,
             every_seconds=section.every_seconds,
             rollouts=self.rollouts,

@@ -15,6 +15,7 @@ import prometheus_server
 from metered_endpoint import CONFIG, MeteredEndpoint
 from rollout_world import make_plan
 from sluiceway.cli.main import run_command
+from sluiceway.config.load import header_secret
 from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.core.errors import BackendError, InputError
 from sluiceway.rollout.controller import run
@@ -238,7 +239,7 @@ def test_a_query_without_a_number_lets_nothing_go_on(endpoint, prometheus, query
 )
 def test_what_prometheus_cannot_read_is_refused_before_anything_moves(prometheus, query, told):
     section, plan = plan_of(prometheus, "counters", queries=[{"name": "odd", "query": query, "at_most": 1}])
-    with open_prometheus(section) as api, pytest.raises(InputError) as error:
+    with open_prometheus(section, header_secret) as api, pytest.raises(InputError) as error:
         check(api, plan.prometheus.queries, texts_of(plan, version="2", arm="challenger"))
     assert told in str(error.value)
     assert "queries, odd: query" in str(error.value)
@@ -246,13 +247,16 @@ def test_what_prometheus_cannot_read_is_refused_before_anything_moves(prometheus
 
 def test_whoever_is_no_prometheus_is_no_source(prometheus):
     elsewhere = PrometheusSection(url=f"{prometheus.url}/nowhere", timeout_seconds=1)
-    with open_prometheus(elsewhere) as api, pytest.raises(BackendError, match="does not answer as Prometheus"):
+    with (
+        open_prometheus(elsewhere, header_secret) as api,
+        pytest.raises(BackendError, match="does not answer as Prometheus"),
+    ):
         api.now()
     nobody = PrometheusSection(url="http://127.0.0.1:9", timeout_seconds=1)
-    with open_prometheus(nobody) as api, pytest.raises(BackendError, match="cannot be asked"):
+    with open_prometheus(nobody, header_secret) as api, pytest.raises(BackendError, match="cannot be asked"):
         api.now()
     prometheus.process.send_signal(signal.SIGSTOP)
-    with open_prometheus(PrometheusSection(url=prometheus.url, timeout_seconds=0.5)) as api:
+    with open_prometheus(PrometheusSection(url=prometheus.url, timeout_seconds=0.5), header_secret) as api:
         began = time.monotonic()
         with pytest.raises(BackendError, match=r"has not answered within 0\.5 s"):
             api.now()

@@ -154,10 +154,10 @@ def test_what_cannot_judge_is_refused_before_anything_moves(folder, prometheus, 
     assert "deployment.prometheus.queries, odd: query" in told["message"]
     assert "unclosed left parenthesis" in told["message"]
     monkeypatch.delenv("NO_SUCH_TOKEN", raising=False)
-    told = start(version, expect=2, url=prometheus.url, source="both", token_env="NO_SUCH_TOKEN")
+    told = start(version, expect=2, url=prometheus.url, source="both", settle_seconds=4, token_env="NO_SUCH_TOKEN")
     assert "NO_SUCH_TOKEN is not set" in told["message"]
     monkeypatch.setenv("ODD_TOKEN", "a secret\nof two lines")
-    told = start(version, expect=2, url=prometheus.url, source="both", token_env="ODD_TOKEN")
+    told = start(version, expect=2, url=prometheus.url, source="both", settle_seconds=4, token_env="ODD_TOKEN")
     assert "ODD_TOKEN holds what no header can" in told["message"]
     assert "secret" not in str(told)
     told = start(version, expect=4, url="http://127.0.0.1:9", source="prometheus")

@@ -11,6 +11,7 @@ from urllib.parse import parse_qs
 
 import pytest
 
+from sluiceway.config.load import header_secret
 from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.core.errors import BackendError, InputError
 from sluiceway.rollout.prometheus_api import Answer, Series, open_prometheus
@@ -62,9 +63,8 @@ def answering(status, text, *, pause=0.0, headers=()):
 
 
 def ask(url, **section):
-    with open_prometheus(
-        PrometheusSection(url=url, timeout_seconds=section.pop("timeout_seconds", 5), **section)
-    ) as api:
+    place = PrometheusSection(url=url, timeout_seconds=section.pop("timeout_seconds", 5), **section)
+    with open_prometheus(place, header_secret) as api:
         return api.ask("sum(x)", at=12.5)
 
 
@@ -136,10 +136,10 @@ def test_a_secret_that_cannot_be_sent_is_refused_unseen(monkeypatch, value, told
     if value is not None:
         monkeypatch.setenv("TOKEN", value)
     with pytest.raises(InputError, match=told) as error:
-        open_prometheus(PrometheusSection(url="http://127.0.0.1:9", token_env="TOKEN"))
+        open_prometheus(PrometheusSection(url="http://127.0.0.1:9", token_env="TOKEN"), header_secret)
     assert "a\nb" not in str(error.value)
 
 
 def test_without_an_address_nobody_is_asked():
     with pytest.raises(InputError, match="nobody says where it is"):
-        open_prometheus(PrometheusSection())
+        open_prometheus(PrometheusSection(), header_secret)

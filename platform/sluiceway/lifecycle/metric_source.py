@@ -27,7 +27,7 @@ def check_source(context: Context, plan: RolloutPlan) -> None:
     """
     if not plan.asks_prometheus or context.stores.rollouts.journal(plan.rollout_id):
         return
-    with open_prometheus(context.deployment.prometheus) as api:
+    with open_prometheus(context.deployment.prometheus, context.secret) as api:
         api.now()
         check(api, plan.prometheus.queries, texts_of(plan, version=plan.version, arm="challenger"))
 
@@ -43,7 +43,7 @@ def check_configured(context: Context) -> None:
         return
     endpoint = endpoint_name(name, context.deployment.environments[-1])
     texts = {"endpoint": endpoint, "model": name, "version": "0", "arm": "challenger", "rollout": name}
-    with open_prometheus(section) as api:
+    with open_prometheus(section, context.secret) as api:
         try:
             check(api, section.queries, texts)
         except BackendError as error:
@@ -61,7 +61,7 @@ def observed(context: Context, plan: RolloutPlan, observe: Observe) -> AbstractC
     section = context.deployment.prometheus
     return PrometheusObserver(
         observe,
-        open_prometheus(section),
+        open_prometheus(section, context.secret),
         labels=section.labels,
         every_seconds=section.every_seconds,
         rollouts=context.stores.rollouts,

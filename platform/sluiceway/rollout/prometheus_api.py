@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from sluiceway.config.load import header_secret
 from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.core.errors import BackendError, InputError
 
@@ -146,17 +145,21 @@ class PrometheusApi:
         )
 
 
-def open_prometheus(section: PrometheusSection) -> PrometheusApi:
-    """The Prometheus of a configuration, with what the environment holds to be let in.
+def open_prometheus(section: PrometheusSection, secret: Callable[[str], str]) -> PrometheusApi:
+    """The Prometheus of a configuration.
+
+    Args:
+        section: where it is.
+        secret: what an environment variable holds, for a header.
 
     Raises:
         InputError: no address is given, or a variable is missing or cannot be a header's value.
     """
     if section.url is None:
         raise InputError("the rollout asks Prometheus, and nobody says where it is", hint="deployment.prometheus.url")
-    headers = {name: header_secret(variable) for name, variable in section.headers_env.items()}
+    headers = {name: secret(variable) for name, variable in section.headers_env.items()}
     if section.token_env is not None:
-        headers["Authorization"] = f"Bearer {header_secret(section.token_env)}"
+        headers["Authorization"] = f"Bearer {secret(section.token_env)}"
     return PrometheusApi(section.url, headers=headers, timeout_seconds=section.timeout_seconds)
 
 
