@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -28,8 +29,9 @@ def program(name: str) -> str:
 class Prometheus:
     """A running one."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, process: subprocess.Popen[bytes]) -> None:
         self.url = f"http://127.0.0.1:{port}"
+        self.process = process
 
     def query(self, text: str) -> list[dict[str, Any]]:
         """The samples of an instant query."""
@@ -61,8 +63,9 @@ def running(folder: Path, config: str) -> Iterator[Prometheus]:
         process = subprocess.Popen(command, cwd=folder, stdout=log, stderr=log)
     try:
         _wait(port, process, folder / "log")
-        yield Prometheus(port)
+        yield Prometheus(port, process)
     finally:
+        process.send_signal(signal.SIGCONT)  # a test may have stopped it
         process.terminate()
         process.wait(30)
 

@@ -32,6 +32,7 @@ from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.present_traffic import measured
 from sluiceway.rollout.replay import replay, with_policy
 from sluiceway.rollout.state import Phase, RolloutState
+from sluiceway.rollout.told import read_told
 from sluiceway.wiring.stores import read_stores
 
 app = typer.Typer(
@@ -194,9 +195,11 @@ def show(
     journal = Journal.open(read_stores(load_platform(config)).rollouts, rollout_id)
     entries = [_entry(entry) for entry in journal.entries]
     if as_json:
-        print_json({"rollout": rollout_id, "entries": entries})
+        print_json({"rollout": rollout_id, "source": journal.plan.source, "entries": entries})
         return
     console = Console()
+    if journal.plan.asks_prometheus:
+        console.print(f"source: {journal.plan.source}", highlight=False)
     told = ""
     for entry in entries:
         # A reason stays in the state until there is another one: it is told where it is new.
@@ -389,8 +392,14 @@ def _entry(entry: Any) -> dict[str, Any]:
         "phase": str(entry.state.phase),
         "action": entry.action,
         "reason": entry.state.reason,
-        "evidence": [verdict["line"] for verdict in entry.evidence.get("verdicts", [])],
+        "evidence": [verdict["line"] for verdict in entry.evidence.get("verdicts", [])] + _source(entry),
     }
+
+
+def _source(entry: Any) -> list[str]:
+    """How Prometheus was then, where it was asked."""
+    told = (entry.evidence.get("seen") or {}).get("told")
+    return [] if told is None else [f"Prometheus: {read_told(told, ()).line}"]
 
 
 def _time(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rich.console import Console, Group
@@ -19,6 +19,7 @@ from sluiceway.core.verdict import Severity, Status, Verdict
 from sluiceway.rollout.decide import Decision, Hold, decide
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.looks import newest_told
 from sluiceway.rollout.observe import RecordObserver
 from sluiceway.rollout.observe_means import WithMeans
 from sluiceway.rollout.plan import RolloutPlan
@@ -69,6 +70,9 @@ class Watcher:
         journal = Journal.open(self._stores.rollouts, self._id)
         plan, state, now = journal.plan, journal.state, self._clock.now().timestamp()
         seen = self._observe(plan, state) if state.judged else None
+        if seen is not None and plan.asks_prometheus:
+            # Whoever runs the rollout asks Prometheus; the secrets for that need not be here.
+            seen = replace(seen, told=newest_told(self._stores.rollouts, self._id, generation=state.generation))
         decision = decide(plan, state=state, observations=seen, now=now)
         return Look(plan, state, seen, decision, now, self._runner(plan.endpoint))
 
@@ -95,6 +99,9 @@ def drawn(look: Look) -> Group:
     parts: list[Any] = [head, _steps(plan, state)]
     if look.seen is not None:
         parts += [_arms(look.seen), _metrics(look.decision.verdicts)]
+        if look.plan.asks_prometheus:
+            told = look.seen.told.line if look.seen.told else "has not been asked yet"
+            parts.append(Text(f"source: {plan.source}; Prometheus: {told}", overflow="fold"))
     action = look.decision.action
     next_one = action.reason if isinstance(action, Hold) else f"{type(action).__name__.lower()}: {action.reason}"
     told = state.reason if state.terminal else next_one
@@ -110,6 +117,7 @@ def as_json(look: Look) -> dict[str, Any]:
         "phase": str(look.state.phase),
         "step": look.state.step,
         "run_by": look.runner,
+        "source": look.plan.source,
         "seen": None if look.seen is None else look.seen.to_dict(),
         "verdicts": [verdict.to_dict() for verdict in look.decision.verdicts],
         "next": type(look.decision.action).__name__.lower(),

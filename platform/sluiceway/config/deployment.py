@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import Field, field_validator, model_validator
 
 from sluiceway.config.base import Section
+from sluiceway.config.metric_source import PrometheusSection
 
 Moment = Literal["before_start", "before_increase", "before_promotion", "step", "paused", "promoted", "rolled_back"]
+METRICS = ("error_rate", "latency_p99", "accuracy", "score_shift", "loss", "business")
 TRIGGER = re.compile(r"^\s*(accuracy_drop)\s*>\s*([0-9.]+)\s*%\s*$")
 
 
@@ -226,8 +228,12 @@ class DeploymentSection(Section):
     """What is still good enough."""
     limits: LimitsSection = LimitsSection()
     """What is too bad whatever the champion does."""
-    dry_run: tuple[Literal["error_rate", "latency_p99", "accuracy", "score_shift", "loss", "business"], ...] = ()
-    """Metrics that are measured and told and decide nothing."""
+    source: Literal["counters", "prometheus", "both"] = "counters"
+    """Where requests, errors and latencies are read: the replicas' counters, Prometheus, or both, which must agree."""
+    prometheus: PrometheusSection = PrometheusSection()
+    """Of the sources ``prometheus`` and ``both``, and of queries of one's own, which go with any source."""
+    dry_run: tuple[str, ...] = ()
+    """Metrics, and queries of one's own, that are measured and told and decide nothing."""
     rollback: RollbackSection = RollbackSection()
     """When to go back."""
     on_inconclusive: Literal["rollback", "pause", "hold", "continue"] = "rollback"
@@ -264,6 +270,27 @@ class DeploymentSection(Section):
         for place in value:
             _check_address(place)
         return value
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        own = tuple(query.name for query in self.prometheus.queries)
+        unknown = sorted(set(self.dry_run) - {*METRICS, *own})
+        if unknown:
+            raise ValueError(f"dry_run: there is no metric {unknown[0]}; there are {', '.join((*METRICS, *own))}")
+        if self.asks_prometheus and self.prometheus.url is None:
+            raise ValueError("prometheus.url: say where Prometheus is, e.g. http://127.0.0.1:9090")
+        shortest = min(step.max_seconds for step in self.planned_steps)
+        if self.source == "both" and shortest <= 8 * self.prometheus.settle_seconds:
+            raise ValueError(
+                f"a step of {shortest:g} s is over before both sources are compared, which takes eight times "
+                f"prometheus.settle_seconds ({self.prometheus.settle_seconds:g} s)"
+            )
+        return self
+
+    @property
+    def asks_prometheus(self) -> bool:
+        """True where Prometheus is asked anything."""
+        return self.source != "counters" or bool(self.prometheus.queries)
 
     @property
     def planned_steps(self) -> tuple[StepSection, ...]:

@@ -17,7 +17,7 @@ from sluiceway.config.parts import Parts
 from sluiceway.config.platform import PlatformSection, RaySection
 from sluiceway.config.settings import Settings
 from sluiceway.config.strict_yaml import StrictLoader, one_line
-from sluiceway.core.errors import ConfigError
+from sluiceway.core.errors import ConfigError, InputError
 
 ENVIRONMENT_PREFIX = "SLUICEWAY_"
 
@@ -142,6 +142,21 @@ def set_environment_defaults(values: Mapping[str, str]) -> None:
 def ray_address(section: RaySection) -> str | None:
     """The Ray that a section or the environment names; None where a local one is meant."""
     return section.address or os.environ.get("RAY_ADDRESS") or None
+
+
+def header_secret(variable: str) -> str:
+    """What an environment variable holds, as the value of a header of HTTP.
+
+    Raises:
+        InputError: it is not set, or holds what no header can; the value is not told.
+    """
+    value = os.environ.get(variable, "").strip()
+    if not value:
+        raise InputError(f"the environment variable {variable} is not set", hint="deployment.prometheus names it")
+    # Here, because whoever sends it would put it into the message.
+    if not (value.isascii() and value.isprintable()):
+        raise InputError(f"the environment variable {variable} holds what no header can: more lines, or beyond ASCII")
+    return value
 
 
 def _read(path: Path) -> dict[str, Any]:

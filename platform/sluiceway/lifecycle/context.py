@@ -52,7 +52,8 @@ class Context:
     """One configuration, ready to run: its sections, the stores, the registry, who watches, and the way to Ray.
 
     ``connect`` is called before the first work of a run that has to be done: a run that is only told again needs no
-    Ray. It does nothing where whoever built this has connected before.
+    Ray. It does nothing where whoever built this has connected before. ``secret`` gives what an environment variable
+    holds, for a header of HTTP.
     """
 
     experiment: ExperimentSection
@@ -74,6 +75,7 @@ class Context:
     progress: Progress
     clock: Clock
     connect: Callable[[], None]
+    secret: Callable[[str], str]
 
     def table(self, name: str | None = None) -> str:
         """The URI of a table that the configuration names; ``data.path`` by default."""

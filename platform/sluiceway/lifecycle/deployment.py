@@ -14,6 +14,7 @@ from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.metric_source import check_source, observed
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
 from sluiceway.lifecycle.retirement import refuse_retired
@@ -28,6 +29,7 @@ from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
 from sluiceway.rollout.observe_means import WithMeans
 from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
+from sluiceway.rollout.prometheus_source import Observe
 from sluiceway.serving.deploy import deploy_challenger, deploy_endpoint, remove_challenger
 from sluiceway.serving.instance import start_serve
 from sluiceway.serving.prediction_log import log_uri
@@ -125,12 +127,15 @@ class EnvironmentRollout:
         Raises:
             ModelError: the version is retired.
             ConflictError: see :func:`sluiceway.rollout.controller.run`.
-            BackendError: Serve does not run, or the challenger does not come up.
+            InputError: Prometheus does not take a query of the plan, or a secret for it is missing.
+            BackendError: Prometheus does not answer before the beginning, Serve does not run, or the challenger does
+                not come up.
         """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
         plan = self._plan(rollout_id)
         if not self.context.stores.rollouts.journal(rollout_id):  # one that has begun keeps its version from retiring
             refuse_retired(self.context.registry, plan.model, plan.version)
+        check_source(self.context, plan)
         address = start_serve(self.context.serving)
         if plan.application:
             # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
@@ -141,8 +146,11 @@ class EnvironmentRollout:
             load = self._users(plan, url, headers)
             deployment = self.context.deployment
             try:
-                with ConfiguredHooks(deployment.hooks, deployment.notify) as hooks:
-                    outcome = run(plan, self._doors(load, hooks))
+                with (
+                    ConfiguredHooks(deployment.hooks, deployment.notify) as hooks,
+                    observed(self.context, plan, self._counted()) as observe,
+                ):
+                    outcome = run(plan, self._doors(observe, load, hooks))
             finally:
                 report = load.stop() if load else None
         self._archive()
@@ -156,7 +164,7 @@ class EnvironmentRollout:
         """
         start_serve(self.context.serving)
         deploy_endpoint(self.endpoint)
-        abort(rollout_id, self._doors(None, NoHooks()), reason=reason)
+        abort(rollout_id, self._doors(self._counted(), None, NoHooks()), reason=reason)
 
     def started(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
@@ -209,15 +217,24 @@ class EnvironmentRollout:
             scores=scores_of(self.context, self.endpoint.name, champion=newest.champion, challenger=new),
         )
 
-    def _doors(self, load: LoadGenerator | None, hooks: Hooks) -> Doors:
+    def _counted(self) -> Observe:
+        stores = self.context.stores
+        counted = RecordObserver(stores.records, stores.breakers, clock=self.context.clock)
+        return WithMeans(counted, stores.comparisons)
+
+    def _doors(self, observe: Observe, load: LoadGenerator | None, hooks: Hooks) -> Doors:
         stores, clock = self.context.stores, self.context.clock
-        observe = WithMeans(RecordObserver(stores.records, stores.breakers, clock=clock), stores.comparisons)
+        if load is not None:
+            # What was sent last is in Prometheus when both sources have settled.
+            asks = self.context.deployment.asks_prometheus
+            settle = max(SETTLE_SECONDS, 2 * self.context.deployment.prometheus.settle_seconds if asks else 0.0)
+            observe = UntilTrafficEnds(observe, lambda: load.running, clock=clock, settle_seconds=settle)
         return Doors(
             traffic=ServeTraffic(self.endpoint.name, stores.traffic),
             documents=stores.traffic,
             rollouts=stores.rollouts,
             leases=stores.leases,
-            observe=observe if load is None else UntilTrafficEnds(observe, lambda: load.running, clock=clock),
+            observe=observe,
             effects=self,
             clock=clock,
             progress=self.context.progress,

@@ -18,6 +18,7 @@ from sluiceway.gates.catalogue import gate_problems
 from sluiceway.gates.metric_limits import limit_problems, width_problems
 from sluiceway.gates.metrics import Task, check_names
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.metric_source import check_configured
 from sluiceway.lifecycle.named_columns import column_problems, range_problems, unlogged_problems
 from sluiceway.serving.instance import serve_address
 from sluiceway.serving.ports import check_port
@@ -116,9 +117,11 @@ def open_services(context: Context) -> None:
     """Connect to Ray; refuse to begin where the registry does not answer or somebody else has the port.
 
     Raises:
+        InputError: a query of ``deployment.prometheus`` cannot be used.
         BackendError: names the service, and what to do.
     """
     context.registry.check()
+    check_configured(context)
     context.connect()
     if context.serving.port and serve_address() is None:
         check_port(context.serving.host, context.serving.port)

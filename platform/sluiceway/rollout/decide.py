@@ -13,9 +13,11 @@ from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Severity, Status, Verdict
 from sluiceway.rollout.evidence import Observations, StepSeen
-from sluiceway.rollout.judgement import judge_late, judge_step
+from sluiceway.rollout.judgement import judge_late
 from sluiceway.rollout.limits import judge_limits
+from sluiceway.rollout.own_queries import judge_queries
 from sluiceway.rollout.plan import RolloutPlan
+from sluiceway.rollout.source_verdicts import SOURCE, cannot_tell, gives_up, judge_by_source
 from sluiceway.rollout.state import Phase, RolloutState
 
 # The cause of a rollback where a replica has given the challenger up before a metric could.
@@ -39,7 +41,7 @@ class Hold:
 
 @dataclass(frozen=True)
 class RollBack:
-    """Give all traffic back to the champion; ``cause`` is the metric, ``breaker``, or "" for a deadline or a person."""
+    """Give all traffic back to the champion; ``cause`` is the metric, ``breaker``, ``prometheus``, or ""."""
 
     cause: str
     reason: str
@@ -127,10 +129,8 @@ def decide(
 
 
 def _verdicts(plan: RolloutPlan, observations: Observations | None) -> tuple[Verdict, ...]:
-    if observations is None:
-        return ()
-    metrics = [_or_dry(plan, verdict) for verdict in judge_step(plan, observations)]
-    return (*metrics, *judge_limits(plan, observations))
+    judged = () if observations is None else judge_by_source(plan, observations)
+    return tuple(_or_dry(plan, verdict) for verdict in judged)
 
 
 def _or_dry(plan: RolloutPlan, verdict: Verdict) -> Verdict:
@@ -172,7 +172,7 @@ def _in_pause(plan: RolloutPlan, state: RolloutState, command: Command) -> Actio
         return Resume(f"resumed {command.told}")
     if command.order is Order.PAUSE:
         return Hold("it is paused already")
-    if state.cause:
+    if state.cause and state.cause != SOURCE:
         return Hold(f"it waits because of {state.cause}: resume it to judge again, or abort it")
     return _obeyed(plan, state, command)
 
@@ -194,8 +194,9 @@ def _in_probation(
     if observations is not None:
         promoted = (StepSeen(1.0, challenger=observations.promoted),)
         alone = replace(observations, steps=promoted, pairs_step=observations.pairs_rollout)
-        late = (_or_dry(plan, verdict) for verdict in judge_late(plan, observations))
-        verdicts = (*late, *judge_limits(plan, alone))
+        own = judge_queries(plan, observations, comparing=False)
+        judged = (*judge_late(plan, observations), *judge_limits(plan, alone), *own)
+        verdicts = tuple(_or_dry(plan, verdict) for verdict in judged)
     failed = [verdict for verdict in verdicts if _counts(verdict) and verdict.status is Status.FAIL]
     if failed and plan.rollback.enabled:
         return Decision(RollBack(failed[0].measurement.name, f"after the promotion: {failed[0].line()}"), verdicts)
@@ -216,6 +217,10 @@ def _onward(plan: RolloutPlan, state: RolloutState, reason: str) -> Action:
 def _action(
     plan: RolloutPlan, state: RolloutState, verdicts: Sequence[Verdict], now: float, seen: Observations
 ) -> Action:
+    failing = gives_up(plan, seen)
+    if failing:
+        back = plan.on_inconclusive == "rollback" and plan.rollback.enabled
+        return RollBack(SOURCE, failing) if back else Pause(SOURCE, failing)
     step, asked = plan.steps[state.step], seen.steps[-1].challenger.requests if seen.steps else 0
     judged = [verdict for verdict in verdicts if _counts(verdict)]
     missing = [verdict for verdict in judged if verdict.status is not Status.PASS]
@@ -231,7 +236,8 @@ def _action(
     if not late and not seen.traffic_ended:
         return Hold(waits)
     why = f"after {step.max_seconds:g} s" if late else "when the replayed requests had run out,"
-    return _without_evidence(plan, state, f"not enough evidence {why} at {share}: {waits}", asked, late=late)
+    told = asked and not cannot_tell(plan, seen, verdicts)
+    return _without_evidence(plan, state, f"not enough evidence {why} at {share}: {waits}", bool(told), late=late)
 
 
 def _unspent(step: StepSection, asked: int, *, passed: bool) -> str:
@@ -242,16 +248,16 @@ def _unspent(step: StepSection, asked: int, *, passed: bool) -> str:
     return few or f"it takes {step.min_seconds:g} s at least"
 
 
-def _without_evidence(plan: RolloutPlan, state: RolloutState, reason: str, asked: int, *, late: bool) -> Action:
-    """What a deadline leads to."""
+def _without_evidence(plan: RolloutPlan, state: RolloutState, reason: str, told: bool, *, late: bool) -> Action:
+    """What a deadline leads to; ``told`` where there is something to go on with, though it is not enough."""
     wanted = plan.on_inconclusive
     # A plan that forbids rolling back is never rolled back by a clock either.
     if wanted == "rollback" and plan.rollback.enabled:
         return RollBack("", reason)
     if wanted == "hold" and late:
         return Hold(reason)
-    # Without a single request there is nothing to go on with, whatever the plan says.
-    if wanted == "continue" and asked:
+    # Without a single request, or a source that answers, there is nothing to go on with, whatever the plan says.
+    if wanted == "continue" and told:
         return _onward(plan, state, f"{reason}; it goes on as planned")
     return Pause("", reason)
 

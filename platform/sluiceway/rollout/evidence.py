@@ -5,12 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sluiceway.core.verdict import Measurement, Status, Threshold, Verdict
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.means_seen import PairedMoments, ValuesSeen
 from sluiceway.rollout.plan import RolloutPlan
+
+if TYPE_CHECKING:
+    from sluiceway.rollout.told import Told
 
 CHECK = "canary"
 QUANTILE = 0.99
@@ -26,7 +29,8 @@ class ArmSeen:
     Attributes:
         requests: requests that were drawn for it.
         errors: of these, how many it did not answer.
-        latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one, or () for none.
+        latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one, or () for none; where
+            Prometheus tells them, of ``EXPORTED_LATENCY_BOUNDS_SECONDS``.
     """
 
     requests: int = 0
@@ -65,6 +69,7 @@ class Observations:
         score_shift: how far the scores of the pairs are apart; None where nobody asks.
         loss: the challenger's loss less the champion's on the pairs; None where nobody asks.
         business: what the answers were worth; None where nobody asks.
+        told: what Prometheus told; None where it has not answered yet, or is not asked.
     """
 
     steps: tuple[StepSeen, ...]
@@ -78,6 +83,7 @@ class Observations:
     score_shift: PairedMoments | None = None
     loss: PairedMoments | None = None
     business: ValuesSeen | None = None
+    told: Told | None = None
 
     def requests(self) -> dict[str, int]:
         """Requests of the whole rollout by arm."""
@@ -89,7 +95,7 @@ class Observations:
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, without the latency histograms of earlier steps' arms."""
         body = asdict(self)
-        for step in body["steps"]:
+        for step in (*body["steps"], *(body["told"] or {"steps": ()})["steps"]):
             for arm in ("champion", "challenger"):
                 del step[arm]["latency"]
         del body["promoted"]["latency"]

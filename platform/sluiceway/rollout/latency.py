@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
+from sluiceway.core.traffic import latency_bounds
 from sluiceway.core.verdict import Direction, Status, Threshold, Verdict
 from sluiceway.gates.statistics.intervals import quantile_from_counts, quantile_n_needed
 from sluiceway.gates.statistics.sequential import crossed, rate_above_log_e
@@ -61,12 +61,11 @@ def _too_slow(plan: RolloutPlan, seen: Observations, needed: int) -> bool:
     limit = margins.latency_p99_ratio * _p99(champion, rollback_alpha(plan))[2] + margins.latency_p99_seconds
     if not math.isfinite(limit) or not _p99(seen.steps[-1].challenger, margins.alpha)[0] > limit:
         return False
-    lower_edges = (0.0, *LATENCY_BOUNDS_SECONDS)
+    lower_edges = (0.0, *latency_bounds(challenger.latency))
     slow = sum(count for count, edge in zip(challenger.latency, lower_edges, strict=False) if edge >= limit)
     return crossed(rate_above_log_e(slow, n, 1 - QUANTILE), rollback_alpha(plan))
 
 
 def _p99(arm: ArmSeen, alpha: float) -> tuple[float, float, float]:
-    return (
-        quantile_from_counts(arm.latency, LATENCY_BOUNDS_SECONDS, QUANTILE, alpha) if arm.latency else (math.nan,) * 3
-    )
+    bounds = latency_bounds(arm.latency)
+    return quantile_from_counts(arm.latency, bounds, QUANTILE, alpha) if arm.latency else (math.nan,) * 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 
-from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
+from sluiceway.core.traffic import latency_bounds
 from sluiceway.core.verdict import Direction, Measurement, Threshold, Verdict, judge
 from sluiceway.gates.statistics.intervals import quantile_from_counts
 from sluiceway.rollout.evidence import CHECK, QUANTILE, Observations
@@ -34,7 +34,9 @@ def _held(plan: RolloutPlan, seen: Observations) -> Iterator[tuple[Measurement, 
         yield measured, limits.error_rate, Direction.AT_MOST, False
     if limits.latency_p99 is not None:
         n = sum(challenger.latency)
-        p99 = quantile_from_counts(challenger.latency, LATENCY_BOUNDS_SECONDS, QUANTILE, 0.05)[0] if n else math.nan
+        p99 = math.nan
+        if n:
+            p99 = quantile_from_counts(challenger.latency, latency_bounds(challenger.latency), QUANTILE, 0.05)[0]
         measured = Measurement("latency_p99_limit", None if math.isnan(p99) else p99, n, unit="s")
         yield measured, limits.latency_p99, Direction.AT_MOST, False
     if limits.accuracy is not None:

@@ -13,6 +13,7 @@ from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
 from sluiceway.rollout.means_seen import PairedMoments, ValuesSeen
 from sluiceway.rollout.state import RolloutState
+from sluiceway.rollout.told import Told, read_told
 
 # A look is kept when so much of the time since the phase began has gone since the one before: a day has about as many
 # as two hours.
@@ -78,10 +79,19 @@ def read(looks: Looks, rollout_id: str) -> list[Look]:
     return [Look(row.time, RolloutState.from_json(row.state), from_text(row.seen)) for row in looks.looks(rollout_id)]
 
 
+def newest_told(looks: Looks, rollout_id: str, *, generation: int) -> Told | None:
+    """What Prometheus had told of a generation of the weights at the newest look that was kept, or None."""
+    rows = looks.looks(rollout_id)
+    if not rows or RolloutState.from_json(rows[-1].state).generation != generation:
+        return None
+    return from_text(rows[-1].seen).told
+
+
 def to_text(seen: Observations) -> str:
     """JSON; histograms by their buckets that are not empty."""
     body = asdict(seen)
-    for arm in (*(step[name] for step in body["steps"] for name in ("champion", "challenger")), body["promoted"]):
+    steps = [*body["steps"], *(body["told"] or {"steps": ()})["steps"]]
+    for arm in (*(step[name] for step in steps for name in ("champion", "challenger")), body["promoted"]):
         histogram = arm.pop("latency")
         arm["buckets"] = len(histogram)
         arm["latency"] = {str(i): n for i, n in enumerate(histogram) if n}
@@ -89,11 +99,11 @@ def to_text(seen: Observations) -> str:
 
 
 def from_text(text: str) -> Observations:
-    """The inverse of :func:`to_text`."""
+    """The inverse of :func:`to_text`; also reads what earlier releases wrote, which asked no Prometheus."""
     body = json.loads(text)
-    steps = tuple(StepSeen(step["weight"], _arm(step["champion"]), _arm(step["challenger"])) for step in body["steps"])
+    told = body.get("told")
     return Observations(
-        steps,
+        _steps(body["steps"]),
         Pairs(**body["pairs_step"]),
         Pairs(**body["pairs_rollout"]),
         body["outcomes"],
@@ -105,6 +115,7 @@ def from_text(text: str) -> Observations:
         _paired(body.get("score_shift")),
         _paired(body.get("loss")),
         _values(body.get("business")),
+        None if told is None else read_told(told, _steps(told["steps"])),
     )
 
 
@@ -117,6 +128,10 @@ def _values(body: dict[str, Any] | None) -> ValuesSeen | None:
         return None
     arms = {name: tuple(Moments(**one) for one in body[name]) for name in ("champion", "challenger")}
     return ValuesSeen(**{**body, **arms})
+
+
+def _steps(bodies: Sequence[dict[str, Any]]) -> tuple[StepSeen, ...]:
+    return tuple(StepSeen(one["weight"], _arm(one["champion"]), _arm(one["challenger"])) for one in bodies)
 
 
 def _arm(body: dict[str, Any]) -> ArmSeen:

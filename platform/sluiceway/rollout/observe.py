@@ -90,18 +90,25 @@ class UntilTrafficEnds:
     """Says, too, when nothing more is to come: a while after the load generator has sent its last request."""
 
     def __init__(
-        self, observe: Callable[[RolloutPlan, RolloutState], Observations], running: Callable[[], bool], *, clock: Clock
+        self,
+        observe: Callable[[RolloutPlan, RolloutState], Observations],
+        running: Callable[[], bool],
+        *,
+        clock: Clock,
+        settle_seconds: float = SETTLE_SECONDS,
     ) -> None:
         """Look over the shoulder of another observer.
 
         Args:
             observe: sees the counts.
             running: False once the last request is answered.
-            clock: for the while that records and outcomes take.
+            clock: for the while.
+            settle_seconds: what records and outcomes take, or a slower source.
         """
         self._observe = observe
         self._running = running
         self._clock = clock
+        self._settle = settle_seconds
         self._ended: float | None = None
 
     def __call__(self, plan: RolloutPlan, state: RolloutState) -> Observations:
@@ -109,7 +116,7 @@ class UntilTrafficEnds:
         now = self._clock.now().timestamp()
         if self._ended is None and not self._running():
             self._ended = now
-        over = self._ended is not None and now - self._ended >= SETTLE_SECONDS
+        over = self._ended is not None and now - self._ended >= self._settle
         return replace(self._observe(plan, state), traffic_ended=over)
 
 

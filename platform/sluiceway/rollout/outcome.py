@@ -51,8 +51,8 @@ class RolloutOutcome:
     Attributes:
         rollout_id: its name.
         status: ``promoted``, ``rolled_back`` or ``paused``.
-        cause: the metric that sent it back or made it pause, or ``breaker``; None for a deadline, a person, or a
-            promotion.
+        cause: the metric that sent it back or made it pause, ``breaker``, or ``prometheus``; None for a deadline, a
+            person, or a promotion.
         reason: one sentence with the numbers.
         requests: requests used for the decision by arm.
         seconds: from the plan's first entry to the last.

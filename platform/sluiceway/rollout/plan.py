@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from sluiceway.config.deployment import DeploymentSection, LimitsSection, MarginsSection, RollbackSection, StepSection
+from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.pairs import BINARY, Scores
 from sluiceway.core.traffic import Arm, TrafficDocument
@@ -40,6 +41,8 @@ class RolloutPlan:
         keeps_warm: after the promotion the old champion stays in memory, so that going back is instant. Plans of
             releases that knew neither salt nor warm arms have none, and give the documents that they gave then.
         scores: what the scores of both models are.
+        source: ``counters``, ``prometheus`` or ``both``: where requests, errors and latencies are read.
+        prometheus: what is asked of Prometheus and how it is judged; not where it is, and no secret.
     """
 
     rollout_id: str
@@ -62,6 +65,8 @@ class RolloutPlan:
     salt: str = ""
     keeps_warm: bool = False
     scores: Scores = BINARY
+    source: str = "counters"
+    prometheus: PrometheusSection = field(default_factory=PrometheusSection)
 
     def __post_init__(self) -> None:
         weights = [step.weight for step in self.steps]
@@ -96,6 +101,11 @@ class RolloutPlan:
         by_loss = self.scores.kind == "regression" and margins.loss is not None
         chosen = [name for name in ("score_shift", "loss", "business") if getattr(margins, name) is not None]
         return ("error_rate", "latency_p99", *(() if by_loss else ("accuracy",)), *chosen)
+
+    @property
+    def asks_prometheus(self) -> bool:
+        """True where Prometheus is asked anything."""
+        return self.source != "counters" or bool(self.prometheus.queries)
 
     def step_document(self, step: int, *, generation: int) -> TrafficDocument:
         """The traffic while a step is judged: both arms, the challenger with the step's weight.
@@ -143,6 +153,7 @@ class RolloutPlan:
             "rollback": self.rollback.model_dump(),
             "limits": self.limits.model_dump(),
             "scores": asdict(self.scores),
+            "prometheus": self.prometheus.model_dump(),
         }
         return json.dumps(body, sort_keys=True)
 
@@ -155,6 +166,7 @@ class RolloutPlan:
         body["margins"] = MarginsSection(**body["margins"])
         body["rollback"] = RollbackSection(**body["rollback"])
         body["limits"] = LimitsSection(**body.get("limits", {}))
+        body["prometheus"] = PrometheusSection(**body.get("prometheus", {}))
         body["dry_run"] = tuple(body.get("dry_run", ()))
         body["scores"] = Scores(**body.get("scores", {}))
         return cls(**body)
@@ -205,6 +217,8 @@ def plan_canary(
         salt=rollout_id,
         keeps_warm=True,
         scores=scores,
+        source=deployment.source,
+        prometheus=deployment.prometheus.judging,
     )
 
 

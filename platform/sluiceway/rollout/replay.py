@@ -64,6 +64,8 @@ def with_policy(plan: RolloutPlan, deployment: DeploymentSection) -> RolloutPlan
         rollback=deployment.rollback,
         on_inconclusive=deployment.on_inconclusive,
         probation_seconds=deployment.probation.seconds or plan.probation_seconds,
+        source=deployment.source,
+        prometheus=deployment.prometheus.judging,
     )
 
 

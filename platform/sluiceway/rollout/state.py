@@ -40,7 +40,8 @@ class RolloutState:
         generation: of the traffic document that belongs to the phase; 0 before the first.
         since: when the phase began, UTC epoch seconds; a step's deadline counts from here.
         generations: of the traffic documents of the steps so far, index by step.
-        cause: the metric that sent it back or made it pause, ``breaker``, or "" for a deadline, a person, or none.
+        cause: the metric that sent it back or made it pause, ``breaker``, ``prometheus`` where that does not answer, or
+            "" for a deadline, a person, or none.
         reason: why it is here, one sentence.
         commands: sequence number of the last command that was obeyed or refused.
     """

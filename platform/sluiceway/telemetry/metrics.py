@@ -10,12 +10,9 @@ from operator import attrgetter
 from prometheus_client import CollectorRegistry, Counter
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
-from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
+from sluiceway.core.traffic import EXPORTED_LATENCY_BOUNDS_SECONDS as LATENCY_BUCKETS_SECONDS
 from sluiceway.telemetry.meters import Buckets, Count, Window
 
-# Every fourth bound of what a rollout reads from the catalog: 0.1 ms to 40 s in steps of 75 %, 25 series a histogram
-# and arm.
-LATENCY_BUCKETS_SECONDS = LATENCY_BOUNDS_SECONDS[::4]
 ARM_LABELS = ("model", "version", "arm")
 DROPPED = "prediction_records_dropped"
 DROPPED_TEXT = "rows of the prediction log that were lost, by where"

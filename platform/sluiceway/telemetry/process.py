@@ -30,6 +30,7 @@ class ProcessMetrics:
         component: ``replica`` or ``recorder``.
         proc: the process's folder of facts.
         clock: monotonic seconds.
+        started: when the process began to count, UTC epoch seconds; now if left out.
     """
 
     def __init__(
@@ -40,7 +41,9 @@ class ProcessMetrics:
         component: str,
         proc: Path = PROC,
         clock: Callable[[], float] = time.monotonic,
+        started: float | None = None,
     ) -> None:
+        self._started = time.time() if started is None else started
         self._labels, self._proc, self._clock = (model, component), proc, clock
         self._window = Window(clock(), size=1)
         self._cpu_before = time.process_time()
@@ -48,6 +51,11 @@ class ProcessMetrics:
 
     def collect(self) -> Iterator[Metric]:
         """What the system says now, as the client library asks its collectors."""
+        began = GaugeMetricFamily(
+            "process_start_time_seconds", "when the process began to count, UTC epoch seconds", labels=LABELS
+        )
+        began.add_metric(self._labels, self._started)
+        yield began
         memory = resident_bytes(self._proc)
         if memory is not None:
             gauge = GaugeMetricFamily("memory_usage_bytes", "resident memory of the process", labels=LABELS)

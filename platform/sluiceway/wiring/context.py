@@ -11,6 +11,7 @@ from pathlib import Path
 import yaml
 
 from sluiceway.config.deployment import DeploymentSection, ReplaySection
+from sluiceway.config.load import header_secret
 from sluiceway.config.platform import PlatformSection
 from sluiceway.config.settings import Settings
 from sluiceway.core.clock import SystemClock
@@ -61,6 +62,7 @@ def build_context(
         progress=progress or SilentProgress(),
         clock=SystemClock(),
         connect=connect,
+        secret=header_secret,
     )
 
 
