@@ -48,6 +48,7 @@ PURE = (
     "rollout/evidence.py",
     "rollout/judgement.py",
     "rollout/latency.py",
+    "rollout/margin.py",
     "rollout/plan.py",
     "rollout/state.py",
 )
