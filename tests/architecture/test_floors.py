@@ -49,6 +49,7 @@ PURE = (
     "rollout/evidence.py",
     "rollout/judgement.py",
     "rollout/latency.py",
+    "rollout/margin.py",
     "rollout/means_seen.py",
     "rollout/paired_means.py",
     "rollout/plan.py",

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from sluiceway.config.deployment import BusinessSection, MarginsSection, StepSection
 from sluiceway.core.pairs import BINARY, LARGEST_IN_SPREADS
 from sluiceway.gates.statistics.bounded_means import values_needed
-from sluiceway.gates.statistics.intervals import quantile_n_needed
-from sluiceway.gates.statistics.planning import detectable_rise, pairs_needed, requests_needed
+from sluiceway.gates.statistics.noninferiority import detectable_rise, planned_events, requests_needed
 from sluiceway.rollout.evidence import QUANTILE
+from sluiceway.rollout.margin import OWN_REQUESTS
 
 # What waits for outcomes.
 BY_OUTCOME = ("accuracy", "loss", "business")
@@ -40,11 +40,11 @@ class StepForecast:
 
     Attributes:
         weight: the challenger's share.
-        needs: requests of the challenger, by metric; of ``BY_OUTCOME`` with an outcome.
+        needs: the challenger's requests in this step, by metric; of ``BY_OUTCOME`` with an outcome.
         seconds: until the slowest of them is there, or the step's own shortest time; infinite without traffic.
         max_seconds: what the step may take.
-        finds: the smallest rise of the error rate that the longest step finds in 80 % of all cases; infinite where it
-            finds none.
+        finds: the smallest margin of the error rate that the longest step alone is enough for, in 80 % of all cases;
+            infinite where for none.
     """
 
     weight: float
@@ -64,7 +64,7 @@ def forecast(
 ) -> tuple[StepForecast, ...]:
     """Every step of a rollout to a version that is as good as the champion.
 
-    With so many requests each metric passes in about 80 % of all cases; the rest of them takes longer.
+    With so many requests over the rollout each metric passes in about 80 % of all cases; the rest takes longer.
 
     Args:
         steps: of the plan.
@@ -72,23 +72,44 @@ def forecast(
         traffic: as it is now.
         without: metrics that decide nothing.
     """
-    return tuple(_step(step, margins, traffic, frozenset(without)) for step in steps)
+    compared = [step.weight for step in steps if step.weight < 1]
+    # Of each step the same number of the challenger's requests, and the champion's that come with them.
+    odds = len(compared) / sum((1 - weight) / weight for weight in compared)
+    rates = {
+        "error_rate": (traffic.error_rate, margins.error_rate, odds, OWN_REQUESTS),
+        "latency_p99": (0.0, 1 - QUANTILE, 0.0, OWN_REQUESTS),
+        "accuracy": (traffic.discordance / 2, margins.accuracy, 1.0, margins.min_pairs),
+    }
+    needs = {name: _needs(len(compared), *rates[name], margins.alpha) for name in rates if name not in without}
+    found = []
+    for i, step in enumerate(steps):
+        own = {name: parts[min(i, len(compared))] for name, parts in needs.items()}
+        # At full weight the champion's requests are those of the earlier steps: only the challenger's are waited for.
+        means = _means(margins, traffic, min(step.weight, 0.5))
+        own |= {name: n for name, n in means.items() if name not in without}
+        found.append(_step(step, own, odds, margins, traffic))
+    return tuple(found)
 
 
-def _step(step: StepSection, margins: MarginsSection, traffic: Traffic, without: frozenset[str]) -> StepForecast:
-    # At full weight the champion's requests are those of the earlier steps: only the challenger's are waited for.
-    compared = min(step.weight, 0.5)
-    champion, requests = requests_needed(margins.error_rate, traffic.error_rate, compared, alpha=margins.alpha)
-    pairs = max(margins.min_pairs, pairs_needed(margins.accuracy, traffic.discordance, alpha=margins.alpha))
-    needs = {"error_rate": requests, "latency_p99": quantile_n_needed(QUANTILE, margins.alpha), "accuracy": pairs}
-    needs |= _means(margins, traffic, compared)
-    needs = {name: n for name, n in needs.items() if name not in without}
-    own, others = traffic.rate * step.weight, traffic.rate * (1 - step.weight)
+def _needs(compared: int, rate: float, margin: float, odds: float, fewest: int, alpha: float) -> list[int]:
+    """Own requests of each step with a champion beside it, and of full weight: as ``rollout.margin`` asks for them."""
+    whole = requests_needed(rate, margin, odds, alpha=alpha)
+    share = math.ceil(planned_events(rate, margin, odds, alpha=alpha) / (rate + margin) / compared)
+    parts: list[int] = []
+    for _ in range(compared - 1):
+        parts.append(max(fewest, min(share, whole - sum(parts))))
+    parts.append(max(fewest, whole - sum(parts)))
+    # At full weight latency is judged by itself, from the beginning.
+    return [*parts, whole if odds == 0 else fewest]
+
+
+def _step(
+    step: StepSection, needs: dict[str, int], odds: float, margins: MarginsSection, traffic: Traffic
+) -> StepForecast:
+    own = traffic.rate * step.weight
     times = [_seconds(n, own * (traffic.outcomes if name in BY_OUTCOME else 1)) for name, n in needs.items()]
     times += [_seconds(step.min_requests, own), step.min_seconds]
-    if step.weight < 1 and "error_rate" in needs:
-        times.append(_seconds(champion, others))
-    finds = detectable_rise(traffic.error_rate, compared, int(own * step.max_seconds), alpha=margins.alpha)
+    finds = detectable_rise(traffic.error_rate, odds, int(own * step.max_seconds), alpha=margins.alpha)
     return StepForecast(step.weight, needs, max(times), step.max_seconds, finds)
 
 

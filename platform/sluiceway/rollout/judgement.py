@@ -1,8 +1,9 @@
 """From what serving counted to verdicts: two tests a metric, one that sends back and one that lets go on.
 
-A metric FAILs when an anytime-valid test over the whole rollout is certain that the challenger is worse by more than
-its margin: it may be looked at after every request. It PASSes when this step's evidence shows, at ``margins.alpha``,
-that the challenger is no worse by more than the margin. Between the two it is INCONCLUSIVE and the rollout holds.
+A metric FAILs when an anytime-valid test over the whole rollout is certain that the challenger is worse, and it is by
+more than its margin: that may be looked at after every request. It PASSes when the step has its part of the evidence,
+and before full weight when all of it shows, at ``margins.alpha`` over the whole rollout, that the challenger is no
+worse by more than the margin (``rollout.margin``). Between the two it is INCONCLUSIVE and the rollout holds.
 
 ``margins.rollback_alpha`` is shared out evenly among the metrics, so that it bounds the chance that any of them sends
 back a challenger that is no worse.

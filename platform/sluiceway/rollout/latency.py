@@ -7,6 +7,7 @@ import math
 from sluiceway.core.traffic import latency_bounds
 from sluiceway.core.verdict import Direction, Status, Threshold, Verdict
 from sluiceway.gates.statistics.intervals import quantile_from_counts, quantile_n_needed
+from sluiceway.gates.statistics.noninferiority import Excess, Stratum
 from sluiceway.gates.statistics.sequential import crossed, rate_above_log_e
 from sluiceway.rollout.evidence import (
     QUANTILE,
@@ -18,32 +19,50 @@ from sluiceway.rollout.evidence import (
     total,
     verdict,
 )
+from sluiceway.rollout.margin import Evidence, judge_margin
 from sluiceway.rollout.plan import RolloutPlan
 
 
 def judge_latency(plan: RolloutPlan, seen: Observations) -> Verdict:
-    """Within the ratio and the hop of ``margins``, slower for sure, or neither."""
+    """Within the ratio and the hop of ``margins``, slower for sure, or neither.
+
+    Counted are answers slower than the champion's p99 of their step allows; more than 1 % of them is too slow. What
+    only full load makes slow shows at full weight alone, so that is judged by itself.
+    """
     margins = plan.margins
     champion, against = compared_with(seen)
-    challenger = seen.steps[-1].challenger
-    needed = quantile_n_needed(QUANTILE, margins.alpha)
-    value, low, high = _p99(challenger, margins.alpha)
-    base, base_low, _ = _p99(champion, margins.alpha)
-    # Both sides give way by their own bound, so that the slack of the histogram's buckets never lets a slow one pass.
-    limit = margins.latency_p99_ratio * (base_low if champion.requests else 0.0) + margins.latency_p99_seconds
-    threshold = Threshold(limit, Direction.AT_MOST, n_needed=needed, use_interval=True)
-    found = f"{base:.4g}s" if champion.requests else "has no requests"
-    detail = f"champion {found} {against}, n={sum(champion.latency):,}"
-    n = sum(challenger.latency)
-    measurement = measured("latency_p99", value, n, (low, high), unit="s", detail=detail)
+    steps = [step for step in seen.steps if step.weight < 1]
+    own = Excess([_slow(plan, seen.steps[-1].challenger, champion)])
+    at_full = seen.steps[-1].weight >= 1
+    whole = own if at_full else Excess([_slow(plan, step.challenger, step.champion) for step in steps])
+    found = Evidence(1 - QUANTILE, whole, own, rate=0.0, odds=0.0)
+    answer = judge_margin(plan, seen, found)
+    judged = total([seen.steps[-1].challenger] if at_full else [step.challenger for step in steps])
+    value, low, high = _p99(judged, margins.alpha)
+    base = _p99(champion, margins.alpha)[0]
+    threshold = Threshold(_limit(plan, champion), Direction.AT_MOST, n_needed=answer.needed, use_interval=True)
+    told = f"champion {base:.4g}s" if champion.requests else "champion has no requests"
+    detail = f"{told} {against}, n={sum(champion.latency):,}; {whole.events:,} slower than that allows"
+    measurement = measured("latency_p99", value, answer.n, (low, high), unit="s", detail=detail)
 
-    if _too_slow(plan, seen, needed):
+    if _too_slow(plan, seen, quantile_n_needed(QUANTILE, margins.alpha)):
         return verdict(Status.FAIL, measurement, threshold, "too many answers are slower than the margin allows")
-    if n < needed or sum(champion.latency) < needed:
-        return verdict(Status.INCONCLUSIVE, measurement, threshold, "too few requests")
-    if high <= limit:
-        return verdict(Status.PASS, measurement, threshold)
-    return verdict(Status.INCONCLUSIVE, measurement, threshold, "the interval spans the limit")
+    if not sum(champion.latency):
+        return verdict(Status.INCONCLUSIVE, measurement, threshold, "no requests of the champion")
+    return verdict(answer.status, measurement, threshold, answer.reason)
+
+
+def _limit(plan: RolloutPlan, champion: ArmSeen) -> float:
+    """By the champion's lower bound: neither few requests nor the slack of the buckets ever let a slow one pass."""
+    base_low = _p99(champion, plan.margins.alpha)[1] if sum(champion.latency) else 0.0
+    return plan.margins.latency_p99_ratio * base_low + plan.margins.latency_p99_seconds
+
+
+def _slow(plan: RolloutPlan, challenger: ArmSeen, champion: ArmSeen) -> Stratum:
+    limit = _limit(plan, champion)
+    upper_edges = (*latency_bounds(challenger.latency), math.inf)
+    slow = sum(count for count, edge in zip(challenger.latency, upper_edges, strict=False) if edge > limit)
+    return Stratum(slow, sum(challenger.latency))
 
 
 def _too_slow(plan: RolloutPlan, seen: Observations, needed: int) -> bool:

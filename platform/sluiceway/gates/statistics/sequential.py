@@ -112,25 +112,24 @@ def error_excess_log_e(champion: tuple[int, int], challenger: tuple[int, int], *
     return float(min(values[best], finer.min()))
 
 
-def challenger_errors_log_e(steps: Sequence[StepCounts], *, margin: float) -> float:
-    """Evidence, over a whole rollout, that the challenger's error rate is too high; what a rollback is decided on.
+def challenger_errors_log_e(steps: Sequence[StepCounts]) -> float:
+    """Evidence, over a whole rollout, that the challenger errs more often; what a rollback is decided on.
 
-    While both arms run, the smaller of :func:`error_share_log_e` (untouched by outages that hit both) and
-    :func:`error_excess_log_e` (untouched by differences within the margin): an e-process under either null. Half of
-    the stake is kept for steps of weight 1, where only the champion's earlier counts are left to compare with.
+    While both arms run, :func:`error_share_log_e`, untouched by outages that hit both. Half of the stake is kept for
+    steps of weight 1, where only the champion's earlier counts are left to compare with (:func:`error_excess_log_e`):
+    there an outage looks like the challenger's.
 
     Args:
         steps: one entry a step so far, in any order.
-        margin: difference of the rates that is still no harm.
     """
     shared = [s for s in steps if s.weight < 1]
     alone = [s for s in steps if s.weight >= 1]
-    champion = _total(shared, "champion")
-    together = min(error_share_log_e(shared), error_excess_log_e(champion, _total(shared, "challenger"), margin=margin))
+    together = error_share_log_e(shared)
     log_half = -math.log(2)
     if not alone:
-        return together + log_half
-    last = error_excess_log_e(champion, _total(alone, "challenger"), margin=margin)
+        # The half that is kept is still there.
+        return float(np.logaddexp(together, 0.0)) + log_half
+    last = error_excess_log_e(_total(shared, "champion"), _total(alone, "challenger"))
     return float(np.logaddexp(together, last)) + log_half
 
 
