@@ -62,10 +62,9 @@ def many_rows(bench: Bench, targets: Sequence[Target], peers: Sequence[str], tim
 
     best = max(peers, key=rate)
     note = f"{CONNECTIONS} connections; keys, validation, metrics; no canary and no log, as no peer has them; best peer"
-    bench.add(Number(ROWS.name, ROWS.goal, rate(ALIKE), rate(best), ROWS.unit, f"{note} in JSON: {best}"))
-    bench.add(
-        Number(ARROW_ROWS.name, ARROW_ROWS.goal, rate(ALIKE_ARROW), rate(best), ARROW_ROWS.unit, f"{note}: {best}")
-    )
+    bench.add(Number(ROWS.name, ROWS.goal, rate(ALIKE), rate(best), ROWS.unit, f"{note}: {best}"))
+    arrow = rate(ALIKE_ARROW), rate(best)
+    bench.add(Number(ARROW_ROWS.name, ARROW_ROWS.goal, *arrow, ARROW_ROWS.unit, f"{note} in JSON: {best}"))
     _tell(bench, f"{CONNECTIONS} connections, 1,000 rows", taken)
     return sum(run.failed for name in (CANARY, ARROW, ALIKE, ALIKE_ARROW) for run in taken[name])
 
