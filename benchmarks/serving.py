@@ -86,7 +86,7 @@ def speed(bench: Bench) -> None:
         failed = one_row(bench, targets, names, TIMES, counted)
         endpoint.canary("2", models[1], application)
         given = {"rows": MANY_ROWS, "count": MANY_BODIES}
-        alike = Endpoint(ours, "alike", models[0], replicas=REPLICAS, log={"enabled": False})
+        alike = Endpoint(ours, "alike", models[0], replicas=WORKERS, log={"enabled": False})
         alike.check()
         stream = {"kind": "Content-Type: application/vnd.apache.arrow.stream", **given}
         many = [endpoint.target(CANARY, native_columns, **given), endpoint.target(ARROW, arrow, **stream)]
