@@ -214,18 +214,18 @@ class RecordStore:
                 )
         return list(sums.values())
 
-    def pairs(self, endpoint: str, version: str, generations: Sequence[int]) -> PairCounts:
-        """Join the records of a challenger with the outcomes.
+    def pairs(self, endpoint: str, version: str, generations: Sequence[int], *, shadow: bool = False) -> PairCounts:
+        """Join the records of a challenger, or of a shadow, with the outcomes.
 
         Args:
             endpoint: name of the endpoint.
             version: the challenger's.
             generations: of the traffic documents to look at.
+            shadow: True: of the shadow of this version; an outcome is that of the request that it saw.
         """
         p, f = predictions.c, feedback.c
-        chosen = (
-            (p.endpoint == endpoint) & (p.arm == "challenger") & (p.version == version) & p.generation.in_(generations)
-        )
+        arm, same = ("shadow", same_request_as_shadow(version)) if shadow else ("challenger", same_request())
+        chosen = (p.endpoint == endpoint) & (p.arm == arm) & (p.version == version) & p.generation.in_(generations)
         paired = f.outcome.is_not(None) & p.champion_decision.is_not(None)
         champion, challenger = p.champion_decision == f.outcome, p.decision == f.outcome
         query = (
@@ -237,7 +237,7 @@ class RecordStore:
                 sa.func.count(),
                 sa.func.count(f.outcome),
             )
-            .select_from(predictions.outerjoin(feedback, same_request()))
+            .select_from(predictions.outerjoin(feedback, same))
             .where(chosen)
         )
         with reaching(self._engine), self._engine.connect() as connection:
@@ -264,6 +264,13 @@ def same_request(mark: str = "") -> sa.ColumnElement[bool]:
     """
     given = feedback.c.request_id + mark if mark else feedback.c.request_id
     return (predictions.c.endpoint == feedback.c.endpoint) & (predictions.c.request_id == given)
+
+
+def same_request_as_shadow(version: str) -> sa.ColumnElement[bool]:
+    """What joins a shadow's predictions with outcomes, found by the outcomes' key: a look is at all of them."""
+    p, f = predictions.c, feedback.c
+    request = sa.func.substr(p.request_id, 1, sa.func.length(p.request_id) - len(version) - 1)
+    return (p.endpoint == f.endpoint) & (f.request_id == request)
 
 
 def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:

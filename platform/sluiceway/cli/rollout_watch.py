@@ -135,7 +135,7 @@ def _steps(plan: RolloutPlan, state: RolloutState) -> Text:
     for i, step in enumerate(plan.steps):
         done = i < state.step or state.phase in (Phase.PROMOTING, Phase.PROBATION, Phase.PROMOTED)
         style = "green" if done else "bold reverse" if i == state.step else "dim"
-        line.append(f" {step.weight:.0%} ", style=style)
+        line.append(f" {step.name} ", style=style)
         line.append(" ")
     return line
 

@@ -100,6 +100,7 @@ class EnvironmentRollout:
         self.release = step
         self.candidate = candidate
         self.environment = environment
+        self.policy = context.deployment.of(environment)
         self.endpoint = endpoint_spec(context, environment)
         # The registry tells what the last environment, the one with the users, serves.
         self.tells_registry = environment == context.deployment.environments[-1]
@@ -132,9 +133,8 @@ class EnvironmentRollout:
         url = address.url + self.endpoint.route_prefix
         with self._key(plan, address) as headers:
             load = self._users(plan, url, headers)
-            deployment = self.context.deployment
             try:
-                with ConfiguredHooks(deployment.hooks, deployment.notify) as hooks:
+                with ConfiguredHooks(self.policy.hooks, self.policy.notify) as hooks:
                     outcome = run(plan, self._doors(load, hooks))
             finally:
                 report = load.stop() if load else None
@@ -190,7 +190,7 @@ class EnvironmentRollout:
             model=model,
             challenger=new,
             champion=newest.champion,
-            deployment=self.context.deployment,
+            deployment=self.policy,
             now=now,
         )
 
@@ -210,7 +210,7 @@ class EnvironmentRollout:
         )
 
     def _replay(self, plan: RolloutPlan) -> ReplaySection | None:
-        return None if plan.champion is None else self.release.replay or self.context.deployment.replay
+        return None if plan.champion is None else self.release.replay or self.policy.replay
 
     def _key(self, plan: RolloutPlan, address: ServeAddress) -> AbstractContextManager[dict[str, str]]:
         if self._replay(plan) is None:
@@ -252,7 +252,9 @@ def _summary(name: str, step: ReleaseStep, outcome: Outcome) -> StepSummary:
     details = [f"{rollout['reason']}"] if rollout["reason"] else []
     for part in rollout["steps"]:
         told = "; ".join(f"{m['metric']} {m['status']} {m['n']:,}/{m['n_needed']:,}" for m in part["metrics"])
-        details.append(f"{part['weight']:>4.0%} {part['seconds']:5.1f} s: {told}")
+        # What a run of an earlier release has recorded has no names.
+        stage = part.get("name") or f"{part['weight']:.0%}"
+        details.append(f"{stage:>4} {part['seconds']:5.1f} s: {told}")
         details += [f"       {m['line']}" for m in part["metrics"]]
     if load is not None:
         failed = load["failed"] + load["feedback_failed"]

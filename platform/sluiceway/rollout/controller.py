@@ -268,7 +268,7 @@ class _Controller:
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
         state = self.journal.state
         if state.phase is Phase.STEP or (state.phase is Phase.PAUSED and not self.doors.stays):
-            resumed = replace(state, phase=Phase.STEP, since=self._now(), cause="", reason="resumed")
+            resumed = replace(state, phase=Phase.STEP, since=self._now(), cause="", reason="resumed", checks=0)
             self._write(resumed, f"resume step {state.step}", {})
 
     def _write(self, state: RolloutState, action: str, evidence: dict[str, object]) -> None:
@@ -291,7 +291,7 @@ class _Controller:
             for v in decision.verdicts
         )
         share = (state.step + passed / max(1, len(decision.verdicts))) / len(self.plan.steps)
-        self.doors.progress.advance(f"canary {self.plan.steps[state.step].weight:.0%}: {used}", share)
+        self.doors.progress.advance(f"{self.plan.strategy} {self.plan.steps[state.step].name}: {used}", share)
 
 
 def _describe(decision: Decision) -> str:

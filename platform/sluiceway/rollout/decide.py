@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sluiceway.config.deployment import StepSection
+from sluiceway.config.stages import ShadowSection, Stage
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Severity, Status, Verdict
+from sluiceway.rollout.baseline import judge_baseline
 from sluiceway.rollout.evidence import Observations, StepSeen, judge_pairs, judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
@@ -34,6 +35,13 @@ class Hold:
     """Leave everything as it is and look again."""
 
     reason: str = ""
+
+
+@dataclass(frozen=True)
+class Miss:
+    """An interval of the step has ended without its evidence: the step goes on, and it is counted."""
+
+    reason: str
 
 
 @dataclass(frozen=True)
@@ -73,7 +81,7 @@ class Confirm:
     reason: str
 
 
-Action = Advance | Hold | RollBack | Promote | Pause | Resume | Confirm
+Action = Advance | Hold | Miss | RollBack | Promote | Pause | Resume | Confirm
 
 
 @dataclass(frozen=True)
@@ -111,7 +119,7 @@ def decide(
     if state.phase is not Phase.STEP:
         return Decision(Hold(f"{state.phase}"))
     seen = observations or Observations(())
-    verdicts = _verdicts(plan, observations)
+    verdicts = _verdicts(plan, state, observations)
     if command is not None and command.order is Order.ABORT:
         return Decision(RollBack("", command.told), verdicts, command)
     found = _failure([verdict for verdict in verdicts if _counts(verdict)], seen)
@@ -125,11 +133,16 @@ def decide(
     return Decision(Pause(cause, f"rollback is disabled: {reason}"), verdicts)
 
 
-def _verdicts(plan: RolloutPlan, observations: Observations | None) -> tuple[Verdict, ...]:
+def _verdicts(plan: RolloutPlan, state: RolloutState, observations: Observations | None) -> tuple[Verdict, ...]:
     if observations is None:
         return ()
+    # A version that is only warm has done nothing; before all requests are switched the champion's have to be enough.
+    only_warm = _only_warm(plan.steps[state.step])
+    baseline = (judge_baseline(plan, observations),) if only_warm or _switches_next(plan, state) else ()
+    if only_warm:
+        return baseline
     metrics = [_or_dry(plan, verdict) for verdict in judge_step(plan, observations)]
-    return (*metrics, *judge_limits(plan, observations))
+    return (*metrics, *judge_limits(plan, observations), *baseline)
 
 
 def _or_dry(plan: RolloutPlan, verdict: Verdict) -> Verdict:
@@ -214,25 +227,48 @@ def _onward(plan: RolloutPlan, state: RolloutState, reason: str) -> Action:
 def _action(
     plan: RolloutPlan, state: RolloutState, verdicts: Sequence[Verdict], now: float, seen: Observations
 ) -> Action:
-    step, asked = plan.steps[state.step], seen.steps[-1].challenger.requests if seen.steps else 0
+    step, asked = plan.steps[state.step], _asked(plan.steps[state.step], seen)
     judged = [verdict for verdict in verdicts if _counts(verdict)]
     missing = [verdict for verdict in judged if verdict.status is not Status.PASS]
     passed = bool(judged) and not missing
-    share = f"{step.weight:.0%}"
-    if passed and asked >= step.min_requests and now - state.since >= step.min_seconds:
-        reason = f"every metric passed at {share}"
+    by_interval = plan.max_failures is not None and not isinstance(step, ShadowSection)
+    shortest = step.min_seconds * (state.checks + 1 if by_interval else 1)
+    if passed and asked >= step.min_requests and now - state.since >= shortest:
+        reason = f"every metric passed at {step.name}"
         if step.manual:
             return Hold(f"{reason}; it waits for `sluiceway rollout promote {plan.rollout_id}`")
         return _onward(plan, state, reason)
     waits = "; ".join(verdict.line() for verdict in missing) or _unspent(step, asked, passed=passed)
-    late = now - state.since >= step.max_seconds
+    if by_interval and now - state.since >= shortest and state.failures < (plan.max_failures or 0):
+        told = f"interval {state.checks + 1} at {step.name} has failed, {state.failures + 1} of {plan.max_failures}"
+        return Miss(f"{told}: {waits}")
+    late = now - state.since >= (shortest if by_interval else step.max_seconds)
     if not late and not seen.traffic_ended:
         return Hold(waits)
     why = f"after {step.max_seconds:g} s" if late else "when the replayed requests had run out,"
-    return _without_evidence(plan, state, f"not enough evidence {why} at {share}: {waits}", asked, late=late)
+    if late and by_interval:
+        why = f"after {state.failures + 1} intervals that failed"
+    return _without_evidence(plan, state, f"not enough evidence {why} at {step.name}: {waits}", asked, late=late)
 
 
-def _unspent(step: StepSection, asked: int, *, passed: bool) -> str:
+def _switches_next(plan: RolloutPlan, state: RolloutState) -> bool:
+    stage = plan.steps[state.step]
+    return isinstance(stage, ShadowSection) and not _is_last(plan, state) and plan.steps[state.step + 1].weight == 1
+
+
+def _only_warm(step: Stage) -> bool:
+    return isinstance(step, ShadowSection) and not step.share
+
+
+def _asked(step: Stage, seen: Observations) -> int:
+    """Requests of the step that count: the challenger's, or the champion's while that one is only kept warm."""
+    if not seen.steps:
+        return 0
+    arms = seen.steps[-1]
+    return (arms.champion if _only_warm(step) else arms.challenger).requests
+
+
+def _unspent(step: Stage, asked: int, *, passed: bool) -> str:
     """What a step waits for that no verdict speaks of."""
     if not passed:
         return "nothing was seen"
@@ -274,11 +310,13 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
     if isinstance(action, Confirm):
         return replace(state, phase=Phase.PROMOTED, since=now, reason=action.reason)
     if isinstance(action, Resume):
-        return replace(state, phase=Phase.STEP, since=now, cause="", reason=action.reason)
+        return replace(state, phase=Phase.STEP, since=now, cause="", reason=action.reason, checks=0)
+    if isinstance(action, Miss):
+        return replace(state, failures=state.failures + 1, checks=state.checks + 1, reason=action.reason)
     moved = replace(state, generation=newest_generation + 1, since=now, reason=action.reason)
     if isinstance(action, Advance):
         generations = (*state.generations, moved.generation)
-        return replace(moved, phase=Phase.STEP, step=action.step, generations=generations, cause="")
+        return replace(moved, phase=Phase.STEP, step=action.step, generations=generations, cause="", checks=0)
     if isinstance(action, Promote):
         return replace(moved, phase=Phase.PROMOTING, cause="")
     return replace(moved, phase=Phase.ROLLING_BACK, cause=action.cause)
@@ -289,6 +327,7 @@ def _check_possible(state: RolloutState, action: Action) -> None:
         Advance: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Promote: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Pause: {Phase.STEP},
+        Miss: {Phase.STEP},
         Resume: {Phase.PAUSED},
         RollBack: {Phase.STEP, Phase.PAUSED, Phase.PROBATION},
         Confirm: {Phase.PROBATION},

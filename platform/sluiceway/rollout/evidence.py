@@ -62,11 +62,19 @@ class ArmSeen:
 
 @dataclass(frozen=True)
 class StepSeen:
-    """Both arms during one step; ``weight`` is the challenger's share."""
+    """Both arms during one step.
+
+    Attributes:
+        weight: the challenger's share of what both were asked.
+        champion: what it did.
+        challenger: what it did; a shadow was asked beside the champion.
+        shadow: it was one.
+    """
 
     weight: float
     champion: ArmSeen = ArmSeen()
     challenger: ArmSeen = ArmSeen()
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -190,7 +198,8 @@ def _too_slow(plan: RolloutPlan, seen: Observations, needed: int) -> bool:
     The present step has to look too slow as well: what is over is no reason to go back.
     """
     champion = _sum(step.champion for step in seen.steps)
-    challenger = _sum(step.challenger for step in seen.steps)
+    # How long a shadow takes to score says nothing of how long a request takes.
+    challenger = _sum(step.challenger for step in seen.steps if step.shadow == seen.steps[-1].shadow)
     n = sum(challenger.latency)
     if n < needed or sum(champion.latency) < needed:
         return False

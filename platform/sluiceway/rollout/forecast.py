@@ -6,9 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sluiceway.config.deployment import MarginsSection, StepSection
+from sluiceway.config.deployment import MarginsSection
+from sluiceway.config.stages import ShadowSection, Stage
 from sluiceway.gates.statistics.intervals import quantile_n_needed
 from sluiceway.gates.statistics.planning import detectable_rise, pairs_needed, requests_needed
+from sluiceway.rollout.baseline import champion_needs
 from sluiceway.rollout.evidence import QUANTILE
 
 
@@ -34,15 +36,16 @@ class StepForecast:
     """One step.
 
     Attributes:
-        weight: the challenger's share.
-        needs: requests of the challenger, by metric; of the accuracy with an outcome.
+        name: of the stage, e.g. ``25%`` or ``shadow 20%``.
+        needs: requests of the challenger, by metric, of the accuracy with an outcome; while it is only kept warm those
+            of the champion.
         seconds: until the slowest of them is there, or the step's own shortest time; infinite without traffic.
         max_seconds: what the step may take.
         finds: the smallest rise of the error rate that the longest step finds in 80 % of all cases; infinite where it
             finds none.
     """
 
-    weight: float
+    name: str
     needs: dict[str, int]
     seconds: float
     max_seconds: float
@@ -55,7 +58,7 @@ class StepForecast:
 
 
 def forecast(
-    steps: Sequence[StepSection], margins: MarginsSection, traffic: Traffic, *, without: Sequence[str] = ()
+    steps: Sequence[Stage], margins: MarginsSection, traffic: Traffic, *, without: Sequence[str] = ()
 ) -> tuple[StepForecast, ...]:
     """Every step of a rollout to a version that is as good as the champion.
 
@@ -70,20 +73,34 @@ def forecast(
     return tuple(_step(step, margins, traffic, frozenset(without)) for step in steps)
 
 
-def _step(step: StepSection, margins: MarginsSection, traffic: Traffic, without: frozenset[str]) -> StepForecast:
-    # At full weight the champion's requests are those of the earlier steps: only the challenger's are waited for.
-    compared = min(step.weight, 0.5)
+def _step(step: Stage, margins: MarginsSection, traffic: Traffic, without: frozenset[str]) -> StepForecast:
+    own, others, compared = _shares(step)
     champion, requests = requests_needed(margins.error_rate, traffic.error_rate, compared, alpha=margins.alpha)
     pairs = max(margins.min_pairs, pairs_needed(margins.accuracy, traffic.discordance, alpha=margins.alpha))
+    only_warm = isinstance(step, ShadowSection) and not step.share
     needs = {"error_rate": requests, "latency_p99": quantile_n_needed(QUANTILE, margins.alpha), "accuracy": pairs}
+    if only_warm:
+        needs = {**champion_needs(margins, traffic.error_rate), "accuracy": 0}
     needs = {name: n for name, n in needs.items() if name not in without}
-    own, others = traffic.rate * step.weight, traffic.rate * (1 - step.weight)
+    own, others = traffic.rate * own, traffic.rate * others
     times = [_seconds(n, own * (traffic.outcomes if name == "accuracy" else 1)) for name, n in needs.items()]
     times += [_seconds(step.min_requests, own), step.min_seconds]
-    if step.weight < 1 and "error_rate" in needs:
+    if others and "error_rate" in needs:
         times.append(_seconds(champion, others))
-    finds = detectable_rise(traffic.error_rate, compared, int(own * step.max_seconds), alpha=margins.alpha)
-    return StepForecast(step.weight, needs, max(times), step.max_seconds, finds)
+    asked = 0 if only_warm else int(own * step.max_seconds)
+    finds = detectable_rise(traffic.error_rate, compared, asked, alpha=margins.alpha)
+    return StepForecast(step.name, needs, max(times), step.max_seconds, finds)
+
+
+def _shares(step: Stage) -> tuple[float, float, float]:
+    """Of the requests: those that are waited for, and the champion's beside them; and the first as a part of both.
+
+    At full weight the champion's requests are those of the earlier steps, and while the challenger is only kept warm
+    the champion's are all there are.
+    """
+    if isinstance(step, ShadowSection):
+        return (step.share, 1.0, step.share / (1 + step.share)) if step.share else (1.0, 0.0, 0.5)
+    return step.weight, 1 - step.weight, min(step.weight, 0.5)
 
 
 def _seconds(n: int, rate: float) -> float:

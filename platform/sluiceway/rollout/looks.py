@@ -89,7 +89,10 @@ def to_text(seen: Observations) -> str:
 def from_text(text: str) -> Observations:
     """The inverse of :func:`to_text`."""
     body = json.loads(text)
-    steps = tuple(StepSeen(step["weight"], _arm(step["champion"]), _arm(step["challenger"])) for step in body["steps"])
+    steps = tuple(
+        StepSeen(step["weight"], _arm(step["champion"]), _arm(step["challenger"]), step.get("shadow", False))
+        for step in body["steps"]
+    )
     return Observations(
         steps,
         Pairs(**body["pairs_step"]),

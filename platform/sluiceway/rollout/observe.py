@@ -9,9 +9,10 @@ from typing import Protocol
 
 from sluiceway.catalog.breakers import OpenBreaker
 from sluiceway.catalog.records import ArmCounts, PairCounts
+from sluiceway.config.stages import ShadowSection, Stage, StepSection
 from sluiceway.core.clock import Clock
 from sluiceway.gates.statistics.proportions import Pairs
-from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
+from sluiceway.rollout.evidence import NO_PAIRS, ArmSeen, Observations, StepSeen
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -26,8 +27,8 @@ class Records(Protocol):
     def counts(self, endpoint: str, generations: Sequence[int]) -> list[ArmCounts]:
         """Counts of every arm in the given generations."""
 
-    def pairs(self, endpoint: str, version: str, generations: Sequence[int]) -> PairCounts:
-        """The challenger's records joined with the outcomes."""
+    def pairs(self, endpoint: str, version: str, generations: Sequence[int], *, shadow: bool = False) -> PairCounts:
+        """The challenger's records, or the shadow's, joined with the outcomes."""
 
 
 class Breakers(Protocol):
@@ -54,27 +55,33 @@ class RecordObserver:
         # Before the counts: a replica writes those that have opened a breaker before it writes the breaker.
         breakers = self._breakers.opened(plan.endpoint, generations[-1:])
         counts = self._records.counts(plan.endpoint, generations)
-        steps = tuple(
-            StepSeen(
-                plan.steps[i].weight, _arm(counts, g, "champion", None), _arm(counts, g, "challenger", plan.version)
-            )
-            for i, g in enumerate(generations)
-        )
+        steps = tuple(_step(plan, stage, counts, g) for stage, g in zip(plan.steps, generations, strict=False))
         whole = self._records.pairs(plan.endpoint, plan.version, generations)
+        shadow = self._shadow_pairs(plan, generations)
         promoted = ArmSeen()
         if state.phase is Phase.PROBATION:
             alone = self._records.counts(plan.endpoint, (state.generation,))
             promoted = _arm(alone, state.generation, "champion", plan.version)
-        now = whole if len(generations) == 1 else self._records.pairs(plan.endpoint, plan.version, generations[-1:])
+        now = shadow
+        if not steps[-1].shadow:
+            only = len(generations) == 1
+            now = _pairs(whole if only else self._records.pairs(plan.endpoint, plan.version, generations[-1:]))
         return Observations(
             steps=steps,
-            pairs_step=_pairs(now),
-            pairs_rollout=_pairs(whole),
+            pairs_step=now,
+            pairs_rollout=_added(_pairs(whole), shadow),
             outcomes=whole.outcomes,
             outcomes_lost=max(0, whole.outcomes_without_prediction - self._fresh(whole.outcomes)),
             breakers=tuple(f"{b.replica}: {b.reason}" for b in breakers if b.version == plan.version),
             promoted=promoted,
         )
+
+    def _shadow_pairs(self, plan: RolloutPlan, generations: Sequence[int]) -> Pairs:
+        """Of the stage before the first step, where the version was a shadow."""
+        stage = plan.steps[0]
+        if not (isinstance(stage, ShadowSection) and stage.share):
+            return NO_PAIRS
+        return _pairs(self._records.pairs(plan.endpoint, plan.version, generations[:1], shadow=True))
 
     def _fresh(self, outcomes: int) -> int:
         """How many outcomes came within the last SETTLE_SECONDS; these may still find their prediction."""
@@ -111,6 +118,24 @@ class UntilTrafficEnds:
             self._ended = now
         over = self._ended is not None and now - self._ended >= SETTLE_SECONDS
         return replace(self._observe(plan, state), traffic_ended=over)
+
+
+def _step(plan: RolloutPlan, stage: Stage, counts: Sequence[ArmCounts], generation: int) -> StepSeen:
+    champion = _arm(counts, generation, "champion", None)
+    if isinstance(stage, StepSection):
+        return StepSeen(stage.weight, champion, _arm(counts, generation, "challenger", plan.version))
+    # The champion was asked every request, and the shadow a share of them once more.
+    weight = stage.share / (1 + stage.share)
+    return StepSeen(weight, champion, _arm(counts, generation, "shadow", plan.version), shadow=True)
+
+
+def _added(one: Pairs, other: Pairs) -> Pairs:
+    return Pairs(
+        one.both + other.both,
+        one.only_champion + other.only_champion,
+        one.only_challenger + other.only_challenger,
+        one.neither + other.neither,
+    )
 
 
 def _arm(counts: Iterable[ArmCounts], generation: int, arm: str, version: str | None) -> ArmSeen:

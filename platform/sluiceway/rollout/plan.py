@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sluiceway.config.deployment import DeploymentSection, LimitsSection, MarginsSection, RollbackSection, StepSection
+from sluiceway.config.deployment import LimitsSection, MarginsSection, PolicySection, RollbackSection
+from sluiceway.config.stages import ShadowSection, Stage, StepSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import Arm, TrafficDocument
 
@@ -24,7 +25,7 @@ class RolloutPlan:
         digest: digest of the bundle.
         application: Serve application that scores it during the canary, or "" where none is needed.
         champion: the arm that answers today; None for the first model of an endpoint.
-        steps: weights and deadlines, rising, the last one 1.
+        steps: weights and deadlines, rising, the last one 1; the first may be a shadow's, of weight 0.
         margins: how much worse it may be.
         rollback: when to go back.
         limits: what is too bad whatever the champion does.
@@ -36,6 +37,9 @@ class RolloutPlan:
         isolation: ``process``: the challenger has an application of its own during the canary; ``replica``: the
             endpoint's replicas score it.
         salt: of the hash that places routing keys: one a rollout, so that its cohorts only grow.
+        strategy: what gave the steps: ``canary``, ``linear`` or ``blue_green``.
+        max_failures: steps go on at the end of an interval of ``min_seconds`` only, and so many intervals of the
+            rollout may end without their evidence; None: each step has its own ``max_seconds``.
         keeps_warm: after the promotion the old champion stays in memory, so that going back is instant. Plans of
             releases that knew neither salt nor warm arms have none, and give the documents that they gave then.
     """
@@ -48,7 +52,7 @@ class RolloutPlan:
     digest: str
     application: str = ""
     champion: Arm | None = None
-    steps: tuple[StepSection, ...] = (StepSection(weight=1.0),)
+    steps: tuple[Stage, ...] = (StepSection(weight=1.0),)
     margins: MarginsSection = field(default_factory=MarginsSection)
     rollback: RollbackSection = field(default_factory=RollbackSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
@@ -59,6 +63,8 @@ class RolloutPlan:
     isolation: str = "process"
     salt: str = ""
     keeps_warm: bool = False
+    strategy: str = "canary"
+    max_failures: int | None = None
 
     def __post_init__(self) -> None:
         weights = [step.weight for step in self.steps]
@@ -79,22 +85,23 @@ class RolloutPlan:
             )
 
     def step_document(self, step: int, *, generation: int) -> TrafficDocument:
-        """The traffic while a step is judged: both arms, the challenger with the step's weight.
+        """The traffic while a step is judged: the challenger has the step's weight, or is a shadow, or kept warm.
 
         Raises:
             InputError: there is no champion, so there is nothing to compare with.
         """
         if self.champion is None:
             raise InputError(f"rollout {self.rollout_id} has no champion, so it has no step to judge")
-        weight = self.steps[step].weight
-        return TrafficDocument(
-            endpoint=self.endpoint,
-            generation=generation,
-            champion=_weighted(self.champion, 1 - weight),
-            challengers=(Arm(self.version, weight, self.bundle, self.digest, self.application),),
-            rollout_id=self.rollout_id,
-            salt=self.salt,
+        stage = self.steps[step]
+        document = TrafficDocument(
+            self.endpoint, generation, _weighted(self.champion, 1.0), (), self.rollout_id, salt=self.salt
         )
+        arm = Arm(self.version, stage.weight, self.bundle, self.digest, self.application)
+        if isinstance(stage, StepSection):
+            return replace(document, champion=_weighted(self.champion, 1 - stage.weight), challengers=(arm,))
+        if stage.share:
+            return replace(document, shadows=(replace(arm, weight=stage.share),))
+        return replace(document, warm=(replace(arm, application=""),))
 
     def promoted_document(self, *, generation: int) -> TrafficDocument:
         """The traffic after the promotion: the new version, scored in process, alone; the old one kept in memory."""
@@ -131,7 +138,9 @@ class RolloutPlan:
         """The inverse of :meth:`to_json`."""
         body: dict[str, Any] = json.loads(text)
         body["champion"] = None if body["champion"] is None else Arm(**body["champion"])
-        body["steps"] = tuple(StepSection(**step) for step in body["steps"])
+        body["steps"] = tuple(
+            ShadowSection(**step) if "share" in step else StepSection(**step) for step in body["steps"]
+        )
         body["margins"] = MarginsSection(**body["margins"])
         body["rollback"] = RollbackSection(**body["rollback"])
         body["limits"] = LimitsSection(**body.get("limits", {}))
@@ -146,7 +155,7 @@ def plan_canary(
     model: str,
     challenger: Arm,
     champion: Arm,
-    deployment: DeploymentSection,
+    deployment: PolicySection,
     now: float,
 ) -> RolloutPlan:
     """A rollout in the configured steps.
@@ -158,7 +167,7 @@ def plan_canary(
         challenger: the new version with its bundle and the application that scores it, or none where the endpoint's
             replicas do; its weight is not looked at.
         champion: the arm that answers today.
-        deployment: steps, margins, and when to go back.
+        deployment: strategy, steps, margins, and when to go back.
         now: UTC epoch seconds.
     """
     return RolloutPlan(
@@ -181,6 +190,8 @@ def plan_canary(
         isolation="process" if challenger.application else "replica",
         salt=rollout_id,
         keeps_warm=True,
+        strategy=deployment.strategy,
+        max_failures=deployment.max_failures,
     )
 
 

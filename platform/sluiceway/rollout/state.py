@@ -3,6 +3,7 @@
 pending -> step 0 -> step 1 ... -> promoting -> promoted
    |          |                     ^   `-> probation -> promoted | rolling_back
    |          |-> rolling_back -> rolled_back
+   |          |-> step (the same one, an interval of it has failed)
    |          `-> paused -> step (the same one, resumed) | promoting | rolling_back
    `-> promoting (the first model of an endpoint)
 """
@@ -42,6 +43,8 @@ class RolloutState:
         generations: of the traffic documents of the steps so far, index by step.
         cause: the metric that sent it back or made it pause, ``breaker``, or "" for a deadline, a person, or none.
         reason: why it is here, one sentence.
+        failures: intervals that ended without their evidence, of the whole rollout; only where the plan counts them.
+        checks: of these, how many since the step began or was resumed.
         commands: sequence number of the last command that was obeyed or refused.
     """
 
@@ -53,6 +56,8 @@ class RolloutState:
     cause: str = ""
     reason: str = ""
     commands: int = 0
+    failures: int = 0
+    checks: int = 0
 
     @property
     def judged(self) -> bool:
