@@ -7,13 +7,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from rollout_world import CHAMPION, make_plan
+from rollout_world import CHAMPION, make_plan, step_seen
 from sluiceway.catalog.records import ArmCounts
-from sluiceway.config.deployment import MarginsSection, StepSection
+from sluiceway.config.deployment import MarginsSection, PolicySection
+from sluiceway.config.stages import ShadowSection, StepSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.gates.statistics.planning import detectable_rise, requests_needed
 from sluiceway.gates.statistics.proportions import Pairs
+from sluiceway.rollout.baseline import judge_baseline
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen, judge_step
 from sluiceway.rollout.forecast import Traffic, forecast
 from sluiceway.rollout.plan import RolloutPlan
@@ -31,6 +33,26 @@ def test_it_asks_for_what_the_judgement_asks_for():
         verdicts = judge_step(plan, Observations(steps, pairs, pairs))
         needed = {verdict.measurement.name: verdict.threshold.n_needed for verdict in verdicts}
         assert step.needs == pytest.approx(needed, rel=0.01)
+
+
+def test_a_stage_that_answers_nobody_asks_for_what_its_judgement_asks_for():
+    policy = PolicySection(strategy="blue_green", shadow=ShadowSection(share=0.25))
+    traffic = Traffic(100.0, error_rate=0.01, discordance=0.04)
+    shadow, full = forecast(policy.planned_steps, policy.margins, traffic)
+    seen = step_seen(policy.planned_steps[0], ArmSeen(10_000, 100), ArmSeen(2_500, 25))
+    pairs = Pairs(96_000, 2_000, 2_000, 0)
+    plan = make_plan(steps=policy.planned_steps)
+    needed = {v.measurement.name: v.threshold.n_needed for v in judge_step(plan, Observations((seen,), pairs, pairs))}
+    assert (shadow.name, full.name) == ("shadow 25%", "100%")
+    assert shadow.needs == pytest.approx(needed, rel=0.01)
+    assert shadow.seconds == pytest.approx(max(needed.values()) / 25, rel=0.01)
+
+    policy = PolicySection(strategy="blue_green")
+    warm, _ = forecast(policy.planned_steps, policy.margins, traffic)
+    baseline = judge_baseline(make_plan(steps=policy.planned_steps), Observations((StepSeen(0, ArmSeen(1000, 10)),)))
+    assert (warm.name, max(warm.needs.values())) == ("warm", baseline.threshold.n_needed)
+    assert warm.seconds == pytest.approx(baseline.threshold.n_needed / 100)
+    assert (warm.needs["accuracy"], warm.finds) == (0, math.inf)
 
 
 def test_the_slowest_metric_takes_the_time():

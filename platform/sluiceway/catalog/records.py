@@ -80,6 +80,7 @@ class ReplicaCounts:
         errors: of these, how many it did not answer.
         latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one.
         updated: UTC epoch seconds.
+        errors_in_row: the longest row of failures; requests that were under way together fail together, as one.
     """
 
     endpoint: str
@@ -91,11 +92,15 @@ class ReplicaCounts:
     errors: int
     latency: tuple[int, ...]
     updated: float
+    errors_in_row: int = 0
 
 
 @dataclass(frozen=True)
 class ArmCounts:
-    """The counts of an arm in a generation, summed over replicas; fields as in :class:`ReplicaCounts`."""
+    """The counts of an arm in a generation, summed over replicas; fields as in :class:`ReplicaCounts`.
+
+    The row of failures is the longest one of any replica.
+    """
 
     version: str
     arm: str
@@ -103,6 +108,7 @@ class ArmCounts:
     requests: int
     errors: int
     latency: tuple[int, ...]
+    errors_in_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -188,7 +194,9 @@ class RecordStore:
         statement = insert(self._engine, arm_counts)
         statement = statement.on_conflict_do_update(
             index_elements=list(arm_counts.primary_key.columns),
-            set_={name: statement.excluded[name] for name in ("requests", "errors", "latency", "updated")},
+            set_={
+                name: statement.excluded[name] for name in ("requests", "errors", "latency", "updated", "errors_in_row")
+            },
         )
         with reaching(self._engine), self._engine.begin() as connection:
             connection.execute(statement, values)
@@ -211,6 +219,7 @@ class RecordStore:
                     before.requests + row.requests,
                     before.errors + row.errors,
                     tuple(a + b for a, b in zip(before.latency, latency, strict=True)),
+                    max(before.errors_in_row, row.errors_in_row),
                 )
         return list(sums.values())
 

@@ -31,6 +31,9 @@ class LimitsSection(Section):
     """On fewer requests, or pairs with an outcome, no limit is held against anything."""
     total_errors: int | None = Field(default=None, ge=0)
     """More failed requests of the challenger than this over the whole rollout send it back, however many there are."""
+    consecutive_errors: int | None = Field(default=None, ge=1)
+    """More failures of the challenger than this one after the other, in a replica, send it back. Below
+    ``platform.serving.breaker.errors_in_row`` it comes before the breaker does."""
 
 
 class MarginsSection(Section):

@@ -47,17 +47,20 @@ class ArmSeen:
         requests: requests that were drawn for it.
         errors: of these, how many it did not answer.
         latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one, or () for none.
+        errors_in_row: the longest row of failures of any replica.
     """
 
     requests: int = 0
     errors: int = 0
     latency: tuple[int, ...] = ()
+    errors_in_row: int = 0
 
     def __add__(self, other: ArmSeen) -> ArmSeen:
         longer, shorter = sorted((self.latency, other.latency), key=len, reverse=True)
         padded = shorter + (0,) * (len(longer) - len(shorter))
         latency = tuple(a + b for a, b in zip(longer, padded, strict=True))
-        return ArmSeen(self.requests + other.requests, self.errors + other.errors, latency)
+        in_row = max(self.errors_in_row, other.errors_in_row)
+        return ArmSeen(self.requests + other.requests, self.errors + other.errors, latency, in_row)
 
 
 @dataclass(frozen=True)

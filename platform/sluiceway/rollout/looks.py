@@ -109,4 +109,4 @@ def _arm(body: dict[str, Any]) -> ArmSeen:
     histogram = [0] * body["buckets"]
     for place, n in body["latency"].items():
         histogram[int(place)] = n
-    return ArmSeen(body["requests"], body["errors"], tuple(histogram))
+    return ArmSeen(body["requests"], body["errors"], tuple(histogram), body.get("errors_in_row", 0))

@@ -140,7 +140,7 @@ def _added(one: Pairs, other: Pairs) -> Pairs:
 
 def _arm(counts: Iterable[ArmCounts], generation: int, arm: str, version: str | None) -> ArmSeen:
     matching = (c for c in counts if c.generation == generation and c.arm == arm and version in (None, c.version))
-    return sum((ArmSeen(c.requests, c.errors, c.latency) for c in matching), ArmSeen())
+    return sum((ArmSeen(c.requests, c.errors, c.latency, c.errors_in_row) for c in matching), ArmSeen())
 
 
 def _pairs(counts: PairCounts) -> Pairs:
