@@ -295,7 +295,7 @@ class World:
         breakers = () if steps[-1].shadow else self.breakers.get(steps[-1].weight, ())
         promoted = self.seen[state.generation][0] if state.phase is Phase.PROBATION else ArmSeen()
         return Observations(
-            steps, _pairs(known[-1]), _pairs(whole), int(whole.sum()), 0, breakers=breakers, promoted=promoted
+            steps, pairs_of(known[-1]), pairs_of(whole), int(whole.sum()), 0, breakers=breakers, promoted=promoted
         )
 
     # Crashes.
@@ -365,6 +365,7 @@ def _latency(median):
     return counts / counts.sum()
 
 
-def _pairs(counts):
+def pairs_of(counts):
+    """Of (both right, only the champion, only the challenger, neither)."""
     both, champion, challenger, neither = (int(c) for c in counts)
     return Pairs(both, champion, challenger, neither)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from command_line import sluiceway
@@ -97,6 +99,76 @@ def test_a_shadow_gets_all_requests_at_once_and_the_old_one_is_a_document_away(p
     undone = sluiceway(folder, "rollout", "undo", "flights-production", "--config", "flights.yaml")
     assert [(arm["arm"], arm["version"]) for arm in undone["arms"]] == [("champion", "1"), ("warm", "2")]
     assert champion(folder) == "1"
+
+
+TEST = {"strategy": "ab", "ab": {"weight": 0.3, "others": ["2"], "min_requests": 300, "max_seconds": 90}}
+
+
+@pytest.mark.parametrize("stops", [False, pytest.param(True, marks=pytest.mark.soak)], ids=["won", "won and stopped"])
+@pytest.mark.parametrize("project", [TEST], indirect=True, ids=["a/b/n"])
+def test_of_several_versions_the_best_one_wins(project, stops):
+    from ray import serve  # noqa: PLC0415 (Ray has to be up)
+
+    folder, start, engine = project
+    refused = start("flights@1", "--set", 'deployment.ab.others=["3"]', expect=2)
+    assert "gates do not let version 3" in refused["message"]
+    # Version 3 decides the opposite: whoever comes is better.
+    assert ended(start("flights@3", "--ungated")) == [("production", "promoted", None)]
+    (found,) = start("flights@1")
+    assert ended([found]) == [("production", "promoted", None)], found
+    assert (found["load"]["failed"], found["load"]["feedback_failed"]) == (0, 0)
+    first, (winner, beside) = moves(engine, "flights-production", found["rollout"]["rollout_id"])
+    assert first == ("3", [("challengers", "1", 0.3), ("challengers", "2", 0.3)])
+    assert winner in ("1", "2")
+    assert beside == [("warm", "3", 0.0)]
+    assert "is better in accuracy" in found["rollout"]["reason"]
+    assert champion(folder) == winner
+    check_replays(folder)
+    ends = time.monotonic() + 30
+    while any("challenger" in name for name in serve.status().applications) and time.monotonic() < ends:
+        time.sleep(0.2)
+    assert list(serve.status().applications) == ["flights-production"]
+
+    if not stops:
+        return
+    # The one that has not won and the bad one: the bad one is stopped, and the other one is not better.
+    loser = {"1": "2", "2": "1"}[winner]
+    changed = ("--set", 'deployment.ab={weight: 0.3, others: ["3"], min_requests: 300, max_seconds: 25}')
+    (stopped,) = start(f"flights@{loser}", "--ungated", *changed, expect=1)
+    assert "no version is better than the champion after 25 s" in stopped["rollout"]["reason"]
+    assert moves(engine, "flights-production", stopped["rollout"]["rollout_id"]) == [
+        (winner, [("challengers", loser, 0.3), ("challengers", "3", 0.3)]),
+        (winner, [("challengers", loser, 0.3), ("challengers", "3", 0.0)]),
+        (winner, []),
+    ]
+
+
+BESIDE_FRESH = {"baseline": "fresh", "steps": [{"weight": 0.3, "max_seconds": 90}, {"weight": 1.0, "max_seconds": 90}]}
+
+
+@pytest.mark.parametrize("project", [BESIDE_FRESH], indirect=True, ids=["fresh baseline"])
+def test_a_version_is_judged_against_a_second_deployment_of_the_champion(project):
+    folder, start, engine = project
+    assert ended(start("flights@1")) == [("production", "promoted", None)]
+    in_replicas = ("--set", "platform.serving.isolation=replica")
+    assert "baseline fresh is a second deployment" in start("flights@2", *in_replicas, expect=2)["message"]
+    (found,) = start("flights@2")
+    assert ended([found]) == [("production", "promoted", None)], found
+    assert (found["load"]["failed"], found["load"]["feedback_failed"]) == (0, 0)
+    assert moves(engine, "flights-production", found["rollout"]["rollout_id"]) == [
+        ("1", [("challengers", "2", 0.3), ("challengers", "1-fresh", 0.3)]),
+        ("1", [("challengers", "2", 1.0), ("challengers", "1-fresh", 0.0)]),
+        ("2", [("warm", "1", 0.0)]),
+    ]
+    counts = RecordStore(engine).counts("flights-production", [2])
+    asked = {(one.arm, one.version): one.requests for one in counts}
+    assert asked["challenger", "1-fresh"] == pytest.approx(asked["challenger", "2"], rel=0.2)
+    assert all(one.errors == 0 for one in counts)
+    # What it was compared with is what the second deployment did, not the champion.
+    (compared,) = {m["line"] for m in found["rollout"]["steps"][0]["metrics"] if m["metric"] == "error_rate"}
+    seen = int(compared.split("champion 0/")[1].split()[0].replace(",", ""))
+    assert seen <= asked["challenger", "1-fresh"]
+    check_replays(folder)
 
 
 @pytest.mark.soak

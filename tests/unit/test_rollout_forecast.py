@@ -55,6 +55,18 @@ def test_a_stage_that_answers_nobody_asks_for_what_its_judgement_asks_for():
     assert (warm.needs["accuracy"], warm.finds) == (0, math.inf)
 
 
+def test_a_fresh_baseline_has_its_own_requests_to_wait_for():
+    traffic = Traffic(1000.0, error_rate=0.01, discordance=0.0)
+    steps = [StepSection(weight=0.1), StepSection(weight=0.9), StepSection(weight=1.0)]
+    few, most, all_ = forecast(
+        steps, MarginsSection(), traffic, fresh_baseline=True, without=("latency_p99", "accuracy")
+    )
+    champion, challenger = requests_needed(0.02, 0.01, 0.5)
+    assert few.needs == {"error_rate": challenger}
+    assert few.seconds == pytest.approx(champion / 100)
+    assert (most.seconds, all_.seconds) == pytest.approx((champion / 100, challenger / 1000))
+
+
 def test_the_slowest_metric_takes_the_time():
     margins = MarginsSection()
     slow, fast = (forecast(STEPS, margins, Traffic(rate, error_rate=0.005)) for rate in (10.0, 100.0))

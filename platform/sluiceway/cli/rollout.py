@@ -112,7 +112,13 @@ def plan(
     endpoint = endpoint_name(settings.experiment.name, environment)
     seen = measured(read_stores(settings.platform), endpoint, rate)
     traffic = dataclasses.replace(seen, discordance=discordance, outcomes=outcomes)
-    found = forecast(deployment.planned_steps, deployment.margins, traffic, without=deployment.dry_run)
+    found = forecast(
+        deployment.planned_steps,
+        deployment.margins,
+        traffic,
+        without=deployment.dry_run,
+        fresh_baseline=deployment.baseline == "fresh",
+    )
     rows = [_forecast_row(step) for step in found]
     if not as_json:
         told = f"{endpoint}: {traffic.rate:,.1f} requests/s, {traffic.error_rate:.2%} of them fail"
@@ -364,7 +370,7 @@ def _head(plan: RolloutPlan, state: RolloutState) -> dict[str, Any]:
         "rollout": plan.rollout_id,
         "endpoint": plan.endpoint,
         "from": plan.champion.version if plan.champion else "",
-        "to": plan.version,
+        "to": state.winner or ", ".join(plan.versions),
         "phase": str(state.phase),
     }
 

@@ -66,7 +66,7 @@ class Watcher:
         """As it is now."""
         journal = Journal.open(self._stores.rollouts, self._id)
         plan, state, now = journal.plan, journal.state, self._clock.now().timestamp()
-        seen = self._observe(plan, state) if state.judged else None
+        seen = self._observe(plan.won_by(state.winner), state) if state.judged else None
         decision = decide(plan, state=state, observations=seen, now=now)
         return Look(plan, state, seen, decision, now, self._runner(plan.endpoint))
 
@@ -87,12 +87,12 @@ def drawn(look: Look) -> Group:
     plan, state = look.plan, look.state
     champion = plan.champion.version if plan.champion else "none"
     head = Text.from_markup(
-        f"[bold]{escape(plan.endpoint)}[/]  version {escape(champion)} -> {escape(plan.version)}   "
+        f"[bold]{escape(plan.endpoint)}[/]  version {escape(champion)} -> {escape(', '.join(plan.versions))}   "
         f"{escape(_where(look))}   run by {escape(look.runner or 'nobody')}"
     )
     parts: list[Any] = [head, _steps(plan, state)]
     if look.seen is not None:
-        parts += [_arms(look.seen), _metrics(look.decision.verdicts)]
+        parts += [_arms(plan, look.seen), _metrics(look.decision.verdicts)]
     action = look.decision.action
     next_one = action.reason if isinstance(action, Hold) else f"{type(action).__name__.lower()}: {action.reason}"
     told = state.reason if state.terminal else next_one
@@ -140,12 +140,16 @@ def _steps(plan: RolloutPlan, state: RolloutState) -> Text:
     return line
 
 
-def _arms(seen: Observations) -> Table:
+def _arms(plan: RolloutPlan, seen: Observations) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("arm", "requests", "errors", "share"):
         table.add_column(name, justify="left" if name == "arm" else "right")
     step = seen.steps[-1]
     rows = [("champion", step.champion), ("challenger", step.challenger)]
+    rows += [
+        (f"challenger {arm.version}", other.steps[-1].challenger)
+        for arm, other in zip(plan.others, seen.others, strict=False)
+    ]
     if seen.promoted.requests:
         rows.append(("since the promotion", seen.promoted))
     for name, arm in rows:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
 from sluiceway.config.base import Section
-from sluiceway.config.stages import LinearSection, ShadowSection, Stage, StageSection, StepSection
+from sluiceway.config.stages import AbSection, LinearSection, ShadowSection, Stage, StageSection, StepSection
 
 Moment = Literal["before_start", "before_increase", "before_promotion", "step", "paused", "promoted", "rolled_back"]
 TRIGGER = re.compile(r"^\s*(accuracy_drop)\s*>\s*([0-9.]+)\s*%\s*$")
@@ -126,9 +126,10 @@ class ReplaySection(Section):
 class PolicySection(Section):
     """How a version comes to the users of an environment."""
 
-    strategy: Literal["canary", "linear", "blue_green"] = "canary"
+    strategy: Literal["canary", "linear", "blue_green", "ab"] = "canary"
     """``canary``: the steps below, judged; ``linear``: steps of one size, judged, each of a shortest time;
-    ``blue_green``: the version is brought up beside the champion and then gets all requests at once."""
+    ``blue_green``: the version is brought up beside the champion and then gets all requests at once; ``ab``: one or
+    more versions get fixed weights, and the best one wins, or the champion stays."""
     shadow: ShadowSection | None = None
     """A stage before the first step in which it answers nobody and sees a copy of the requests; none when left out."""
     steps: tuple[StepSection, ...] = Field(
@@ -139,6 +140,11 @@ class PolicySection(Section):
     """Of the strategy ``linear``."""
     blue_green: StageSection = StageSection()
     """Of the strategy ``blue_green``: the time after the switch in which all requests are the new version's."""
+    ab: AbSection = AbSection()
+    """Of the strategy ``ab``."""
+    baseline: Literal["champion", "fresh"] = "champion"
+    """Whom a version is judged against: ``champion``: its requests of the same step; ``fresh``: a second deployment of
+    the champion's version, begun with the challenger and with as many requests."""
     margins: MarginsSection = MarginsSection()
     """What is still good enough."""
     limits: LimitsSection = LimitsSection()
@@ -178,6 +184,8 @@ class PolicySection(Section):
     @property
     def planned_steps(self) -> tuple[Stage, ...]:
         """The stages of the strategy, the shadow before them."""
+        if self.strategy == "ab":
+            return (self.ab,)
         first = () if self.shadow is None else (self.shadow,)
         if self.strategy == "blue_green":
             # Before the switch it is loaded, and the champion's numbers are gathered that it is judged against.
@@ -189,6 +197,29 @@ class PolicySection(Section):
         if self.max_failures is not None and self.on_inconclusive in ("hold", "continue"):
             raise ValueError(
                 f"linear.max_failures says when it goes back or pauses; on_inconclusive {self.on_inconclusive} does not"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _test_of_something(self) -> Self:
+        if self.strategy != "ab":
+            return self
+        total = self.ab.weight * (1 + len(self.ab.others))
+        if total >= 1:
+            raise ValueError(f"the versions of ab have {total:g} of the requests together; the champion needs some")
+        if not (self.ab.min_seconds or self.ab.min_requests):
+            raise ValueError("ab lasts for min_seconds, or until each version has min_requests: give one of them")
+        if self.shadow is not None or self.on_inconclusive == "continue" or self.ab.manual:
+            raise ValueError(
+                "ab has no shadow before it and ends by its evidence: neither continue nor manual go with it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _beside_a_challenger(self) -> Self:
+        if self.baseline == "fresh" and self.strategy not in ("canary", "linear"):
+            raise ValueError(
+                f"baseline fresh stands beside the steps of canary and linear, and {self.strategy} has none"
             )
         return self
 

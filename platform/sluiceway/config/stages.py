@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import Self, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from pydantic import Field, model_validator
 
@@ -58,7 +58,23 @@ class ShadowSection(StageSection):
         return f"shadow {self.share:.0%}" if self.share else "warm"
 
 
-Stage: TypeAlias = StepSection | ShadowSection
+class AbSection(StageSection):
+    """A test of versions with fixed weights: ``min_seconds`` and ``min_requests`` of each, then the best one wins."""
+
+    weight: float = Field(default=0.1, gt=0, lt=1)
+    """Each version's share of the requests; the champion has what is left."""
+    others: tuple[str, ...] = ()
+    """Further registered versions beside the one that is rolled out, each by its number or an alias."""
+    metric: Literal["accuracy", "error_rate"] = "accuracy"
+    """What a version has to be better in than the champion; in the others it may be no worse."""
+
+    @property
+    def name(self) -> str:
+        """For a person."""
+        return f"A/B {self.weight:.0%}"
+
+
+Stage: TypeAlias = StepSection | ShadowSection | AbSection
 
 
 class LinearSection(Section):

@@ -12,6 +12,7 @@ from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.further_arms import further_arms, spec_of
 from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.replay import ReplayRows
@@ -126,9 +127,8 @@ class EnvironmentRollout:
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
         plan = self._plan(rollout_id)
         address = start_serve(self.context.serving)
-        if plan.application:
-            # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
-            deploy_challenger(self.challenger)
+        # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
+        self._deploy_challengers(plan)
         deploy_endpoint(self.endpoint)
         url = address.url + self.endpoint.route_prefix
         with self._key(plan, address) as headers:
@@ -153,8 +153,7 @@ class EnvironmentRollout:
 
     def started(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
-        if plan.application:
-            deploy_challenger(self.challenger)
+        self._deploy_challengers(plan)
         if self.tells_registry:
             self.context.registry.set_alias(plan.model, CHALLENGER, plan.version)
 
@@ -162,8 +161,8 @@ class EnvironmentRollout:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
             self.context.registry.promote(plan.model, plan.version)
-        if plan.application:
-            remove_challenger(plan.application)
+        for application in plan.applications:
+            remove_challenger(application)
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
@@ -172,8 +171,8 @@ class EnvironmentRollout:
             registry.remove_alias(plan.model, CHALLENGER)
         if self.tells_registry and plan.champion and registry.alias(plan.model, CHAMPION) == plan.version:
             registry.promote(plan.model, plan.champion.version)  # a promotion that is undone
-        if plan.application:
-            remove_challenger(plan.application)
+        for application in plan.applications:
+            remove_challenger(application)
 
     def _plan(self, rollout_id: str) -> RolloutPlan:
         known = self.context.stores.rollouts.get(rollout_id)
@@ -190,9 +189,17 @@ class EnvironmentRollout:
             model=model,
             challenger=new,
             champion=newest.champion,
+            others=further_arms(self.context, self.policy, endpoint=self.endpoint.name, champion=newest.champion),
             deployment=self.policy,
             now=now,
         )
+
+    def _deploy_challengers(self, plan: RolloutPlan) -> None:
+        if plan.application:
+            deploy_challenger(self.challenger)
+        for arm in plan.others:
+            if arm.application:
+                deploy_challenger(spec_of(self.context, self.endpoint.name, arm))
 
     def _doors(self, load: LoadGenerator | None, hooks: Hooks) -> Doors:
         stores, clock = self.context.stores, self.context.clock

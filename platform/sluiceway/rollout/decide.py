@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sluiceway.config.stages import ShadowSection, Stage
+from sluiceway.config.stages import AbSection, ShadowSection, Stage
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
-from sluiceway.core.verdict import Severity, Status, Verdict
+from sluiceway.core.verdict import Status, Verdict
+from sluiceway.rollout.ab import look_at
 from sluiceway.rollout.baseline import judge_baseline
+from sluiceway.rollout.dry_run import decides, softened
 from sluiceway.rollout.evidence import Observations, StepSeen, judge_pairs, judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
@@ -45,6 +47,14 @@ class Miss:
 
 
 @dataclass(frozen=True)
+class Stop:
+    """Give a version of an A/B/n test no more requests; the others go on."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RollBack:
     """Give all traffic back to the champion; ``cause`` is the metric, ``breaker``, or "" for a deadline or a person."""
 
@@ -54,9 +64,10 @@ class RollBack:
 
 @dataclass(frozen=True)
 class Promote:
-    """Make the challenger the champion."""
+    """Make the challenger the champion, or the ``winner`` of an A/B/n test."""
 
     reason: str = ""
+    winner: str = ""
 
 
 @dataclass(frozen=True)
@@ -81,7 +92,7 @@ class Confirm:
     reason: str
 
 
-Action = Advance | Hold | Miss | RollBack | Promote | Pause | Resume | Confirm
+Action = Advance | Hold | Miss | Stop | RollBack | Promote | Pause | Resume | Confirm
 
 
 @dataclass(frozen=True)
@@ -115,14 +126,17 @@ def decide(
     if state.phase is Phase.PAUSED:
         return Decision(Hold("paused") if command is None else _in_pause(plan, state, command), command=command)
     if state.phase is Phase.PROBATION:
-        return _in_probation(plan, state, observations, now, command)
+        return _in_probation(plan.won_by(state.winner), state, observations, now, command)
     if state.phase is not Phase.STEP:
         return Decision(Hold(f"{state.phase}"))
     seen = observations or Observations(())
+    stage = plan.steps[state.step]
+    if isinstance(stage, AbSection) and seen.steps:
+        return _in_test(plan, state, stage, seen, now, command)
     verdicts = _verdicts(plan, state, observations)
     if command is not None and command.order is Order.ABORT:
         return Decision(RollBack("", command.told), verdicts, command)
-    found = _failure([verdict for verdict in verdicts if _counts(verdict)], seen)
+    found = _failure([verdict for verdict in verdicts if decides(verdict)], seen)
     if found is None:
         if command is not None:
             return Decision(_obeyed(plan, state, command), verdicts, command)
@@ -141,16 +155,37 @@ def _verdicts(plan: RolloutPlan, state: RolloutState, observations: Observations
     baseline = (judge_baseline(plan, observations),) if only_warm or _switches_next(plan, state) else ()
     if only_warm:
         return baseline
-    metrics = [_or_dry(plan, verdict) for verdict in judge_step(plan, observations)]
+    metrics = [softened(plan, verdict) for verdict in judge_step(plan, observations)]
     return (*metrics, *judge_limits(plan, observations), *baseline)
 
 
-def _or_dry(plan: RolloutPlan, verdict: Verdict) -> Verdict:
-    return replace(verdict, severity=Severity.INFO) if verdict.measurement.name in plan.dry_run else verdict
+def _in_test(
+    plan: RolloutPlan, state: RolloutState, stage: AbSection, seen: Observations, now: float, command: Command | None
+) -> Decision:
+    """What the versions of an A/B/n test have come to: one is stopped, one has won, or it goes on."""
+    found = look_at(plan, state, stage, seen, now)
+    if command is not None and command.order is Order.ABORT:
+        return Decision(RollBack("", command.told), found.verdicts, command)
+    if found.failed is not None:
+        return Decision(_stopped(plan, *found.failed, last=len(found.living) == 1), found.verdicts)
+    if command is not None:
+        return Decision(_obeyed(plan, state, command), found.verdicts, command)
+    if found.winner:
+        told = f"version {found.winner} is better in {stage.metric}: {found.reason}"
+        return Decision(Promote(told, found.winner), found.verdicts)
+    late = now - state.since >= stage.max_seconds
+    if not late and not seen.traffic_ended:
+        return Decision(Hold(found.reason), found.verdicts)
+    why = f"after {stage.max_seconds:g} s" if late else "when the replayed requests had run out"
+    told = f"no version is better than the champion {why}: {found.reason}"
+    return Decision(_without_evidence(plan, state, told, found.fewest, late=late), found.verdicts)
 
 
-def _counts(verdict: Verdict) -> bool:
-    return verdict.severity is Severity.BLOCK
+def _stopped(plan: RolloutPlan, version: str, cause: str, reason: str, *, last: bool) -> Action:
+    told = f"version {version}: {reason}"
+    if not plan.rollback.enabled:
+        return Pause(cause, f"rollback is disabled: {told}")
+    return RollBack(cause, f"no version is left; {told}") if last else Stop(version, told)
 
 
 def _failure(verdicts: Sequence[Verdict], seen: Observations) -> tuple[str, str] | None:
@@ -168,6 +203,8 @@ def _failure(verdicts: Sequence[Verdict], seen: Observations) -> tuple[str, str]
 
 def _obeyed(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
     """What becomes of a command in a step that nothing is wrong with."""
+    if plan.is_test and command.order in (Order.PROMOTE, Order.ADVANCE):
+        return Hold("which version is the best only the test can say; abort it, and roll one of them out")
     if command.order is Order.PAUSE:
         return Pause("", f"paused {command.told}")
     if command.order is Order.PROMOTE or (command.order is Order.ADVANCE and _is_last(plan, state)):
@@ -206,8 +243,8 @@ def _in_probation(
     if observations is not None:
         promoted = (StepSeen(1.0, challenger=observations.promoted),)
         alone = replace(observations, steps=promoted, pairs_step=observations.pairs_rollout)
-        verdicts = (_or_dry(plan, judge_pairs(plan, observations)), *judge_limits(plan, alone))
-    failed = [verdict for verdict in verdicts if _counts(verdict) and verdict.status is Status.FAIL]
+        verdicts = (softened(plan, judge_pairs(plan, observations)), *judge_limits(plan, alone))
+    failed = [verdict for verdict in verdicts if decides(verdict) and verdict.status is Status.FAIL]
     if failed and plan.rollback.enabled:
         return Decision(RollBack(failed[0].measurement.name, f"after the promotion: {failed[0].line()}"), verdicts)
     told = "; ".join(verdict.line() for verdict in failed or verdicts) or "nothing was seen"
@@ -228,7 +265,7 @@ def _action(
     plan: RolloutPlan, state: RolloutState, verdicts: Sequence[Verdict], now: float, seen: Observations
 ) -> Action:
     step, asked = plan.steps[state.step], _asked(plan.steps[state.step], seen)
-    judged = [verdict for verdict in verdicts if _counts(verdict)]
+    judged = [verdict for verdict in verdicts if decides(verdict)]
     missing = [verdict for verdict in judged if verdict.status is not Status.PASS]
     passed = bool(judged) and not missing
     by_interval = plan.max_failures is not None and not isinstance(step, ShadowSection)
@@ -311,6 +348,15 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
         return replace(state, phase=Phase.PROMOTED, since=now, reason=action.reason)
     if isinstance(action, Resume):
         return replace(state, phase=Phase.STEP, since=now, cause="", reason=action.reason, checks=0)
+    if isinstance(action, Stop):
+        generation = newest_generation + 1
+        return replace(
+            state,
+            generation=generation,
+            generations=(*state.generations, generation),
+            stopped=(*state.stopped, action.version),
+            reason=action.reason,
+        )
     if isinstance(action, Miss):
         return replace(state, failures=state.failures + 1, checks=state.checks + 1, reason=action.reason)
     moved = replace(state, generation=newest_generation + 1, since=now, reason=action.reason)
@@ -318,7 +364,7 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
         generations = (*state.generations, moved.generation)
         return replace(moved, phase=Phase.STEP, step=action.step, generations=generations, cause="", checks=0)
     if isinstance(action, Promote):
-        return replace(moved, phase=Phase.PROMOTING, cause="")
+        return replace(moved, phase=Phase.PROMOTING, cause="", winner=action.winner)
     return replace(moved, phase=Phase.ROLLING_BACK, cause=action.cause)
 
 
@@ -328,6 +374,7 @@ def _check_possible(state: RolloutState, action: Action) -> None:
         Promote: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Pause: {Phase.STEP},
         Miss: {Phase.STEP},
+        Stop: {Phase.STEP},
         Resume: {Phase.PAUSED},
         RollBack: {Phase.STEP, Phase.PAUSED, Phase.PROBATION},
         Confirm: {Phase.PROBATION},

@@ -93,6 +93,7 @@ class Observations:
         traffic_ended: True where nothing more will be seen: the replayed requests have run out.
         breakers: one line for each replica that asks the challenger no more in the present step.
         promoted: what the new version did since its promotion.
+        others: of the further versions of an A/B/n test, as if each were alone beside the champion.
     """
 
     steps: tuple[StepSeen, ...]
@@ -103,22 +104,23 @@ class Observations:
     traffic_ended: bool = False
     breakers: tuple[str, ...] = ()
     promoted: ArmSeen = ArmSeen()
+    others: tuple[Observations, ...] = ()
 
     def requests(self) -> dict[str, int]:
         """Requests of the whole rollout by arm."""
         return {
             "champion": sum(step.champion.requests for step in self.steps),
-            "challenger": sum(step.challenger.requests for step in self.steps),
+            "challenger": sum(step.challenger.requests for one in (self, *self.others) for step in one.steps),
         }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, without the latency histograms of earlier steps' arms."""
-        body = asdict(self)
+        body = asdict(replace(self, others=()))
         for step in body["steps"]:
             for arm in ("champion", "challenger"):
                 del step[arm]["latency"]
         del body["promoted"]["latency"]
-        return body
+        return {**body, "others": [other.to_dict() for other in self.others]}
 
 
 def judge_step(plan: RolloutPlan, observations: Observations) -> tuple[Verdict, ...]:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sluiceway.config.deployment import MarginsSection
-from sluiceway.config.stages import ShadowSection, Stage
+from sluiceway.config.stages import AbSection, ShadowSection, Stage
 from sluiceway.gates.statistics.intervals import quantile_n_needed
 from sluiceway.gates.statistics.planning import detectable_rise, pairs_needed, requests_needed
 from sluiceway.rollout.baseline import champion_needs
 from sluiceway.rollout.evidence import QUANTILE
+from sluiceway.rollout.plan import baseline_weight
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,12 @@ class StepForecast:
 
 
 def forecast(
-    steps: Sequence[Stage], margins: MarginsSection, traffic: Traffic, *, without: Sequence[str] = ()
+    steps: Sequence[Stage],
+    margins: MarginsSection,
+    traffic: Traffic,
+    *,
+    without: Sequence[str] = (),
+    fresh_baseline: bool = False,
 ) -> tuple[StepForecast, ...]:
     """Every step of a rollout to a version that is as good as the champion.
 
@@ -69,12 +75,15 @@ def forecast(
         margins: how much worse it may be.
         traffic: as it is now.
         without: metrics that decide nothing.
+        fresh_baseline: what it is compared with has as many requests as it has.
     """
-    return tuple(_step(step, margins, traffic, frozenset(without)) for step in steps)
+    return tuple(_step(step, margins, traffic, frozenset(without), fresh=fresh_baseline) for step in steps)
 
 
-def _step(step: Stage, margins: MarginsSection, traffic: Traffic, without: frozenset[str]) -> StepForecast:
-    own, others, compared = _shares(step)
+def _step(
+    step: Stage, margins: MarginsSection, traffic: Traffic, without: frozenset[str], *, fresh: bool
+) -> StepForecast:
+    own, others, compared = _shares(step, fresh=fresh)
     champion, requests = requests_needed(margins.error_rate, traffic.error_rate, compared, alpha=margins.alpha)
     pairs = max(margins.min_pairs, pairs_needed(margins.accuracy, traffic.discordance, alpha=margins.alpha))
     only_warm = isinstance(step, ShadowSection) and not step.share
@@ -92,7 +101,7 @@ def _step(step: Stage, margins: MarginsSection, traffic: Traffic, without: froze
     return StepForecast(step.name, needs, max(times), step.max_seconds, finds)
 
 
-def _shares(step: Stage) -> tuple[float, float, float]:
+def _shares(step: Stage, *, fresh: bool) -> tuple[float, float, float]:
     """Of the requests: those that are waited for, and the champion's beside them; and the first as a part of both.
 
     At full weight the champion's requests are those of the earlier steps, and while the challenger is only kept warm
@@ -100,7 +109,11 @@ def _shares(step: Stage) -> tuple[float, float, float]:
     """
     if isinstance(step, ShadowSection):
         return (step.share, 1.0, step.share / (1 + step.share)) if step.share else (1.0, 0.0, 0.5)
-    return step.weight, 1 - step.weight, min(step.weight, 0.5)
+    if isinstance(step, AbSection):
+        champion = 1 - step.weight * (1 + len(step.others))
+        return step.weight, champion, min(0.5, step.weight / (step.weight + champion))
+    others = baseline_weight(step.weight) if fresh else 1 - step.weight
+    return step.weight, others, min(0.5, step.weight / (step.weight + others))
 
 
 def _seconds(n: int, rate: float) -> float:

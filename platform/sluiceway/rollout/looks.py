@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from sluiceway.catalog.rollouts import LookRow
@@ -78,17 +78,24 @@ def read(looks: Looks, rollout_id: str) -> list[Look]:
 
 def to_text(seen: Observations) -> str:
     """JSON; histograms by their buckets that are not empty."""
-    body = asdict(seen)
+    return json.dumps(_body(seen), sort_keys=True, separators=(",", ":"))
+
+
+def _body(seen: Observations) -> dict[str, Any]:
+    body = asdict(replace(seen, others=()))
     for arm in (*(step[name] for step in body["steps"] for name in ("champion", "challenger")), body["promoted"]):
         histogram = arm.pop("latency")
         arm["buckets"] = len(histogram)
         arm["latency"] = {str(i): n for i, n in enumerate(histogram) if n}
-    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return {**body, "others": [_body(other) for other in seen.others]}
 
 
 def from_text(text: str) -> Observations:
     """The inverse of :func:`to_text`."""
-    body = json.loads(text)
+    return _seen(json.loads(text))
+
+
+def _seen(body: dict[str, Any]) -> Observations:
     steps = tuple(
         StepSeen(step["weight"], _arm(step["champion"]), _arm(step["challenger"]), step.get("shadow", False))
         for step in body["steps"]
@@ -102,6 +109,7 @@ def from_text(text: str) -> Observations:
         body["traffic_ended"],
         tuple(body["breakers"]),
         _arm(body["promoted"]),
+        tuple(_seen(other) for other in body.get("others", ())),
     )
 
 

@@ -14,7 +14,19 @@ from itertools import groupby
 from sluiceway.config.deployment import PolicySection
 from sluiceway.config.stages import ShadowSection, Stage
 from sluiceway.core.verdict import Verdict
-from sluiceway.rollout.decide import Advance, Confirm, Decision, Hold, Miss, Pause, Promote, RollBack, decide, follow
+from sluiceway.rollout.decide import (
+    Advance,
+    Confirm,
+    Decision,
+    Hold,
+    Miss,
+    Pause,
+    Promote,
+    RollBack,
+    Stop,
+    decide,
+    follow,
+)
 from sluiceway.rollout.looks import Look
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase
@@ -27,6 +39,7 @@ NAMES = {
     Confirm: "confirm",
     Hold: "still wait",
     Miss: "still wait",
+    Stop: "stop a version",
 }
 
 
@@ -88,7 +101,7 @@ def replay(plan: RolloutPlan, looks: Sequence[Look]) -> list[ReplayedStep]:
         step = list(group)
         done, failures = _replayed(plan, step, failures)
         found.append(done)
-        if found[-1].action not in ("advance", "promote"):
+        if found[-1].action not in ("advance", "promote", NAMES[Stop]):
             break
     return found
 
