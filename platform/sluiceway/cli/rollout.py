@@ -108,12 +108,18 @@ def plan(
 ) -> None:
     """How many requests and how long each step of a rollout needs at the present traffic, and what it could find."""
     settings = load_settings(config, overrides=overrides or ())
-    deployment = settings.deployment
-    environment = environment or deployment.environments[-1]
+    environment = environment or settings.deployment.environments[-1]
+    deployment = settings.deployment.of(environment)
     endpoint = endpoint_name(settings.experiment.name, environment)
     seen = measured(read_stores(settings.platform), endpoint, rate)
     traffic = dataclasses.replace(seen, discordance=discordance, outcomes=outcomes)
-    found = forecast(deployment.planned_steps, deployment.margins, traffic, without=deployment.dry_run)
+    found = forecast(
+        deployment.planned_steps,
+        deployment.margins,
+        traffic,
+        without=deployment.dry_run,
+        fresh_baseline=deployment.baseline == "fresh",
+    )
     rows = [_forecast_row(step) for step in found]
     if not as_json:
         told = f"{endpoint}: {traffic.rate:,.1f} requests/s, {traffic.error_rate:.2%} of them fail"
@@ -246,6 +252,7 @@ def replay_one(
     policy: Annotated[
         str | None, typer.Option(help="A configuration whose `deployment` judges; the rollout's own plan if left out.")
     ] = None,
+    environment: Annotated[str, typer.Option(help="Of the policy; the last environment if left out.")] = "",
     overrides: Set = None,
     config: ConfigOption = None,
     as_json: Json = False,
@@ -257,7 +264,8 @@ def replay_one(
     stores = read_stores(load_platform(config))
     plan, looks = Journal.open(stores.rollouts, rollout).plan, read_looks(stores.rollouts, rollout)
     if policy is not None:
-        plan = with_policy(plan, load_settings(policy, overrides=overrides or ()).deployment)
+        deployment = load_settings(policy, overrides=overrides or ()).deployment
+        plan = with_policy(plan, deployment.of(environment or deployment.environments[-1]))
     rows = [
         {
             "step": step.name,
@@ -273,7 +281,7 @@ def replay_one(
 
 def _forecast_row(step: StepForecast) -> dict[str, Any]:
     return {
-        "weight": f"{step.weight:.0%}",
+        "weight": step.name,
         **{f"{name} needs": f"{n:,}" for name, n in step.needs.items()},
         "takes": _duration(step.seconds),
         "at most": _duration(step.max_seconds),
@@ -352,7 +360,7 @@ def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any] | None:
         return None
     return {
         **_head(plan, state),
-        "weight": f"{plan.steps[state.step].weight:.0%}" if _has_weight(state) else "",
+        "weight": plan.steps[state.step].name if _has_weight(state) else "",
         "since": _time(state.since),
         "run by": _runner(stores, plan.endpoint) or "nobody",
         "reason": state.reason,
@@ -365,7 +373,7 @@ def _head(plan: RolloutPlan, state: RolloutState) -> dict[str, Any]:
         "rollout": plan.rollout_id,
         "endpoint": plan.endpoint,
         "from": plan.champion.version if plan.champion else "",
-        "to": plan.version,
+        "to": state.winner or ", ".join(plan.versions),
         "phase": str(state.phase),
     }
 

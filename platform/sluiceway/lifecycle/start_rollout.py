@@ -71,7 +71,8 @@ def start_rollout(
     refuse_retired(context.registry, name, version)
     number, bundle = context.registry.bundle(name, version)
     if not ungated:
-        _check_gates(context, number)
+        for one in (number, *_others(context, environments)):
+            _check_gates(context, one)
     context.connect()
     done: list[Started] = []
     for environment in environments:
@@ -81,6 +82,13 @@ def start_rollout(
         if done[-1].status != "promoted":
             break
     return tuple(done)
+
+
+def _others(context: Context, environments: Sequence[str]) -> list[str]:
+    """Numbers of the further versions that A/B/n tests have in these environments."""
+    policies = [context.deployment.of(environment) for environment in environments]
+    named = dict.fromkeys(name for policy in policies if policy.strategy == "ab" for name in policy.ab.others)
+    return [context.registry.bundle(context.experiment.name, name)[0] for name in named]
 
 
 def _check_gates(context: Context, version: str) -> None:
