@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sluiceway.catalog.rollouts import JournalRow, LookRow, RolloutRow
-from sluiceway.core.command import Command
+from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import InputError
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import RolloutState
@@ -101,9 +101,20 @@ class Journal:
         """The newest entry's state; pending before the first."""
         return self._entries[-1].state if self._entries else RolloutState(since=self.plan.created)
 
-    def next_command(self) -> Command | None:
-        """The oldest command that nobody has obeyed or refused yet, or None."""
-        return self._rollouts.next_command(self.plan.rollout_id, after=self.state.commands)
+    def next_command(self, *, abort_first: bool = False) -> Command | None:
+        """The oldest command that nobody has obeyed or refused yet, or None.
+
+        Args:
+            abort_first: True: an abort that came later goes before it, and ends what it was for.
+        """
+        oldest = self._next_command(self.state.commands)
+        later = oldest
+        while abort_first and later is not None and later.order is not Order.ABORT:
+            later = self._next_command(later.sequence)
+        return later or oldest
+
+    def _next_command(self, after: int) -> Command | None:
+        return self._rollouts.next_command(self.plan.rollout_id, after=after)
 
     def append(self, state: RolloutState, *, action: str, evidence: Mapping[str, Any], now: float) -> None:
         """Write the next transition.
