@@ -220,3 +220,15 @@ def test_it_is_drawn_until_it_has_ended(tmp_path, engine, journal, counted):
     told = said(tmp_path, "watch", "r1")
     thread.join()
     assert "ended: all well" in told
+
+
+def test_a_rollout_is_explained_by_id_or_endpoint(tmp_path, engine, journal, counted):
+    told = said(tmp_path, "explain", "flights")
+    assert "Version 2 of flights for flights in place of version 1 gets 5% of the requests" in told
+    assert "It began with 5% of the requests." in told
+    assert "Nothing has been seen since it began." in told
+    assert "Nobody runs it, so nothing happens." in told
+    document = sluiceway(tmp_path, "rollout", "explain", "r1")
+    assert (document["rollout"], document["phase"]) == ("r1", "step")
+    assert document["happened"][0]["told"] == "It began with 5% of the requests."
+    assert "there is no rollout r9" in said(tmp_path, "explain", "r9", expect=2)

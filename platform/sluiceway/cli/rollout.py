@@ -14,6 +14,7 @@ from rich.markup import escape
 from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows
+from sluiceway.cli.rollout_explain import explain_one
 from sluiceway.cli.rollout_tell import found, runner, tell
 from sluiceway.cli.rollout_watch import Watcher, drawn, watch
 from sluiceway.cli.rollout_watch import as_json as look_as_json
@@ -32,7 +33,7 @@ from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
 
 app = typer.Typer(
-    help="Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, replay.",
+    help="Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, explain, replay.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -211,6 +212,18 @@ def show(
         )
         for line in entry["evidence"]:
             console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
+
+
+@app.command("explain")
+def explain(
+    rollout: Annotated[
+        str, typer.Argument(metavar="ROLLOUT", help="Its id, or the name of its endpoint: then the newest one.")
+    ],
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> None:
+    """What happened and why, in sentences: what decided, on how much, what would have changed it, what to do."""
+    explain_one(read_stores(load_platform(config)), rollout, as_json=as_json)
 
 
 @app.command("undo")
