@@ -228,3 +228,18 @@ def test_a_probation_says_when_it_ends():
     assert found.headline.endswith("is promoted, on probation.")
     assert "then the promotion stands" in found.waits[-1]
     assert found.metrics[0].metric == "accuracy"
+
+
+def test_a_step_that_waits_for_a_person_says_so():
+    class Stops(World):
+        def sleep(self, seconds):
+            super().sleep(seconds)
+            if self.time > 2100:
+                raise KeyboardInterrupt
+
+    world = Stops.served()
+    with pytest.raises(KeyboardInterrupt):
+        run(make_plan(steps=({"weight": 0.5, "manual": True}, {"weight": 1.0})), world.doors(), poll_seconds=1)
+    found = told(world)
+    assert found.waits[1] == "Every metric passed at 50%; it waits for `sluiceway rollout promote r1`."
+    assert {metric.status for metric in found.metrics} == {"PASS"}

@@ -33,7 +33,8 @@ from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
 
 app = typer.Typer(
-    help="Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, explain, replay.",
+    help="Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, explain, export, "
+    "replay.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -62,11 +63,15 @@ def start(
     ungated: Annotated[
         bool, typer.Option("--ungated", help="Although no gate has judged it, or gates do not let it pass.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Let an actor of the cluster run it, and end once it has begun.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Roll a registered version out: staging, then production, each with the steps of the configuration.
 
-    One that is under way is gone on with. Exit code 0: promoted everywhere; 1: rolled back; 3: paused.
+    One that is under way is gone on with. Exit code 0: promoted everywhere (or begun, with --detach); 1: rolled back;
+    3: paused.
     """
     from sluiceway.cli.rollout_start import start as begin  # noqa: PLC0415 (engines, which the other words do not need)
 
@@ -77,6 +82,7 @@ def start(
         environments=environment or (),
         supersede=supersede,
         ungated=ungated,
+        detach=detach,
         as_json=as_json,
     )
 
@@ -224,6 +230,26 @@ def explain(
 ) -> None:
     """What happened and why, in sentences: what decided, on how much, what would have changed it, what to do."""
     explain_one(read_stores(load_platform(config)), rollout, as_json=as_json)
+
+
+@app.command("export")
+def export(
+    to: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Delta table; platform.rollout_history if left out.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell how many decisions of which rollouts are missing there.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> None:
+    """Bring every decision of every rollout that is not there yet into a Delta table, once, with what it saw.
+
+    Each rollout does so when it ends; this does it for those whose table could not be written then, and for others.
+    """
+    from sluiceway.cli.rollout_export import export_all  # noqa: PLC0415 (Delta, which the other words do not need)
+
+    export_all(load_platform(config), to, dry_run=dry_run, as_json=as_json)
 
 
 @app.command("undo")

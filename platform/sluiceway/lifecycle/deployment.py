@@ -16,6 +16,7 @@ from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
+from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION
@@ -115,8 +116,12 @@ class EnvironmentRollout:
         beside = context.serving.isolation == "process" or step.drill is not None
         self.application = self.challenger.application if beside else ""
 
-    def run(self, rollout_id: str) -> dict[str, Any]:
+    def run(self, rollout_id: str, *, stays: bool = False) -> dict[str, Any]:
         """Begin, or go on with, the rollout of an id; gives how it ended, JSON-ready.
+
+        Args:
+            rollout_id: its name.
+            stays: True: a pause is waited out for a command; False: it ends with a pause.
 
         Raises:
             ConflictError: see :func:`sluiceway.rollout.controller.run`.
@@ -135,10 +140,11 @@ class EnvironmentRollout:
             deployment = self.context.deployment
             try:
                 with ConfiguredHooks(deployment.hooks, deployment.notify) as hooks:
-                    outcome = run(plan, self._doors(load, hooks))
+                    outcome = run(plan, self._doors(load, hooks, stays=stays))
             finally:
                 report = load.stop() if load else None
         self._archive()
+        keep_history(self.context)
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
 
     def abort(self, rollout_id: str, *, reason: str) -> None:
@@ -194,7 +200,7 @@ class EnvironmentRollout:
             now=now,
         )
 
-    def _doors(self, load: LoadGenerator | None, hooks: Hooks) -> Doors:
+    def _doors(self, load: LoadGenerator | None, hooks: Hooks, *, stays: bool = False) -> Doors:
         stores, clock = self.context.stores, self.context.clock
         observe = RecordObserver(stores.records, stores.breakers, clock=clock)
         return Doors(
@@ -206,6 +212,7 @@ class EnvironmentRollout:
             effects=self,
             clock=clock,
             progress=self.context.progress,
+            stays=stays,
             hooks=hooks,
         )
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sluiceway.core.verdict import Verdict
-from sluiceway.rollout.decide import decide
+from sluiceway.rollout.decide import Hold, decide
 from sluiceway.rollout.evidence import CHECK
 from sluiceway.rollout.explain_metric import MetricStory, story_of
 from sluiceway.rollout.journal import Entry
@@ -152,8 +152,12 @@ def _told(plan: RolloutPlan, before: Entry, entry: Entry) -> str:
 
 def _why(entry: Entry) -> str:
     """The reason without the lines of the verdicts, which are told one by one."""
-    short = entry.state.reason.partition(f"{CHECK} ")[0].rstrip(": ")
+    short = _short(entry.state.reason)
     return short or (f"because of {entry.state.cause}" if entry.state.cause else entry.state.reason)
+
+
+def _short(reason: str) -> str:
+    return reason.partition(f"{CHECK} ")[0].rstrip(": ")
 
 
 def _present(
@@ -167,7 +171,8 @@ def _present(
     if not state.judged:
         return (), ()
     newest = next((look for look in reversed(looks) if look.state == state), None)
-    waits, metrics = [], ()
+    waits: list[str] = []
+    metrics: tuple[MetricStory, ...] = ()
     if newest is None:
         waits.append("Nothing has been seen since it began.")
     else:
@@ -178,6 +183,10 @@ def _present(
         seen = None if on_probation else newest.seen
         metrics = tuple(story_of(plan, verdict, seen, seconds=seconds) for verdict in decision.verdicts)
         waits.append(f"Seen at {clock(newest.time)}, {max(0.0, now - newest.time):,.0f} s ago:")
+        told = _short(decision.action.reason)
+        moves = "" if isinstance(decision.action, Hold) else "; that is next, unless a hook that is asked says no"
+        if told:
+            waits.append(f"{told[0].upper()}{told[1:]}{moves}.")
     waits.append(_deadline(plan, state, now))
     return tuple(waits), metrics
 

@@ -70,7 +70,7 @@ class Journal:
     def __init__(self, rollouts: Rollouts, plan: RolloutPlan) -> None:
         self._rollouts = rollouts
         self.plan = plan
-        self._entries = [_entry(row) for row in rollouts.journal(plan.rollout_id)]
+        self._entries = [read_entry(row) for row in rollouts.journal(plan.rollout_id)]
 
     @classmethod
     def begin(cls, rollouts: Rollouts, plan: RolloutPlan) -> Journal:
@@ -130,7 +130,7 @@ class Journal:
         """
         row = JournalRow(len(self._entries) + 1, state.to_json(), action, json.dumps(evidence, sort_keys=True), now)
         self._rollouts.append(self.plan.rollout_id, row)
-        self._entries.append(_entry(row))
+        self._entries.append(read_entry(row))
 
 
 def unfinished(rollouts: Rollouts, endpoint: str) -> Iterable[str]:
@@ -141,5 +141,6 @@ def unfinished(rollouts: Rollouts, endpoint: str) -> Iterable[str]:
             yield row.rollout_id
 
 
-def _entry(row: JournalRow) -> Entry:
+def read_entry(row: JournalRow) -> Entry:
+    """An entry of the catalog."""
     return Entry(row.sequence, RolloutState.from_json(row.state), row.action, json.loads(row.evidence), row.created)
