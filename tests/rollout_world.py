@@ -140,6 +140,9 @@ class MemoryRollouts:
     def looks(self, rollout_id):
         return [row for _, row in sorted(self.kept[rollout_id].items())]
 
+    def lengths(self):
+        return {name: len(entries) for name, entries in self.entries.items() if entries}
+
     def journal(self, rollout_id):
         return sorted(self.entries[rollout_id], key=lambda row: row.sequence)
 

@@ -19,6 +19,7 @@ from sluiceway.lifecycle.metric_source import check_source, observed
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
 from sluiceway.lifecycle.retirement import refuse_retired
+from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
 from sluiceway.lifecycle.summary import StepSummary
@@ -123,8 +124,12 @@ class EnvironmentRollout:
         beside = context.serving.isolation == "process" or step.drill is not None
         self.application = self.challenger.application if beside else ""
 
-    def run(self, rollout_id: str) -> dict[str, Any]:
+    def run(self, rollout_id: str, *, stays: bool = False) -> dict[str, Any]:
         """Begin, or go on with, the rollout of an id; gives how it ended, JSON-ready.
+
+        Args:
+            rollout_id: its name.
+            stays: True: a pause is waited out for a command; False: it ends with a pause.
 
         Raises:
             ModelError: the version is retired.
@@ -150,10 +155,11 @@ class EnvironmentRollout:
                     ConfiguredHooks(self.policy.hooks, self.policy.notify) as hooks,
                     observed(self.context, self.policy, plan, self._counted()) as observe,
                 ):
-                    outcome = run(plan, self._doors(observe, load, hooks))
+                    outcome = run(plan, self._doors(observe, load, hooks, stays=stays))
             finally:
                 report = load.stop() if load else None
         self._archive()
+        keep_history(self.context)
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
 
     def abort(self, rollout_id: str, *, reason: str) -> None:
@@ -230,7 +236,7 @@ class EnvironmentRollout:
         counted = RecordObserver(stores.records, stores.breakers, clock=self.context.clock)
         return WithMeans(counted, stores.comparisons)
 
-    def _doors(self, observe: Observe, load: LoadGenerator | None, hooks: Hooks) -> Doors:
+    def _doors(self, observe: Observe, load: LoadGenerator | None, hooks: Hooks, *, stays: bool = False) -> Doors:
         stores, clock = self.context.stores, self.context.clock
         if load is not None:
             # What was sent last is in Prometheus when both sources have settled.
@@ -247,6 +253,7 @@ class EnvironmentRollout:
             effects=self,
             clock=clock,
             progress=self.context.progress,
+            stays=stays,
             hooks=hooks,
         )
 

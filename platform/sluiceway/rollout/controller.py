@@ -17,6 +17,7 @@ from sluiceway.core.clock import Clock, SystemClock
 from sluiceway.core.doors import Progress, SilentProgress, Traffic
 from sluiceway.core.errors import ConflictError, HookRefusedError
 from sluiceway.core.traffic import TrafficDocument
+from sluiceway.rollout.asking import Asking
 from sluiceway.rollout.decide import Advance, Confirm, Decision, Hold, Pause, Promote, RollBack, decide, follow
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
@@ -147,6 +148,7 @@ class _Controller:
         self.doors = doors
         self.poll_seconds = poll_seconds
         self.looks = LookKeeper(doors.rollouts, journal.plan.rollout_id)
+        self.asking = Asking(doors.hooks)
 
     def run(self) -> RolloutOutcome:
         self._restart_the_clock()
@@ -155,8 +157,10 @@ class _Controller:
             state = self.journal.state
             # After a test the rollout is that of the version that has won it.
             seen = self.doors.observe(self.plan.won_by(state.winner), state) if state.judged else None
-            command = self.journal.next_command()
-            decision = decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
+            command = self.journal.next_command(abort_first=self.asking.open)
+            decision = self._allowed(
+                decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
+            )
             if seen is not None:
                 self.looks.keep(Look(self._now(), state, seen), decided=not isinstance(decision.action, Hold))
             self._show(decision, seen)
@@ -170,7 +174,6 @@ class _Controller:
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
         """Write a decision down and do it; False where it is to hold."""
-        decision = self._allowed(decision)
         newest = self.doors.documents.newest(self.plan.endpoint)
         before = self.journal.state
         generation = newest.generation if newest else 0
@@ -187,7 +190,7 @@ class _Controller:
         return not isinstance(decision.action, Hold)
 
     def _allowed(self, decision: Decision) -> Decision:
-        """The decision, or a pause where a hook does not let it.
+        """The decision; held while hooks are asked about it, and a pause where one does not let it.
 
         Raises:
             HookRefusedError: a hook does not let the rollout begin.
@@ -199,9 +202,14 @@ class _Controller:
         elif isinstance(action, Promote):
             moment, weight = "before_promotion", 1.0
         else:
+            self.asking.put_off()
             return decision
         winner = action.winner if isinstance(action, Promote) else ""
-        refused = self.doors.hooks.refusal(self._event(moment, weight, action.reason, sequence=1, winner=winner))
+        event = self._event(moment, weight, action.reason, sequence=1, winner=winner)
+        refused = self.asking.refusal(event, seconds=self.poll_seconds)
+        if refused is None:
+            # The command that it obeys, if any, is obeyed once it is let.
+            return Decision(Hold(f"hooks are asked: {event.line}"), decision.verdicts)
         if not refused:
             return decision
         if self.journal.state.phase is Phase.PENDING:
