@@ -22,6 +22,7 @@ from sluiceway.config.load import load_settings
 from sluiceway.core.errors import BackendError
 from sluiceway.core.references import TableVersion
 from sluiceway.core.traffic import TrafficDocument
+from sluiceway.data.commit import append
 from sluiceway.lifecycle.context import Context
 from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import RunRecord
@@ -67,6 +68,8 @@ class Stage:
         (folder / ".sluiceway").mkdir()
         matrix, labels = examples(2000, seed=9)
         self.rows, self.truths = as_rows(matrix), [int(label) for label in labels]
+        # Nobody trains on it or replays it; `rollout start` asks which version the model has learned from.
+        append(str(folder / "table"), pa.table({"late": labels}), message="x", source="test")
         settings = load_settings(self.config("none"))
         registry = build_registry(settings.platform)
         for version in (CHAMPION, GOOD, WRONG, SLOW):
@@ -83,7 +86,11 @@ class Stage:
         platform = {**self._platform, "serving": {**SERVING, **(serving or {})}}
         document = {
             "experiment": {"name": MODEL},
-            "data": {"path": str(self.folder / "none"), "features": ["delay", "distance", "carrier"], "target": "late"},
+            "data": {
+                "path": str(self.folder / "table"),
+                "features": ["delay", "distance", "carrier"],
+                "target": "late",
+            },
             "deployment": {**DEPLOYMENT, **deployment, "environments": [environment]},
             "platform": platform,
         }
