@@ -25,6 +25,8 @@ from serving_model import MANY_BODIES, MANY_ROWS, Model, arrow, make_rows, nativ
 from serving_ours import Cluster, Endpoint, cluster, nothing
 from serving_peers import PLATFORMS, STARLETTE, Running, running
 from serving_rates import (
+    ALIKE,
+    ALIKE_ARROW,
     ALONE,
     ARROW,
     ARROW_ROWS,
@@ -84,8 +86,11 @@ def speed(bench: Bench) -> None:
         failed = one_row(bench, targets, names, TIMES, counted)
         endpoint.canary("2", models[1], application)
         given = {"rows": MANY_ROWS, "count": MANY_BODIES}
-        many = [endpoint.target(CANARY, native_columns, **given)]
-        many += [endpoint.target(ARROW, arrow, kind="Content-Type: application/vnd.apache.arrow.stream", **given)]
+        alike = Endpoint(ours, "alike", models[0], replicas=WORKERS, log={"enabled": False})
+        alike.check()
+        stream = {"kind": "Content-Type: application/vnd.apache.arrow.stream", **given}
+        many = [endpoint.target(CANARY, native_columns, **given), endpoint.target(ARROW, arrow, **stream)]
+        many += [alike.target(ALIKE, native_columns, **given), alike.target(ALIKE_ARROW, arrow, **stream)]
         failed += many_rows(bench, [*many, *(peer.many for peer in peers)], names, TIMES)
         bench.tell("the model alone", _ceiling(models[0]))
         bench.add(Number(FAILED.name, FAILED.goal, failed, None, "", "of ours, in all runs above"))

@@ -21,6 +21,7 @@ from sluiceway.core.errors import BackendError
 from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.training.job import Job
 from sluiceway.training.plan import Plan
+from sluiceway.training.ray_blocks import stored_blocks
 from sluiceway.training.ray_group import run_group
 from sluiceway.training.ray_run import prepare, train_dataset
 from sluiceway.training.ray_task import run_task
@@ -82,7 +83,12 @@ def gpus() -> dict[str, Any]:
     def watching(name: str) -> Callable[[dict[str, Any]], None]:
         return lambda event: found.setdefault(name, ray.available_resources().get("GPU", 0.0))
 
-    run_task(prepared.blocks, job, Plan("task", 1, 1, 1, ""), emit=watching("left beside a task"))
+    run_task(
+        stored_blocks(prepared.blocks, prepared.width),
+        job,
+        Plan("task", 1, 1, 1, ""),
+        emit=watching("left beside a task"),
+    )
     shards = prepared.dataset.split_at_indices([prepared.rows // 2])
     run_group(shards, job, Plan("group", 2, 1, 1, ""), emit=watching("left beside a group"))
     for name, given in (("task", {}), ("group", {"workers": 2}), ("too many", {"workers": 3})):

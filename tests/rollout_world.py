@@ -9,6 +9,8 @@ import numpy as np
 
 from sluiceway.catalog.leases import Lease
 from sluiceway.catalog.rollouts import RolloutRow
+from sluiceway.config.deployment import PolicySection
+from sluiceway.config.stages import ShadowSection, StepSection
 from sluiceway.core.command import Command
 from sluiceway.core.errors import ConflictError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, Arm, TrafficDocument
@@ -48,9 +50,37 @@ def make_plan(**changes):
 
 
 def _step(step):
-    from sluiceway.config.deployment import StepSection  # noqa: PLC0415 (only here)
+    if not isinstance(step, dict):
+        return step
+    return ShadowSection(**step) if "share" in step else StepSection(**step)
 
-    return StepSection(**step) if isinstance(step, dict) else step
+
+def plan_of(deployment, **changes):
+    """The plan of a configuration's strategy."""
+    policy = PolicySection.model_validate(deployment)
+    return make_plan(
+        steps=policy.planned_steps,
+        strategy=policy.strategy,
+        max_failures=policy.max_failures,
+        on_inconclusive=policy.on_inconclusive,
+        keeps_warm=True,
+        **changes,
+    )
+
+
+STEPS = [{"weight": 0.25}, {"weight": 1.0}]
+STRATEGIES = {
+    "canary": {},
+    "shadow, canary": {"shadow": {"share": 0.2}, "steps": STEPS},
+    "linear": {"strategy": "linear", "linear": {"start": 0.5, "increment": 0.25, "interval_seconds": 100}},
+    "at most 2 failures": {
+        "strategy": "linear",
+        "linear": {"start": 0.5, "increment": 0.5, "interval_seconds": 100, "max_failures": 2},
+    },
+    "blue/green": {"strategy": "blue_green"},
+    "shadow, blue/green": {"strategy": "blue_green", "shadow": {}, "blue_green": {"min_seconds": 60}},
+    "warm, canary": {"shadow": {"share": 0}, "steps": STEPS},
+}
 
 
 class MemoryDocuments:
@@ -109,6 +139,9 @@ class MemoryRollouts:
 
     def looks(self, rollout_id):
         return [row for _, row in sorted(self.kept[rollout_id].items())]
+
+    def lengths(self):
+        return {name: len(entries) for name, entries in self.entries.items() if entries}
 
     def journal(self, rollout_id):
         return sorted(self.entries[rollout_id], key=lambda row: row.sequence)
@@ -202,14 +235,15 @@ class World:
         self.time = (self.now() + timedelta(seconds=seconds)).timestamp()
         if self.applied is None:
             return
-        if not self.applied.challengers:
+        shadows = self.applied.shadows
+        if not (self.applied.challengers or shadows):
             self._alone(seconds)
             return
-        weight = self.applied.challengers[0].weight
+        weight = (self.applied.challengers or shadows)[0].weight
         n = self.random.poisson(self.rate * seconds)
         drawn = int(self.random.binomial(n, weight))
         counts = self.seen[self.applied.generation]
-        for i, requests in enumerate((n - drawn, drawn)):
+        for i, requests in enumerate((n if shadows else n - drawn, drawn)):
             failed = int(self.random.binomial(requests, self.errors[i]))
             counts[i] += ArmSeen(requests, failed, tuple(self.random.multinomial(requests, self.latency[i]).tolist()))
             if i == 1 and self.outcomes:
@@ -258,13 +292,13 @@ class World:
 
     def observe(self, plan, state):
         counts = [self.seen[g] for g in state.generations]
-        steps = tuple(StepSeen(plan.steps[i].weight, c[0], c[1]) for i, c in enumerate(counts))
+        steps = tuple(step_seen(plan.steps[i], *c) for i, c in enumerate(counts))
         known = [self._known(g) for g in state.generations]
         whole = sum(known, np.zeros(4, dtype=int))
-        breakers = self.breakers.get(steps[-1].weight, ())
+        breakers = () if steps[-1].shadow else self.breakers.get(steps[-1].weight, ())
         promoted = self.seen[state.generation][0] if state.phase is Phase.PROBATION else ArmSeen()
         return Observations(
-            steps, _pairs(known[-1]), _pairs(whole), int(whole.sum()), 0, breakers=breakers, promoted=promoted
+            steps, pairs_of(known[-1]), pairs_of(whole), int(whole.sum()), 0, breakers=breakers, promoted=promoted
         )
 
     # Crashes.
@@ -285,6 +319,12 @@ class World:
     def end_state(self):
         document = self.applied
         return document.champion, document.challengers, self.aliases, self.applications
+
+
+def step_seen(stage, champion, challenger):
+    """What a stage has seen of the arms."""
+    shadow = isinstance(stage, ShadowSection)
+    return StepSeen(stage.share / (1 + stage.share) if shadow else stage.weight, champion, challenger, shadow)
 
 
 class _Step:
@@ -328,6 +368,7 @@ def _latency(median):
     return counts / counts.sum()
 
 
-def _pairs(counts):
+def pairs_of(counts):
+    """Of (both right, only the champion, only the challenger, neither)."""
     both, champion, challenger, neither = (int(c) for c in counts)
     return Pairs(both, champion, challenger, neither)

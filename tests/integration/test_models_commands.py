@@ -290,7 +290,9 @@ platform: {serving: {isolation: replica}}
 """
 
 
-def test_neither_a_rollout_nor_a_person_gives_a_retired_version_traffic(place, stores):
+def test_neither_a_rollout_nor_a_person_gives_a_retired_version_traffic(place, stores, monkeypatch):
+    monkeypatch.setattr("sluiceway.wiring.cluster.disconnect", lambda: None)  # the session's Ray is for all tests
+    monkeypatch.setattr("sluiceway.cli.rollout_start.disconnect", lambda: None)
     (place.folder / "flights.yaml").write_text(CONFIG)
     publish(stores, TrafficDocument(ENDPOINT, 1, place.arm("1")), TrafficDocument(ENDPOINT, 1, place.arm("2")))
     rollout(stores, place, "r1", "2", "1", Phase.PROMOTING, Phase.PROMOTED)

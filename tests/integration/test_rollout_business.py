@@ -247,7 +247,7 @@ def test_a_regression_s_kind_and_spread_are_found_before_anything_moves(tmp_path
     def scores(champion, challenger, **margins):
         section = DeploymentSection(margins=margins)
         context = SimpleNamespace(deployment=section, stores=stores, bundles=BundleStore(tmp_path / "bundles"))
-        return scores_of(context, NAME, champion=champion, challenger=challenger)
+        return scores_of(context, context.deployment.margins, NAME, champion=champion, challengers=(challenger,))
 
     assert scores(*minutes) == Scores()  # nobody asks
     assert scores(*minutes, loss=0.1, scale=7.0) == Scores("regression", 7.0)

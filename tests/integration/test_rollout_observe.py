@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
 
-from rollout_world import CHAMPION, make_plan
+from rollout_world import CHAMPION, make_plan, plan_of
 from sluiceway.catalog.breakers import BreakerStore, OpenBreaker
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore, ReplicaCounts
 from sluiceway.catalog.traffic import TrafficStore
-from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
+from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, Arm, TrafficDocument
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
+from sluiceway.rollout.plan import fresh_baseline
 from sluiceway.rollout.state import Phase, RolloutState
 
 pytestmark = pytest.mark.integration
@@ -97,6 +100,106 @@ def test_pairs_of_the_step_and_of_the_rollout(store, breakers):
     assert seen.pairs_step == Pairs(1, 1, 1, 1)
     assert seen.pairs_rollout == Pairs(2, 3, 2, 2)
     assert (seen.outcomes, seen.outcomes_lost) == (9, 0)
+
+
+def shadowed(request_id, generation, decision, champion, version="2"):
+    answered = prediction(request_id, generation, decision, champion)
+    return answered._replace(request_id=f"{request_id}#{version}", arm="shadow", version=version)
+
+
+def test_a_shadow_is_counted_and_paired_by_the_outcomes_of_who_answered(store, breakers):
+    plan = make_plan(steps=({"share": 0.25}, {"weight": 0.5}, {"weight": 1.0}))
+    first = RolloutState(Phase.STEP, 0, 2, generations=(2,))
+    store.put_counts(
+        [
+            counts(2, "a", "champion", 400, 1),
+            ReplicaCounts("flights", 2, "a", "2", "shadow", 60, 2, HISTOGRAM, 0.0),
+            ReplicaCounts("flights", 2, "b", "2", "shadow", 40, 0, HISTOGRAM, 0.0),
+            ReplicaCounts("flights", 2, "b", "9", "shadow", 999, 9, HISTOGRAM, 0.0),  # somebody else's
+            counts(3, "a", "challenger", 7, 0),
+            counts(3, "a", "champion", 8, 0),
+        ]
+    )
+    cells = {"both": (1, 1), "champion": (0, 1), "challenger": (1, 0), "neither/1": (0, 0)}
+    names = [f"2-{name}" for name in cells]
+    rows = [shadowed(name, 2, d, c) for name, (d, c) in zip(names, cells.values(), strict=True)]
+    rows += [shadowed("2-both", 2, 0, 1, version="9"), shadowed("2-unknown", 2, 1, 1)]
+    answered = [prediction(name, 2, 1, 1)._replace(arm="champion", version="1") for name in names]
+    store.add_predictions([*rows, *answered, prediction("3-later", 3, 0, 1)])
+    store.add_feedback("flights", [outcome(name) for name in [*names, "3-later"]])
+    observe = RecordObserver(store, breakers, clock=Watch())
+    seen = observe(plan, first)
+    (step,) = seen.steps
+    assert (step.champion.requests, step.challenger.requests, step.challenger.errors) == (400, 100, 2)
+    # The champion was asked 400 times, and the shadow a quarter as often.
+    assert (step.weight, step.shadow) == (pytest.approx(100 / 500), True)
+    assert seen.pairs_step == seen.pairs_rollout == Pairs(1, 1, 1, 1)
+    assert (seen.outcomes, seen.outcomes_lost) == (5, 0)
+    later = observe(plan, RolloutState(Phase.STEP, 1, 3, generations=(2, 3)))
+    assert [(one.shadow, one.challenger.requests) for one in later.steps] == [(True, 100), (False, 7)]
+    assert (later.pairs_step, later.pairs_rollout) == (Pairs(0, 1, 0, 0), Pairs(1, 2, 1, 1))
+
+
+def test_a_fresh_baseline_is_what_is_compared_with(store, breakers):
+    fresh = replace(fresh_baseline(CHAMPION), application="app")
+    plan = make_plan(steps=({"weight": 0.2}, {"weight": 0.75}, {"weight": 1.0}), others=(fresh,), baseline="1-fresh")
+    rows = [
+        counts(2, "a", "champion", 600, 9),
+        counts(2, "a", "challenger", 200, 1),
+        counts(3, "a", "challenger", 75, 0),
+    ]
+    rows += [replace(counts(g, "a", "challenger", n, g), version="1-fresh") for g, n in ((2, 201), (3, 25))]
+    store.put_counts(rows)
+    seen = RecordObserver(store, breakers, clock=Watch())(plan, STATE)
+    assert [(s.champion.requests, s.champion.errors) for s in seen.steps] == [(201, 2), (25, 3)]
+    assert [s.challenger.requests for s in seen.steps] == [200, 75]
+    assert [s.weight for s in seen.steps] == pytest.approx([0.5, 0.75])
+
+
+def test_the_versions_of_a_test_are_each_seen_beside_the_champion(store, breakers):
+    three = Arm("3", 0.0, "bundles/three", "d3", "app-3")
+    policy = {"strategy": "ab", "ab": {"weight": 0.2, "min_seconds": 60}}
+    plan = plan_of(policy, others=(three,))
+    state = RolloutState(Phase.STEP, 0, 3, generations=(2, 3), stopped=("3",))
+    rows = [counts(g, "a", "champion", n, 1) for g, n in ((2, 60), (3, 80))]
+    rows += [counts(g, "a", "challenger", 20, g) for g in (2, 3)]
+    store.put_counts([*rows, replace(counts(2, "a", "challenger", 21, 5), version="3")])
+    store.add_predictions(
+        [prediction("r2", 2, 1, 1), prediction("r3", 3, 0, 1), prediction("o", 2, 1, 0)._replace(version="3")]
+    )
+    store.add_feedback("flights", [outcome(name) for name in ("r2", "r3", "o")])
+    breakers.add([OpenBreaker("flights", 3, "a", "3", "5 errors in a row", 4.0)])
+    seen = RecordObserver(store, breakers, clock=Watch())(plan, state)
+    (other,) = seen.others
+    for one, requests, errors in ((seen, 40, 5), (other, 21, 5)):
+        (step,) = one.steps
+        assert (step.champion.requests, step.challenger.requests, step.challenger.errors) == (140, requests, errors)
+        # The champion has had three times as many as each of them at least.
+        assert step.weight == pytest.approx(0.2 / 0.8)
+    assert (seen.pairs_rollout, other.pairs_rollout) == (Pairs(1, 1, 0, 0), Pairs(0, 0, 1, 0))
+    assert (seen.breakers, other.breakers) == ((), ("a: 5 errors in a row",))
+
+
+def test_a_version_that_is_only_warm_has_no_counts_and_the_champion_has(store, breakers):
+    plan = make_plan(steps=({"share": 0}, {"weight": 1.0}))
+    store.put_counts([counts(2, "a", "champion", 400, 1)])
+    (step,) = RecordObserver(store, breakers, clock=Watch())(
+        plan, RolloutState(Phase.STEP, 0, 2, generations=(2,))
+    ).steps
+    assert (step.champion.requests, step.challenger.requests, step.weight) == (400, 0, 0)
+
+
+def test_many_pairs_of_a_shadow_are_found_in_no_time(store, breakers):
+    """By the outcomes' key: a look is at all of them, twice a second."""
+    plan = make_plan(steps=({"share": 1.0}, {"weight": 1.0}))
+    n = 20_000
+    store.add_predictions([shadowed(f"r{i}", 2, i % 2, 1) for i in range(n)])
+    store.add_feedback("flights", [outcome(f"r{i}") for i in range(n)])
+    observe = RecordObserver(store, breakers, clock=Watch())
+    began = time.monotonic()
+    seen = observe(plan, RolloutState(Phase.STEP, 0, 2, generations=(2,)))
+    assert seen.pairs_step == Pairs(n // 2, n // 2, 0, 0)
+    assert time.monotonic() - began < 5
 
 
 def test_an_outcome_is_lost_only_when_its_prediction_had_time_to_come(store, breakers):

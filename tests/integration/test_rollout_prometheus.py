@@ -9,6 +9,7 @@ import time
 from contextlib import chdir, contextmanager, redirect_stdout
 from io import StringIO
 
+import psutil
 import pytest
 
 import prometheus_server
@@ -245,6 +246,14 @@ def test_what_prometheus_cannot_read_is_refused_before_anything_moves(prometheus
     assert "queries, odd: query" in str(error.value)
 
 
+def until_stopped(pid):
+    """A signal is on its way for a moment, and Prometheus answers within less."""
+    deadline = time.monotonic() + 10
+    while psutil.Process(pid).status() != psutil.STATUS_STOPPED:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_whoever_is_no_prometheus_is_no_source(prometheus):
     elsewhere = PrometheusSection(url=f"{prometheus.url}/nowhere", timeout_seconds=1)
     with (
@@ -256,6 +265,7 @@ def test_whoever_is_no_prometheus_is_no_source(prometheus):
     with open_prometheus(nobody, header_secret) as api, pytest.raises(BackendError, match="cannot be asked"):
         api.now()
     prometheus.process.send_signal(signal.SIGSTOP)
+    until_stopped(prometheus.process.pid)
     with open_prometheus(PrometheusSection(url=prometheus.url, timeout_seconds=0.5), header_secret) as api:
         began = time.monotonic()
         with pytest.raises(BackendError, match=r"has not answered within 0\.5 s"):

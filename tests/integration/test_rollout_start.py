@@ -5,18 +5,14 @@ from __future__ import annotations
 import threading
 import time
 
-import numpy as np
-import pyarrow as pa
 import pytest
-import yaml
 
 from command_line import sluiceway
-from serving_models import as_rows, examples, train_small
+from rollout_project import make_project, starting
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.rollouts import RolloutStore
 from sluiceway.core.command import Order
-from sluiceway.data.commit import append
-from sluiceway.registry.mlflow_registry import Registry, RunRecord
+from sluiceway.registry.mlflow_registry import Registry
 from sluiceway.rollout.journal import Journal, unfinished
 from sluiceway.rollout.state import Phase
 
@@ -26,49 +22,19 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context"),
 ]
 
-ROWS = 4000
-
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """Three registered versions, of which the last one decides the opposite; a table; and a configuration."""
-    folder = tmp_path_factory.mktemp("start")
-    matrix, labels = examples(ROWS, seed=9)
-    columns = {name: [row.get(name) for row in as_rows(matrix)] for name in ("delay", "distance", "carrier")}
-    append(str(folder / "table"), pa.table({**columns, "late": labels.astype(np.int64)}), message="x", source="test")
-    state = folder / ".sluiceway"
-    state.mkdir()
-    registry = Registry(f"sqlite:///{state / 'mlflow.db'}", state / "artifacts")
-    for seed, (gate, flipped) in enumerate((("PASS", False), ("PASS", False), ("FAIL", True)), start=1):
-        bundle = train_small(folder / "models", seed=seed, flipped=flipped).bundle
-        run = registry.log_run(RunRecord("flights", f"run {seed}", {}, {}, (), {}, {}))
-        assert registry.register("flights", bundle, run, tags={"gate_performance": gate}) == str(seed)
-    document = {
-        "experiment": {"name": "flights"},
-        "data": {"path": str(folder / "table"), "features": ["delay", "distance", "carrier"], "target": "late"},
-        "deployment": {
-            "steps": [{"weight": 0.5, "max_seconds": 90}, {"weight": 1.0, "max_seconds": 90}],
-            "margins": {"error_rate": 0.05, "accuracy": 0.05, "latency_p99_seconds": 5.0},
-            "replay": {"path": str(folder / "table"), "connections": 4},
-        },
-        "platform": {"state": str(state), "serving": {"port": 0}, "ray": {"num_cpus": 2, "object_store_mb": 200}},
-    }
-    (folder / "flights.yaml").write_text(yaml.safe_dump(document))
-    return folder
+    """A project whose rollouts have two steps."""
+    deployment = {"steps": [{"weight": 0.5, "max_seconds": 90}, {"weight": 1.0, "max_seconds": 90}]}
+    return make_project(tmp_path_factory.mktemp("start"), deployment)
 
 
 @pytest.fixture(scope="module")
 def start(folder, ray_cluster):
     """``rollout start`` on the test session's Ray."""
-    from sluiceway.serving.instance import stop_serve  # noqa: PLC0415 (Ray has to be up)
-
-    def run(model, *arguments, expect=0):
-        return sluiceway(folder, "rollout", "start", model, "--config", "flights.yaml", *arguments, expect=expect)
-
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sluiceway.cli.rollout_start.disconnect", lambda: None)
+    with starting(folder) as run:
         yield run
-    stop_serve()
 
 
 def test_what_cannot_be_rolled_out_is_refused_before_anything_runs(folder, start):

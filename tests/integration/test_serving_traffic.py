@@ -22,8 +22,9 @@ from serve_processes import replica_pids
 from serving_load import load
 from serving_models import as_rows, examples, train_small
 from sluiceway.catalog.stores import open_stores
-from sluiceway.config.deployment import MarginsSection, StepSection
+from sluiceway.config.deployment import MarginsSection
 from sluiceway.config.serving import BreakerSection, ServingSection
+from sluiceway.config.stages import StepSection
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.registry.mlflow_registry import Registry, RunRecord

@@ -6,6 +6,7 @@ import io
 import threading
 import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
@@ -17,8 +18,11 @@ from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.records import RecordStore, ReplicaCounts
 from sluiceway.catalog.rollouts import RolloutStore
+from sluiceway.catalog.stores import stores_on
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.cli.main import run_command
+from sluiceway.cli.rollout_tell import found
+from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
 from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.state import Phase, RolloutState
@@ -82,6 +86,46 @@ def test_a_command_is_told_by_id_or_endpoint_and_its_end_is_shown(tmp_path, engi
     told = said(tmp_path, *arguments, "flights")
     thread.join()
     assert told.strip() == f"r1: obeyed {order}"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "order"),
+    [
+        (["pause", "flights"], "pause"),
+        (["resume", "r1"], "resume"),
+        (["promote", "r1"], "advance"),
+        (["promote", "r1", "--full"], "promote"),
+        (["abort", "r1"], "abort"),
+        (["undo", "flights"], "abort"),
+    ],
+)
+def test_a_program_reads_what_became_of_a_command(tmp_path, engine, journal, arguments, order):
+    told = sluiceway(tmp_path, "rollout", *arguments)
+    assert (told["rollout"], told["told"]) == ("r1", order)
+    assert told["answer"].startswith("nobody runs it")
+
+
+class Counting(RolloutStore):
+    """Says whose journals were read."""
+
+    def __init__(self, engine):
+        super().__init__(engine)
+        self.read = []
+
+    def journal(self, rollout_id):
+        self.read.append(rollout_id)
+        return super().journal(rollout_id)
+
+
+def test_who_looks_for_a_rollout_reads_each_journal_once(engine, journal):
+    stores = replace(stores_on(engine, ""), rollouts=Counting(engine))
+    assert found(stores, "flights") == "r1"
+    assert stores.rollouts.read == ["r1"]
+    journal.append(RolloutState(Phase.PROMOTED, 3, 6), action="promoted", evidence={}, now=3.0)
+    stores.rollouts.read.clear()
+    with pytest.raises(InputError, match="r1 has ended: promoted"):
+        found(stores, "flights")
+    assert stores.rollouts.read == ["r1"]
 
 
 def test_who_does_not_obey_in_time_is_told_of(tmp_path, engine, journal):
@@ -176,3 +220,15 @@ def test_it_is_drawn_until_it_has_ended(tmp_path, engine, journal, counted):
     told = said(tmp_path, "watch", "r1")
     thread.join()
     assert "ended: all well" in told
+
+
+def test_a_rollout_is_explained_by_id_or_endpoint(tmp_path, engine, journal, counted):
+    told = said(tmp_path, "explain", "flights")
+    assert "Version 2 of flights for flights in place of version 1 gets 5% of the requests" in told
+    assert "It began with 5% of the requests." in told
+    assert "Nothing has been seen since it began." in told
+    assert "Nobody runs it, so nothing happens." in told
+    document = sluiceway(tmp_path, "rollout", "explain", "r1")
+    assert (document["rollout"], document["phase"]) == ("r1", "step")
+    assert document["happened"][0]["told"] == "It began with 5% of the requests."
+    assert "there is no rollout r9" in said(tmp_path, "explain", "r9", expect=2)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from pydantic import ValidationError
 
 from rollout_world import Crash, World, arm_seen, make_plan
 from sluiceway.catalog.rollouts import RolloutStore
-from sluiceway.config.deployment import DeploymentSection, LimitsSection, LinearSection, RollbackSection, StepSection
+from sluiceway.config.deployment import DeploymentSection, LimitsSection, RollbackSection
+from sluiceway.config.stages import LinearSection, StepSection
 from sluiceway.core.command import Command, Order
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.decide import Advance, Hold, Pause, Promote, Resume, RollBack, decide, follow
-from sluiceway.rollout.evidence import Observations, StepSeen
+from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
@@ -188,10 +190,38 @@ def test_fixed_limits(limits, requests, errors, statuses):
     assert {verdict.measurement.name: str(verdict.status) for verdict in found} == statuses
 
 
+@pytest.mark.parametrize(("in_row", "status"), [(3, "PASS"), (4, "FAIL")])
+def test_errors_in_a_row_are_the_longest_row_of_any_replica(in_row, status):
+    plan = make_plan(limits=LimitsSection(consecutive_errors=3))
+    arm = ArmSeen(60, 20, (), 2) + ArmSeen(40, in_row, (), in_row) + ArmSeen(10)
+    assert (arm.requests, arm.errors_in_row) == (110, in_row)
+    (verdict,) = judge_limits(plan, Observations((StepSeen(0.5, arm_seen(100), arm),)))
+    assert (verdict.measurement.name, str(verdict.status)) == ("consecutive_errors", status)
+    # Those of an earlier step are no reason to go back in this one.
+    assert judge_limits(plan, Observations((StepSeen(0.5, arm_seen(9), arm), StepSeen(1.0))))[0].status != Status.FAIL
+
+
+@pytest.mark.parametrize(
+    ("rate", "limit", "chance"),
+    [(0.01, 2, 0.01), (0.01, 4, 0.0), (0.05, 2, 0.70), (0.05, 4, 0.003), (0.1, 2, 1.0), (0.1, 4, 0.09)],
+)
+def test_the_documented_false_alarms_of_errors_in_a_row(rate, limit, chance):
+    """Exactly, for 10,000 requests that fail independently of one another; as the page on rollouts has them."""
+    rows = np.zeros(limit + 2)  # by the length of the present row; the last one is for ever
+    rows[0] = 1.0
+    for _ in range(10_000):
+        longer = np.concatenate([[rows[:-1].sum() * (1 - rate)], rows[:-1] * rate])
+        longer[-1] += rows[-1]
+        rows = longer
+    assert rows[-1] == pytest.approx(chance, abs=0.006)
+
+
 def test_no_requests_are_no_pass_of_a_limit():
-    plan = make_plan(limits=LimitsSection(error_rate=0.1, latency_p99=1.0, accuracy=0.5, total_errors=1))
+    plan = make_plan(
+        limits=LimitsSection(error_rate=0.1, latency_p99=1.0, accuracy=0.5, total_errors=1, consecutive_errors=1)
+    )
     found = judge_limits(plan, NOTHING)
-    assert [verdict.status for verdict in found] == [Status.INCONCLUSIVE] * 4
+    assert [verdict.status for verdict in found] == [Status.INCONCLUSIVE] * 5
 
 
 def test_a_broken_limit_sends_back():

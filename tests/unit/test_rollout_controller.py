@@ -139,7 +139,7 @@ def test_a_canary_is_planned_by_where_its_challenger_runs():
             "r7",
             endpoint="flights",
             model="flights",
-            challenger=Arm("2", 1.0, "bundles/two", "d2", application),
+            challengers=(Arm("2", 1.0, "bundles/two", "d2", application),),
             champion=CHAMPION,
             deployment=DeploymentSection(),
             now=0.0,

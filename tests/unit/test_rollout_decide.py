@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rollout_world import FAST, SLOW, arm_seen, make_plan
+from rollout_world import FAST, SLOW, STRATEGIES, arm_seen, make_plan, plan_of, step_seen
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
-from sluiceway.rollout.decide import Advance, Confirm, Hold, Pause, Promote, Resume, RollBack, decide, follow
+from sluiceway.rollout.decide import Advance, Confirm, Hold, Miss, Pause, Promote, Resume, RollBack, decide, follow
 from sluiceway.rollout.evidence import Observations, StepSeen
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -36,7 +36,7 @@ def pairs(draw):
 
 def good(plan, step):
     return Observations(
-        steps=tuple(StepSeen(s.weight, arm_seen(2000), arm_seen(2000)) for s in plan.steps[: step + 1]),
+        steps=tuple(step_seen(s, arm_seen(2000), arm_seen(2000)) for s in plan.steps[: step + 1]),
         pairs_step=Pairs(1960, 20, 20, 0),
         pairs_rollout=Pairs(1960, 20, 20, 0),
         outcomes=2000,
@@ -51,7 +51,7 @@ def observed(draw, plan, step):
     earlier = draw(pairs())
     whole = Pairs(now.both + earlier.both, now.only_champion + earlier.only_champion, now.only_challenger, now.neither)
     return Observations(
-        steps=tuple(StepSeen(s.weight, draw(arms()), draw(arms())) for s in plan.steps[: step + 1]),
+        steps=tuple(step_seen(s, draw(arms()), draw(arms())) for s in plan.steps[: step + 1]),
         pairs_step=now,
         pairs_rollout=whole,
         outcomes=whole.n,
@@ -60,10 +60,11 @@ def observed(draw, plan, step):
     )
 
 
-@settings(deadline=None, max_examples=80)
-@given(st.data())
-def test_the_promises_hold_whatever_is_seen(data):
-    plan = make_plan(on_inconclusive=data.draw(st.sampled_from(["rollback", "pause"])))
+@pytest.mark.parametrize("deployment", STRATEGIES.values(), ids=STRATEGIES)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_the_promises_hold_whatever_is_seen(data, deployment):
+    plan = plan_of(deployment | {"on_inconclusive": data.draw(st.sampled_from(["rollback", "pause"]))})
     state, now, failed, weight = RolloutState(since=0.0), 0.0, False, 0.0
     for _ in range(12):
         seen = data.draw(observed(plan, state.step)) if state.phase is Phase.STEP else None
@@ -75,18 +76,37 @@ def test_the_promises_hold_whatever_is_seen(data):
         after = follow(state, decision.action, newest_generation=state.generation, now=now)
         assert not (failed and isinstance(decision.action, Promote | Advance))
         if isinstance(decision.action, Promote | Advance) and state.phase is Phase.STEP:
-            assert [v.status for v in decision.verdicts] == [Status.PASS] * len(plan.metrics)
+            assert [v.status for v in decision.verdicts] == [Status.PASS] * judged(plan, state.step)
         if after.phase is Phase.STEP:
             assert after.step in (state.step, state.step + 1)
             assert plan.steps[after.step].weight >= weight
             weight = plan.steps[after.step].weight
         if after.phase is Phase.PROMOTING:
             assert weight == 1
-        moved = after is not state and after.phase is not Phase.PAUSED
+        check_traffic(plan, after)
+        moved = after is not state and after.phase is not Phase.PAUSED and not isinstance(decision.action, Miss)
         assert after.generation - state.generation == int(moved)
         if state.phase not in (Phase.PENDING, Phase.STEP):
             assert after is state
         state = after
+
+
+def judged(plan, step):
+    """How many verdicts a stage takes to end well: one more where all requests are switched after it."""
+    share = getattr(plan.steps[step], "share", None)
+    switches = share is not None and plan.steps[step + 1].weight == 1
+    return 1 if share == 0 else len(plan.metrics) + switches
+
+
+def check_traffic(plan, state):
+    """In a step, who answers has all of the requests, and nobody answers before the first step with a weight."""
+    if state.phase is not Phase.STEP:
+        return
+    document = plan.step_document(state.step, generation=state.generation)
+    stage = plan.steps[state.step]
+    assert document.champion.weight + sum(arm.weight for arm in document.challengers) == pytest.approx(1)
+    assert sum(arm.weight for arm in document.challengers) == stage.weight
+    assert [arm.version for arm in document.arms] == ["1", "2"]
 
 
 @st.composite
@@ -104,11 +124,14 @@ def effect(state):
     return state if after is None else replace(state, phase=after)
 
 
-@settings(deadline=None, max_examples=120)
-@given(st.data())
-def test_the_promises_hold_whatever_people_say(data):
-    policy = data.draw(st.sampled_from(["rollback", "pause", "hold", "continue"]))
-    plan = make_plan(on_inconclusive=policy, probation_seconds=900.0)
+@pytest.mark.parametrize("deployment", STRATEGIES.values(), ids=STRATEGIES)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_the_promises_hold_whatever_people_say(data, deployment):
+    counted = "max_failures" in deployment.get("linear", {})
+    policies = ["rollback", "pause"] if counted else ["rollback", "pause", "hold", "continue"]
+    policy = data.draw(st.sampled_from(policies))
+    plan = plan_of(deployment | {"on_inconclusive": policy}, probation_seconds=900.0)
     state, now, weight, failed, undone = RolloutState(since=0.0), 0.0, 0.0, False, False
     for number in range(1, 16):
         looks = state.phase in (Phase.STEP, Phase.PROBATION)
@@ -124,12 +147,13 @@ def test_the_promises_hold_whatever_people_say(data):
         after = follow(state, decision.action, newest_generation=state.generation, now=now)
         if isinstance(decision.action, RollBack):
             undone = True
-        if isinstance(decision.action, Pause | Resume | Hold | Confirm):
+        if isinstance(decision.action, Pause | Resume | Hold | Miss | Confirm):
             assert after.generation == state.generation  # the weights stay
         if after.phase is Phase.STEP:
             assert after.step - state.step in (0, 1)
             assert plan.steps[after.step].weight >= weight
             weight = plan.steps[after.step].weight
+            assert after.failures <= (plan.max_failures or 0)
         if state.phase in ENDED:
             assert after is state
         state = effect(after)
@@ -137,7 +161,7 @@ def test_the_promises_hold_whatever_people_say(data):
 
 @pytest.mark.parametrize("phase", [Phase.PROMOTED, Phase.ROLLED_BACK])
 @pytest.mark.parametrize(
-    "action", [Advance(1), Promote(), RollBack("accuracy", ""), Pause("", ""), Resume(""), Confirm("")]
+    "action", [Advance(1), Promote(), RollBack("accuracy", ""), Pause("", ""), Resume(""), Confirm(""), Miss("")]
 )
 def test_what_has_ended_stays_ended(phase, action):
     state = RolloutState(phase=phase, step=0)

@@ -7,16 +7,20 @@ from types import SimpleNamespace
 
 import pytest
 
-from rollout_world import CHAMPION, arm_seen, make_plan
+from rollout_world import CHAMPION, arm_seen, make_plan, step_seen
 from sluiceway.catalog.records import ArmCounts
-from sluiceway.config.deployment import MarginsSection, StepSection
+from sluiceway.config.deployment import MarginsSection, PolicySection
+from sluiceway.config.stages import ShadowSection, StepSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.core.verdict import Status
+from sluiceway.gates.statistics.noninferiority import requests_needed
 from sluiceway.gates.statistics.proportions import Pairs
-from sluiceway.rollout.evidence import Observations, StepSeen
+from sluiceway.rollout.baseline import judge_baseline
+from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
 from sluiceway.rollout.forecast import Traffic, forecast
 from sluiceway.rollout.judgement import judge_step
+from sluiceway.rollout.margin import OWN_REQUESTS
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.present_traffic import measured
 
@@ -49,6 +53,51 @@ def judged(plan, metric, requests):
     own, whole = (Pairs(n - 2 * (n // 50), n // 50, n // 50, 0) for n in (requests[-1], sum(requests)))
     verdicts = judge_step(plan, Observations(tuple(arms), own, whole, outcomes=whole.n))
     return next(verdict for verdict in verdicts if verdict.measurement.name == metric)
+
+
+def test_a_stage_that_answers_nobody_asks_for_what_its_judgement_asks_for():
+    policy = PolicySection(strategy="blue_green", shadow=ShadowSection(share=0.25))
+    traffic = Traffic(100.0, error_rate=0.01, discordance=0.04)
+    shadow, full = forecast(policy.planned_steps, policy.margins, traffic)
+    assert (shadow.name, full.name) == ("shadow 25%", "100%")
+    assert (shadow.seconds, full.needs["accuracy"]) == (max(shadow.needs.values()) / 25, 100)
+    plan = make_plan(steps=policy.planned_steps)
+    for metric, needed in shadow.needs.items():
+        # A shadow has the whole test for itself, which is told for four rollouts of five; half of that is not enough.
+        assert in_the_shadow(plan, metric, math.ceil(1.1 * needed)).status is Status.PASS
+        assert in_the_shadow(plan, metric, needed // 2).status is Status.INCONCLUSIVE
+
+    policy = PolicySection(strategy="blue_green")
+    warm, _ = forecast(policy.planned_steps, policy.margins, traffic)
+    baseline = judge_baseline(make_plan(steps=policy.planned_steps), Observations((StepSeen(0, ArmSeen(1000, 10)),)))
+    assert (warm.name, max(warm.needs.values())) == ("warm", baseline.threshold.n_needed)
+    assert warm.seconds == pytest.approx(baseline.threshold.n_needed / 100)
+    assert (warm.needs["accuracy"], warm.finds) == (0, math.inf)
+
+
+def in_the_shadow(plan, metric, n):
+    """The verdict on a shadow that was asked so often, of a quarter of the champion's requests."""
+    seen = step_seen(plan.steps[0], arm_seen(4 * n, 4 * n // 100), arm_seen(n, n // 100))
+    pairs = Pairs(n - 2 * (n // 50), n // 50, n // 50, 0)
+    verdicts = judge_step(plan, Observations((seen,), pairs, pairs, outcomes=n))
+    return next(verdict for verdict in verdicts if verdict.measurement.name == metric)
+
+
+def test_a_fresh_baseline_has_its_own_requests_to_wait_for():
+    traffic = Traffic(1000.0, error_rate=0.01, discordance=0.0)
+    steps = [StepSection(weight=0.1), StepSection(weight=0.9), StepSection(weight=1.0)]
+    few, most, all_ = forecast(
+        steps, MarginsSection(), traffic, fresh_baseline=True, without=("latency_p99", "accuracy")
+    )
+    # What is held against the challenger is as many requests, or as few, as the baseline has.
+    odds = 2 / (1 + 1 / 9)
+    whole = requests_needed(0.01, 0.02, odds)
+    needs = [step.needs["error_rate"] for step in (few, most, all_)]
+    assert (sum(needs[:2]), needs[2]) == (whole, OWN_REQUESTS)
+    assert few.seconds == pytest.approx(needs[0] / 100)
+    assert most.seconds == pytest.approx(needs[1] / 900)
+    beside_all = forecast(steps, MarginsSection(), traffic, without=("latency_p99", "accuracy"))
+    assert sum(step.needs["error_rate"] for step in beside_all[:2]) < whole
 
 
 def test_the_slowest_metric_takes_the_time():

@@ -79,10 +79,11 @@ def test_what_others_judge_by_sends_good_ones_back_or_lets_bad_ones_pass():
     ids=["errors", "in bursts", "accuracy", "noisy outcomes"],
 )
 def test_one_margin_worse_is_promoted_in_five_of_a_hundred_at_most(cell):
-    assert share(simulate(cell, 4000), "promoted") <= 0.055
+    # Three standard errors of 1,000 are 0.02; `make bench-rollout` counts 4,000 of each.
+    assert share(simulate(cell, 1000), "promoted") <= 0.06
 
 
 @pytest.mark.soak
 def test_a_healthy_version_goes_back_in_one_of_a_hundred_at_most():
     for cell in (HEALTHY, replace(HEALTHY, bursts=0.02), PAIRS):
-        assert share(simulate(cell, 4000), "back") <= 0.012
+        assert share(simulate(cell, 1000), "back") <= 0.015

@@ -14,6 +14,7 @@ from pydantic import ValidationError
 
 from rollout_world import CHAMPION, Crash, World, make_plan
 from sluiceway.config.deployment import DeploymentSection, RolloutHookSection
+from sluiceway.core.command import Order
 from sluiceway.core.errors import HookRefusedError
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.hooks import ConfiguredHooks, RolloutEvent
@@ -189,3 +190,87 @@ def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):
 def test_what_is_no_hook_is_refused(wrong):
     with pytest.raises(ValidationError):
         DeploymentSection(**wrong)
+
+
+class Slow:
+    """Whoever is asked before an increase says nothing until told to; says what was asked for."""
+
+    def __init__(self, said=""):
+        self.said, self.asked, self.answers = said, [], threading.Event()
+
+    def refusal(self, event):
+        if event.moment != "before_increase":
+            return ""
+        self.asked.append(event)
+        self.answers.wait(20)
+        return self.said
+
+    def tell(self, event):
+        pass
+
+
+class Meanwhile(World):
+    """A world in which something happens 40 looks after a hook was asked."""
+
+    def sleep(self, seconds):
+        super().sleep(0.1)  # of virtual time for each look, however short it is waited in earnest
+        if self.hooks.asked and self.looked < 40:
+            self.looked += 1
+            if self.looked == 40:
+                self.happens(self)
+
+    @classmethod
+    def asking(cls, hooks, happens):
+        world = cls.served(rate=4000)
+        world.hooks, world.happens, world.looked = hooks, happens, 0
+        return world
+
+    def rolled_out(self):
+        doors = replace(self.doors(), hooks=self.hooks)
+        try:
+            return run(make_plan(steps=STEPS), doors, poll_seconds=0.01)
+        finally:
+            self.hooks.answers.set()
+
+    def actions(self):
+        return [row.action for row in self.rollouts.journal("r1")]
+
+
+def test_what_fails_while_a_hook_is_asked_goes_back_and_its_answer_is_dropped():
+    def gets_bad(world):
+        world.errors = (0.0, 0.9)
+
+    world = Meanwhile.asking(Slow(), gets_bad)
+    outcome = world.rolled_out()
+    assert (outcome.status, outcome.cause) == ("rolled_back", "error_rate")
+    assert world.actions() == ["advance to step 0", "rollback", "rolled back"]
+    assert len(world.hooks.asked) == 1
+
+
+def test_a_hook_that_takes_long_is_asked_once_and_obeyed():
+    world = Meanwhile.asking(Slow(), lambda world: world.hooks.answers.set())
+    assert world.rolled_out().status == "promoted"
+    assert [(event.moment, event.sequence) for event in world.hooks.asked] == [("before_increase", 2)]
+    assert world.actions()[:2] == ["advance to step 0", "advance to step 1"]
+
+    world = Meanwhile.asking(Slow("not today"), lambda world: world.hooks.answers.set())
+    outcome = world.rolled_out()
+    assert (outcome.status, outcome.reason) == ("paused", "not today")
+
+
+def test_people_are_obeyed_while_a_hook_is_asked():
+    def abort(world):
+        world.rollouts.command("r1", Order.ADVANCE, reason="hurry")
+        world.rollouts.command("r1", Order.ABORT, reason="no")
+
+    world = Meanwhile.asking(Slow(), abort)
+    outcome = world.rolled_out()
+    assert (outcome.status, outcome.reason) == ("rolled_back", "by ann: no")
+    assert world.rollouts.next_command("r1", after=2) is None
+
+
+def test_looks_are_not_kept_by_the_second_while_a_hook_is_asked():
+    """Each would be one of a decision, although none is made."""
+    world = Meanwhile.asking(Slow(), lambda world: world.hooks.answers.set())
+    world.rolled_out()
+    assert len(world.rollouts.looks("r1")) < 30

@@ -122,13 +122,14 @@ def test_counts_are_replaced_by_replica_and_summed_over_replicas(catalog):
 
     def counts(replica, requests, errors, bucket):
         filled = tuple(requests if i == bucket else value for i, value in enumerate(latency))
-        return ReplicaCounts("fraud", 2, replica, "1", "champion", requests, errors, filled, 1.0)
+        return ReplicaCounts("fraud", 2, replica, "1", "champion", requests, errors, filled, 1.0, errors)
 
     store.put_counts([counts("a", 5, 0, 3)])
     store.put_counts([counts("a", 10, 1, 3), counts("b", 7, 2, 4)])
     (arm,) = store.counts("fraud", [1, 2])
     assert (arm.version, arm.arm, arm.generation, arm.requests, arm.errors) == ("1", "champion", 2, 17, 3)
     assert (arm.latency[3], arm.latency[4], sum(arm.latency)) == (10, 7, 17)
+    assert arm.errors_in_row == 2  # the longest row of any replica
     assert store.counts("fraud", [1]) == []
 
 

@@ -114,6 +114,29 @@ def test_counts_are_cumulative_and_exist_at_zero(route, catalog, dropped):
     assert LATENCY_BOUNDS_SECONDS[bucket - 1] < 0.001 <= LATENCY_BOUNDS_SECONDS[bucket]
 
 
+def test_failures_one_after_the_other_are_counted_and_those_together_as_one(route, catalog, dropped):
+    ledger, challenger = make(catalog, dropped), route.challengers[0]
+
+    def came(*failed, seconds=0.0):
+        for one in failed:
+            ledger.counted(3, challenger, seconds=seconds, failed=one)
+
+    async def longest():
+        await ledger.flush()
+        (arm,) = RecordStore(catalog).counts("fraud", [3])
+        return arm.errors, arm.errors_in_row
+
+    came(True, True, False, True, True, True, False, True)
+    assert asyncio.run(longest()) == (6, 3)
+    # Fifty that were under way at the last failure are that failure.
+    came(*[True] * 50, seconds=60.0)
+    assert asyncio.run(longest()) == (56, 3)
+    came(True, True)
+    assert asyncio.run(longest()) == (58, 3)
+    came(True)
+    assert asyncio.run(longest()) == (59, 4)
+
+
 def test_a_latency_beyond_all_bounds_is_counted(route, catalog, dropped):
     async def run():
         ledger = make(catalog, dropped)

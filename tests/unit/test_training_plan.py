@@ -4,7 +4,7 @@ import pytest
 
 from sluiceway.config.experiment import TrainingSection
 from sluiceway.core.errors import BackendError
-from sluiceway.training.plan import Cluster, plan_run, require_cpus, require_gpus
+from sluiceway.training.plan import Cluster, plan_run, reads_alone, require_cpus, require_gpus
 
 ONE = Cluster(nodes=1, cpus=2, node_cpus=2, node_memory=8e9, gpus=0)
 FOUR = Cluster(nodes=4, cpus=32, node_cpus=8, node_memory=8e9, gpus=2)
@@ -67,3 +67,25 @@ def test_more_workers_than_the_cluster_has_cpus_for_are_refused_at_once():
     with pytest.raises(BackendError, match=r"training\.workers is 5") as caught:
         require_cpus(TrainingSection(workers=5), ONE)
     assert "lower it to 4" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("given", "alone"),
+    [
+        ({}, True),
+        ({"memory_per_worker": "4GB"}, True),
+        ({"memory_per_worker": "1MB"}, False),  # from disk
+        ({"memory_per_worker": "1MB", "device": "cuda"}, False),  # refused where its rows are counted
+        ({"device": "cuda"}, True),
+        ({"fold_by": "stratified"}, False),
+        ({"workers": 2}, False),
+        ({"parallel_folds": 2}, False),
+        ({"engine": "xgboost_ray"}, False),
+    ],
+)
+def test_who_reads_its_rows_alone(given, alone):
+    training = TrainingSection(**{"folds": 3, "cpus_per_worker": 1} | given)
+    plan = plan_run(
+        training, FOUR if "device" in given or "parallel_folds" in given else ONE, rows=100_000, features=10
+    )
+    assert reads_alone(plan, training, rows=100_000, features=10) is alone

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import reaching
 from sluiceway.catalog.folded import unfold
-from sluiceway.catalog.records import begun, same_request
+from sluiceway.catalog.records import begun, same_request, same_request_as_shadow
 from sluiceway.catalog.schema import feedback, predictions
 from sluiceway.core.moments import NOTHING, Moments
 from sluiceway.core.pairs import LARGEST_IN_SPREADS, SMALLEST_PROBABILITY, Scores
@@ -41,7 +41,7 @@ class ComparisonStore:
         self._engine = engine
 
     def score_shift(
-        self, endpoint: str, version: str, generations: Sequence[int], *, scores: Scores
+        self, endpoint: str, version: str, generations: Sequence[int], *, scores: Scores, shadow: bool = False
     ) -> dict[int, Moments]:
         """How far the challenger's scores are from the champion's, as :mod:`sluiceway.core.pairs` says.
 
@@ -50,6 +50,7 @@ class ComparisonStore:
             version: the challenger's.
             generations: to look at.
             scores: what the scores of both models are.
+            shadow: True: of the shadow of this version.
         """
         p = predictions.c
         distance: Number = sa.func.abs(p.score - p.champion_score)
@@ -57,9 +58,11 @@ class ComparisonStore:
             distance = sa.case((p.decision != p.champion_decision, 1.0), else_=distance)
         elif scores.kind == "regression":
             distance = _within(distance / scores.spread, 0.0, LARGEST_IN_SPREADS)
-        return self._by_generation(distance, _pairs(endpoint, version, generations), predictions)
+        return self._by_generation(distance, _pairs(endpoint, version, generations, shadow=shadow), predictions)
 
-    def loss(self, endpoint: str, version: str, generations: Sequence[int], *, scores: Scores) -> dict[int, Moments]:
+    def loss(
+        self, endpoint: str, version: str, generations: Sequence[int], *, scores: Scores, shadow: bool = False
+    ) -> dict[int, Moments]:
         """The challenger's loss less the champion's, as :mod:`sluiceway.core.pairs` says; arguments as above."""
         p, outcome = predictions.c, feedback.c.outcome
         if scores.kind == "regression":
@@ -71,8 +74,8 @@ class ComparisonStore:
             )
         else:
             worse = _log_loss(p.score, outcome == 1) - _log_loss(p.champion_score, outcome == 1)
-        joined = predictions.join(feedback, same_request())
-        return self._by_generation(worse, _pairs(endpoint, version, generations), joined)
+        joined = predictions.join(feedback, same_request_as_shadow(version) if shadow else same_request())
+        return self._by_generation(worse, _pairs(endpoint, version, generations, shadow=shadow), joined)
 
     def values(
         self, endpoint: str, generations: Sequence[int], *, low: float, high: float
@@ -128,12 +131,12 @@ class ComparisonStore:
             return {int(row[0]): _moments(row[1:]) for row in connection.execute(query)}
 
 
-def _pairs(endpoint: str, version: str, generations: Sequence[int]) -> sa.ColumnElement[bool]:
+def _pairs(endpoint: str, version: str, generations: Sequence[int], *, shadow: bool) -> sa.ColumnElement[bool]:
     p = predictions.c
     return (
         (p.endpoint == endpoint)
         & p.generation.in_(generations)
-        & (p.arm == "challenger")
+        & (p.arm == ("shadow" if shadow else "challenger"))
         & (p.version == version)
         & p.champion_score.is_not(None)
     )

@@ -83,6 +83,7 @@ class ReplicaCounts:
         errors: of these, how many it did not answer.
         latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one.
         updated: UTC epoch seconds.
+        errors_in_row: the longest row of failures; requests that were under way together fail together, as one.
     """
 
     endpoint: str
@@ -94,11 +95,15 @@ class ReplicaCounts:
     errors: int
     latency: tuple[int, ...]
     updated: float
+    errors_in_row: int = 0
 
 
 @dataclass(frozen=True)
 class ArmCounts:
-    """The counts of an arm in a generation, summed over replicas; fields as in :class:`ReplicaCounts`."""
+    """The counts of an arm in a generation, summed over replicas; fields as in :class:`ReplicaCounts`.
+
+    The row of failures is the longest one of any replica.
+    """
 
     version: str
     arm: str
@@ -106,6 +111,7 @@ class ArmCounts:
     requests: int
     errors: int
     latency: tuple[int, ...]
+    errors_in_row: int = 0
 
 
 @dataclass(frozen=True)
@@ -199,7 +205,9 @@ class RecordStore:
         statement = insert(self._engine, arm_counts)
         statement = statement.on_conflict_do_update(
             index_elements=list(arm_counts.primary_key.columns),
-            set_={name: statement.excluded[name] for name in ("requests", "errors", "latency", "updated")},
+            set_={
+                name: statement.excluded[name] for name in ("requests", "errors", "latency", "updated", "errors_in_row")
+            },
         )
         with reaching(self._engine), self._engine.begin() as connection:
             connection.execute(statement, values)
@@ -222,21 +230,22 @@ class RecordStore:
                     before.requests + row.requests,
                     before.errors + row.errors,
                     tuple(a + b for a, b in zip(before.latency, latency, strict=True)),
+                    max(before.errors_in_row, row.errors_in_row),
                 )
         return list(sums.values())
 
-    def pairs(self, endpoint: str, version: str, generations: Sequence[int]) -> PairCounts:
-        """Join the records of a challenger with the outcomes.
+    def pairs(self, endpoint: str, version: str, generations: Sequence[int], *, shadow: bool = False) -> PairCounts:
+        """Join the records of a challenger, or of a shadow, with the outcomes.
 
         Args:
             endpoint: name of the endpoint.
             version: the challenger's.
             generations: of the traffic documents to look at.
+            shadow: True: of the shadow of this version; an outcome is that of the request that it saw.
         """
         p, f = predictions.c, feedback.c
-        chosen = (
-            (p.endpoint == endpoint) & (p.arm == "challenger") & (p.version == version) & p.generation.in_(generations)
-        )
+        arm, same = ("shadow", same_request_as_shadow(version)) if shadow else ("challenger", same_request())
+        chosen = (p.endpoint == endpoint) & (p.arm == arm) & (p.version == version) & p.generation.in_(generations)
         paired = f.outcome.is_not(None) & p.champion_decision.is_not(None)
         champion, challenger = p.champion_decision == f.outcome, p.decision == f.outcome
         query = (
@@ -248,7 +257,7 @@ class RecordStore:
                 sa.func.count(),
                 sa.func.count(f.outcome),
             )
-            .select_from(predictions.outerjoin(feedback, same_request()))
+            .select_from(predictions.outerjoin(feedback, same))
             .where(chosen)
         )
         with reaching(self._engine), self._engine.connect() as connection:
@@ -278,6 +287,13 @@ def same_request(mark: str = "") -> sa.ColumnElement[bool]:
     """
     given = feedback.c.request_id + mark if mark else feedback.c.request_id
     return (predictions.c.endpoint == feedback.c.endpoint) & (predictions.c.request_id == given)
+
+
+def same_request_as_shadow(version: str) -> sa.ColumnElement[bool]:
+    """What joins a shadow's predictions with outcomes, found by the outcomes' key: a look is at all of them."""
+    p, f = predictions.c, feedback.c
+    request = sa.func.substr(p.request_id, 1, sa.func.length(p.request_id) - len(version) - 1)
+    return (p.endpoint == f.endpoint) & (f.request_id == request)
 
 
 def _count(condition: sa.ColumnElement[bool]) -> sa.ColumnElement[int]:

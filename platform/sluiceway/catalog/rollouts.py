@@ -160,6 +160,13 @@ class RolloutStore:
         with reaching(self._engine), self._engine.connect() as connection:
             return [LookRow(**row) for row in connection.execute(query).mappings()]
 
+    def lengths(self) -> dict[str, int]:
+        """How many entries each journal has, by rollout; one without any is left out."""
+        c = rollout_journal.c
+        query = sa.select(c.rollout_id, sa.func.max(c.sequence)).group_by(c.rollout_id)
+        with reaching(self._engine), self._engine.connect() as connection:
+            return {row[0]: row[1] for row in connection.execute(query)}
+
     def list(self, endpoint: str | None = None) -> list[RolloutRow]:
         """Rollouts of one endpoint or of all, the newest first."""
         query = sa.select(rollouts).order_by(rollouts.c.created.desc(), rollouts.c.rollout_id.desc())

@@ -167,6 +167,7 @@ arm_counts = sa.Table(
     sa.Column("errors", sa.BigInteger, nullable=False),
     sa.Column("latency", sa.Text, nullable=False),  # JSON: counts per bucket of core.traffic.LATENCY_BOUNDS_SECONDS
     sa.Column("updated", sa.Float, nullable=False),
+    sa.Column("errors_in_row", sa.BigInteger, nullable=False, server_default="0"),
 )
 
 predictions = sa.Table(

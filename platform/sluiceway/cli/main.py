@@ -37,7 +37,7 @@ WORDS = {
     "models": "Registered models: list, show, diff, lineage, import, retire.",
     "serve": "The endpoints: up, status, traffic, score, down.",
     "keys": "API keys of the endpoints: create, list, revoke.",
-    "rollout": "Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, replay.",
+    "rollout": "Rollouts: plan, start, status, watch, explain, pause, resume, promote, abort, undo, history, export.",
     "monitor": "What became of the predictions, and where metrics are shown: status, targets, discovery.",
     "doctor": "Check this machine, the catalog and the registry.",
 }

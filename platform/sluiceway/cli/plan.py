@@ -76,10 +76,14 @@ def _line(step: IngestStep | RestoreStep | ReleaseStep, settings: Settings) -> s
     if isinstance(step, RestoreStep):
         return f"restore {settings.data.path} to {step.ref}"
     version = step.data or settings.data.version or "the newest version"
-    weights = ", ".join(f"{s.weight:.0%}" for s in settings.deployment.steps)
-    environments = ", then ".join(settings.deployment.environments)
+    environments = ", then ".join(_way(settings, environment) for environment in settings.deployment.environments)
     gates = len(settings.evaluation.gate_names)
     return (
         f"release {step.name!r}: train on {version} with {settings.training.folds} folds, {gates} gates, register, "
-        f"canary {weights} in {environments}; expected to be {step.expect.replace('_', ' ')}"
+        f"{environments}; expected to be {step.expect.replace('_', ' ')}"
     )
+
+
+def _way(settings: Settings, environment: str) -> str:
+    policy = settings.deployment.of(environment)
+    return f"{policy.strategy} {', '.join(stage.name for stage in policy.planned_steps)} in {environment}"

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import getpass
 import math
-import time
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,17 +11,17 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from sluiceway.catalog.claim import holder
 from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.catalog.stores import Stores
-from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows, program
+from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows
+from sluiceway.cli.rollout_explain import explain_one
+from sluiceway.cli.rollout_tell import found, runner, tell
 from sluiceway.cli.rollout_watch import Watcher, drawn, watch
 from sluiceway.cli.rollout_watch import as_json as look_as_json
 from sluiceway.cli.serve_address import Address
 from sluiceway.config.load import load_platform, load_settings
 from sluiceway.core.clock import SystemClock
-from sluiceway.core.command import Command, Order
-from sluiceway.core.errors import InputError
+from sluiceway.core.command import Order
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.rollout.forecast import StepForecast, forecast
 from sluiceway.rollout.journal import Journal, unfinished
@@ -36,7 +34,8 @@ from sluiceway.rollout.told import read_told
 from sluiceway.wiring.stores import read_stores
 
 app = typer.Typer(
-    help="Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, replay.",
+    help="Rollouts: plan, start, status, watch, pause, resume, promote, abort, undo, history, show, explain, export, "
+    "replay.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -65,11 +64,15 @@ def start(
     ungated: Annotated[
         bool, typer.Option("--ungated", help="Although no gate has judged it, or gates do not let it pass.")
     ] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", help="Let an actor of the cluster run it, and end once it has begun.")
+    ] = False,
     as_json: Json = False,
 ) -> int:
     """Roll a registered version out: staging, then production, each with the steps of the configuration.
 
-    One that is under way is gone on with. Exit code 0: promoted everywhere; 1: rolled back; 3: paused.
+    One that is under way is gone on with. Exit code 0: promoted everywhere (or begun, with --detach); 1: rolled back;
+    3: paused.
     """
     from sluiceway.cli.rollout_start import start as begin  # noqa: PLC0415 (engines, which the other words do not need)
 
@@ -80,6 +83,7 @@ def start(
         environments=environment or (),
         supersede=supersede,
         ungated=ungated,
+        detach=detach,
         as_json=as_json,
     )
 
@@ -108,13 +112,19 @@ def plan(
 ) -> None:
     """How many requests and how long each step of a rollout needs at the present traffic, and what it could find."""
     settings = load_settings(config, overrides=overrides or ())
-    deployment = settings.deployment
-    environment = environment or deployment.environments[-1]
+    environment = environment or settings.deployment.environments[-1]
+    deployment = settings.deployment.of(environment)
     endpoint = endpoint_name(settings.experiment.name, environment)
     seen = measured(read_stores(settings.platform), endpoint, rate)
     traffic = dataclasses.replace(seen, discordance=discordance, outcomes=outcomes)
-    found = forecast(deployment.planned_steps, deployment.margins, traffic, without=deployment.dry_run)
-    rows = [_forecast_row(step) for step in found]
+    steps = forecast(
+        deployment.planned_steps,
+        deployment.margins,
+        traffic,
+        without=deployment.dry_run,
+        fresh_baseline=deployment.baseline == "fresh",
+    )
+    rows = [_forecast_row(step) for step in steps]
     if not as_json:
         told = f"{endpoint}: {traffic.rate:,.1f} requests/s, {traffic.error_rate:.2%} of them fail"
         Console().print(told, soft_wrap=True, highlight=False)
@@ -134,7 +144,7 @@ def watch_one(
     """
     stores = read_stores(load_platform(config))
     watcher = Watcher(
-        stores, _found(stores, rollout), clock=SystemClock(), runner=lambda endpoint: _runner(stores, endpoint)
+        stores, found(stores, rollout), clock=SystemClock(), runner=lambda endpoint: runner(stores, endpoint)
     )
     if as_json:
         print_json(look_as_json(watcher.look()))
@@ -145,15 +155,19 @@ def watch_one(
 
 
 @app.command("pause")
-def pause(rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None) -> None:
+def pause(
+    rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None, as_json: Json = False
+) -> None:
     """Leave the weights as they are until somebody resumes it; what fails meanwhile is not acted on."""
-    _tell(config, rollout, Order.PAUSE, reason, wait)
+    tell(config, rollout, Order.PAUSE, reason, wait, as_json=as_json)
 
 
 @app.command("resume")
-def resume(rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None) -> None:
+def resume(
+    rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None, as_json: Json = False
+) -> None:
     """Go on with the step that a pause has interrupted."""
-    _tell(config, rollout, Order.RESUME, reason, wait)
+    tell(config, rollout, Order.RESUME, reason, wait, as_json=as_json)
 
 
 @app.command("promote")
@@ -163,18 +177,21 @@ def promote(
     reason: Why = "",
     wait: Wait = 10.0,
     config: ConfigOption = None,
+    as_json: Json = False,
 ) -> None:
     """End the present step well, though its evidence may be missing; this opens a step that waits for a person.
 
     Nothing goes past a metric that has failed.
     """
-    _tell(config, rollout, Order.PROMOTE if full else Order.ADVANCE, reason, wait)
+    tell(config, rollout, Order.PROMOTE if full else Order.ADVANCE, reason, wait, as_json=as_json)
 
 
 @app.command("abort")
-def abort(rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None) -> None:
+def abort(
+    rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None, as_json: Json = False
+) -> None:
     """Give all traffic back to the champion."""
-    _tell(config, rollout, Order.ABORT, reason, wait)
+    tell(config, rollout, Order.ABORT, reason, wait, as_json=as_json)
 
 
 @app.command("history")
@@ -212,6 +229,38 @@ def show(
             console.print(f"    {escape(line)}", highlight=False, soft_wrap=True)
 
 
+@app.command("explain")
+def explain(
+    rollout: Annotated[
+        str, typer.Argument(metavar="ROLLOUT", help="Its id, or the name of its endpoint: then the newest one.")
+    ],
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> None:
+    """What happened and why, in sentences: what decided, on how much, what would have changed it, what to do."""
+    explain_one(read_stores(load_platform(config)), rollout, as_json=as_json)
+
+
+@app.command("export")
+def export(
+    to: Annotated[
+        str | None, typer.Option(metavar="TABLE", help="Delta table; platform.rollout_history if left out.")
+    ] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only tell how many decisions of which rollouts are missing there.")
+    ] = False,
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> None:
+    """Bring every decision of every rollout that is not there yet into a Delta table, once, with what it saw.
+
+    Each rollout does so when it ends; this does it for those whose table could not be written then, and for others.
+    """
+    from sluiceway.cli.rollout_export import export_all  # noqa: PLC0415 (Delta, which the other words do not need)
+
+    export_all(load_platform(config), to, dry_run=dry_run, as_json=as_json)
+
+
 @app.command("undo")
 def undo(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="As `serve status` names it.")],
@@ -233,7 +282,7 @@ def undo(
     stores = read_stores(load_platform(config))
     going = next(iter(unfinished(stores.rollouts, endpoint)), None)
     if going is not None and to is None:
-        _tell(config, going, Order.ABORT, reason, wait, as_json=as_json)
+        tell(config, going, Order.ABORT, reason, wait, as_json=as_json)
         return
     from sluiceway.cli.serve_traffic import traffic  # noqa: PLC0415 (Serve, which the other words have no use for)
 
@@ -246,6 +295,7 @@ def replay_one(
     policy: Annotated[
         str | None, typer.Option(help="A configuration whose `deployment` judges; the rollout's own plan if left out.")
     ] = None,
+    environment: Annotated[str, typer.Option(help="Of the policy; the last environment if left out.")] = "",
     overrides: Set = None,
     config: ConfigOption = None,
     as_json: Json = False,
@@ -257,7 +307,8 @@ def replay_one(
     stores = read_stores(load_platform(config))
     plan, looks = Journal.open(stores.rollouts, rollout).plan, read_looks(stores.rollouts, rollout)
     if policy is not None:
-        plan = with_policy(plan, load_settings(policy, overrides=overrides or ()).deployment)
+        deployment = load_settings(policy, overrides=overrides or ()).deployment
+        plan = with_policy(plan, deployment.of(environment or deployment.environments[-1]))
     rows = [
         {
             "step": step.name,
@@ -273,7 +324,7 @@ def replay_one(
 
 def _forecast_row(step: StepForecast) -> dict[str, Any]:
     return {
-        "weight": f"{step.weight:.0%}",
+        "weight": step.name,
         **{f"{name} needs": f"{n:,}" for name, n in step.needs.items()},
         "takes": _duration(step.seconds),
         "at most": _duration(step.max_seconds),
@@ -289,62 +340,6 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _tell(config: str | None, name: str, order: Order, reason: str, wait: float, *, as_json: bool = False) -> None:
-    stores = read_stores(load_platform(config))
-    rollout_id = _found(stores, name)
-    command = stores.rollouts.command(rollout_id, order, who=getpass.getuser(), reason=reason, now=time.time())
-    told = _obeyed(stores, rollout_id, command, wait)
-    if as_json:
-        print_json({"rollout": rollout_id, "told": str(order), "answer": told})
-    else:
-        Console().print(escape(f"{rollout_id}: {told}"), soft_wrap=True, highlight=False)
-
-
-def _obeyed(stores: Stores, rollout_id: str, command: Command, wait: float) -> str:
-    """What has become of a command, within the seconds that it is waited for.
-
-    Raises:
-        InputError: the rollout has ended without obeying it.
-    """
-    if _runner(stores, Journal.open(stores.rollouts, rollout_id).plan.endpoint) is None:
-        return f"nobody runs it; whoever goes on with it, e.g. `{program()} run CONFIG`, obeys first"
-    ends = time.monotonic() + wait
-    while time.monotonic() < ends:
-        entries = Journal.open(stores.rollouts, rollout_id).entries
-        done = next((entry for entry in entries if entry.state.commands >= command.sequence), None)
-        if done is not None:
-            return done.action
-        if entries and entries[-1].state.terminal:
-            raise InputError(f"rollout {rollout_id} has ended meanwhile: {entries[-1].state.phase}")
-        time.sleep(0.2)
-    return f"it has been told to {command.order}, and has not obeyed yet"
-
-
-def _found(stores: Stores, name: str) -> str:
-    """The rollout of an id, or the one of an endpoint that is under way.
-
-    Raises:
-        InputError: there is none, or it has ended.
-    """
-    known = stores.rollouts.list()
-    rows = [row for row in known if name in (row.rollout_id, row.endpoint)]
-    if not rows:
-        there = ", ".join(row.rollout_id for row in known[:5])
-        raise InputError(f"there is no rollout {name}", hint=f"the newest are: {there or 'none'}")
-    going = [row.rollout_id for row in rows if not Journal.open(stores.rollouts, row.rollout_id).state.terminal]
-    if not going:
-        ended = Journal.open(stores.rollouts, rows[0].rollout_id).state.phase
-        raise InputError(
-            f"rollout {rows[0].rollout_id} has ended: {ended}", hint="`rollout status` lists those under way"
-        )
-    return going[0]
-
-
-def _runner(stores: Stores, endpoint: str) -> str | None:
-    """Who holds the lease of an endpoint's rollout."""
-    return holder(stores.leases, f"rollout:{endpoint}", now=datetime.now(UTC))
-
-
 def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any] | None:
     journal = Journal.open(stores.rollouts, rollout.rollout_id)
     state, plan = journal.state, journal.plan
@@ -352,9 +347,9 @@ def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any] | None:
         return None
     return {
         **_head(plan, state),
-        "weight": f"{plan.steps[state.step].weight:.0%}" if _has_weight(state) else "",
+        "weight": plan.steps[state.step].name if _has_weight(state) else "",
         "since": _time(state.since),
-        "run by": _runner(stores, plan.endpoint) or "nobody",
+        "run by": runner(stores, plan.endpoint) or "nobody",
         "reason": state.reason,
     }
 
@@ -365,7 +360,7 @@ def _head(plan: RolloutPlan, state: RolloutState) -> dict[str, Any]:
         "rollout": plan.rollout_id,
         "endpoint": plan.endpoint,
         "from": plan.champion.version if plan.champion else "",
-        "to": plan.version,
+        "to": state.winner or ", ".join(plan.versions),
         "phase": str(state.phase),
     }
 

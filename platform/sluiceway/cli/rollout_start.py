@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from sluiceway.cli.output import print_json
 from sluiceway.cli.progress import progress_for
+from sluiceway.cli.rollout_detach import start_detached
 from sluiceway.cli.run import connect
 from sluiceway.config.load import load_settings
 from sluiceway.core.errors import InputError
@@ -30,6 +31,7 @@ def start(
     environments: Sequence[str],
     supersede: bool,
     ungated: bool,
+    detach: bool,
     as_json: bool,
 ) -> int:
     """Roll out, tell how it ended, and give the exit code: 0 promoted, 1 rolled back, 3 paused."""
@@ -43,6 +45,16 @@ def start(
     if unknown:
         there = ", ".join(settings.deployment.environments)
         raise InputError(f"{config} has no environment {unknown[0]}", hint=f"deployment.environments: {there}")
+    chosen = tuple(environments) or settings.deployment.environments
+    if detach:
+        return start_detached(
+            settings,
+            reference.version,
+            environments=chosen,
+            supersede=supersede,
+            ungated=ungated,
+            as_json=as_json,
+        )
     console = Console(stderr=as_json)
     with progress_for(console) as progress:
         context = build_context(settings, progress=progress, connect=lambda: connect(settings.platform, progress))
@@ -50,7 +62,7 @@ def start(
             done = start_rollout(
                 context,
                 reference.version,
-                environments=tuple(environments) or settings.deployment.environments,
+                environments=chosen,
                 supersede=supersede,
                 ungated=ungated,
             )

@@ -69,7 +69,7 @@ class Watcher:
         """As it is now."""
         journal = Journal.open(self._stores.rollouts, self._id)
         plan, state, now = journal.plan, journal.state, self._clock.now().timestamp()
-        seen = self._observe(plan, state) if state.judged else None
+        seen = self._observe(plan.won_by(state.winner), state) if state.judged else None
         if seen is not None and plan.asks_prometheus:
             # Whoever runs the rollout asks Prometheus; the secrets for that need not be here.
             seen = replace(seen, told=newest_told(self._stores.rollouts, self._id, generation=state.generation))
@@ -93,12 +93,12 @@ def drawn(look: Look) -> Group:
     plan, state = look.plan, look.state
     champion = plan.champion.version if plan.champion else "none"
     head = Text.from_markup(
-        f"[bold]{escape(plan.endpoint)}[/]  version {escape(champion)} -> {escape(plan.version)}   "
+        f"[bold]{escape(plan.endpoint)}[/]  version {escape(champion)} -> {escape(', '.join(plan.versions))}   "
         f"{escape(_where(look))}   run by {escape(look.runner or 'nobody')}"
     )
     parts: list[Any] = [head, _steps(plan, state)]
     if look.seen is not None:
-        parts += [_arms(look.seen), _metrics(look.decision.verdicts)]
+        parts += [_arms(plan, look.seen), _metrics(look.decision.verdicts)]
         if look.plan.asks_prometheus:
             told = look.seen.told.line if look.seen.told else "has not been asked yet"
             parts.append(Text(f"source: {plan.source}; Prometheus: {told}", overflow="fold"))
@@ -145,17 +145,21 @@ def _steps(plan: RolloutPlan, state: RolloutState) -> Text:
     for i, step in enumerate(plan.steps):
         done = i < state.step or state.phase in (Phase.PROMOTING, Phase.PROBATION, Phase.PROMOTED)
         style = "green" if done else "bold reverse" if i == state.step else "dim"
-        line.append(f" {step.weight:.0%} ", style=style)
+        line.append(f" {step.name} ", style=style)
         line.append(" ")
     return line
 
 
-def _arms(seen: Observations) -> Table:
+def _arms(plan: RolloutPlan, seen: Observations) -> Table:
     table = Table(box=None, pad_edge=False)
     for name in ("arm", "requests", "errors", "share"):
         table.add_column(name, justify="left" if name == "arm" else "right")
     step = seen.steps[-1]
     rows = [("champion", step.champion), ("challenger", step.challenger)]
+    rows += [
+        (f"challenger {arm.version}", other.steps[-1].challenger)
+        for arm, other in zip(plan.others, seen.others, strict=False)
+    ]
     if seen.promoted.requests:
         rows.append(("since the promotion", seen.promoted))
     for name, arm in rows:

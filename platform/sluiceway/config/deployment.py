@@ -2,72 +2,19 @@
 
 from __future__ import annotations
 
-import math
 import re
-from typing import Literal, Self
+from typing import Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_serializer, field_validator, model_validator
 
 from sluiceway.config.base import Section
 from sluiceway.config.metric_source import PrometheusSection
+from sluiceway.config.stages import AbSection, LinearSection, ShadowSection, Stage, StageSection, StepSection
 
 Moment = Literal["before_start", "before_increase", "before_promotion", "step", "paused", "promoted", "rolled_back"]
 METRICS = ("error_rate", "latency_p99", "accuracy", "score_shift", "loss", "business")
 TRIGGER = re.compile(r"^\s*(accuracy_drop)\s*>\s*([0-9.]+)\s*%\s*$")
-
-
-class StepSection(Section):
-    """One step of a canary."""
-
-    weight: float = Field(gt=0, le=1)
-    """The challenger's share of the requests."""
-    min_requests: int = Field(default=0, ge=0)
-    """Requests that the challenger has to answer before the step may end well, beyond what the evidence needs."""
-    min_seconds: float = Field(default=0, ge=0)
-    """The step takes so long at least."""
-    max_seconds: float = Field(default=600, gt=0)
-    """A step that has not gathered its evidence by then is decided by ``on_inconclusive``."""
-    manual: bool = False
-    """True: when its evidence is there the step waits for a person, ``sluiceway rollout promote``."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.min_seconds > self.max_seconds:
-            raise ValueError(f"min_seconds {self.min_seconds:g} is more than max_seconds {self.max_seconds:g}")
-        return self
-
-
-class LinearSection(Section):
-    """Steps of one size: ``start``, ``start + increment`` ... 1, each ``interval_seconds`` long at least."""
-
-    start: float = Field(default=0.1, gt=0, lt=1)
-    """The challenger's share in the first step."""
-    increment: float = Field(default=0.1, gt=0, le=1)
-    """What each further step adds; the last one is cut to end at 1."""
-    interval_seconds: float = Field(default=300, gt=0)
-    """The shortest time of a step."""
-    max_seconds: float | None = Field(default=None, gt=0)
-    """The longest; left out, three intervals."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.max_seconds is not None and self.max_seconds < self.interval_seconds:
-            raise ValueError(
-                f"max_seconds {self.max_seconds:g} is less than interval_seconds {self.interval_seconds:g}"
-            )
-        return self
-
-    @property
-    def steps(self) -> tuple[StepSection, ...]:
-        """The steps, as ``deployment.steps`` would have them."""
-        count = math.ceil(round((1 - self.start) / self.increment, 9))
-        weights = [round(self.start + i * self.increment, 12) for i in range(count)]
-        longest = 3 * self.interval_seconds if self.max_seconds is None else self.max_seconds
-        return tuple(
-            StepSection(weight=weight, min_seconds=self.interval_seconds, max_seconds=longest)
-            for weight in (*weights, 1.0)
-        )
 
 
 class LimitsSection(Section):
@@ -86,6 +33,9 @@ class LimitsSection(Section):
     """On fewer requests, or pairs with an outcome, no limit is held against anything."""
     total_errors: int | None = Field(default=None, ge=0)
     """More failed requests of the challenger than this over the whole rollout send it back, however many there are."""
+    consecutive_errors: int | None = Field(default=None, ge=1)
+    """More failures of the challenger than this one after the other, in a replica, send it back. Below
+    ``platform.serving.breaker.errors_in_row`` it comes before the breaker does."""
 
 
 class BusinessSection(Section):
@@ -211,19 +161,28 @@ class ReplaySection(Section):
     """The replay starts again from the first row when rows run out, and ends after so many requests."""
 
 
-class DeploymentSection(Section):
-    """From the registry to all users."""
+class PolicySection(Section):
+    """How a version comes to the users of an environment."""
 
-    strategy: Literal["canary", "linear"] = "canary"
-    """``canary``: the steps below, judged; ``linear``: steps of one size, judged, each of a shortest time."""
-    environments: tuple[str, ...] = Field(default=("production",), min_length=1)
-    """In this order; the next one begins when the one before ended well."""
+    strategy: Literal["canary", "linear", "blue_green", "ab"] = "canary"
+    """``canary``: the steps below, judged; ``linear``: steps of one size, judged, each of a shortest time;
+    ``blue_green``: the version is brought up beside the champion and then gets all requests at once; ``ab``: one or
+    more versions get fixed weights, and the best one wins, or the champion stays."""
+    shadow: ShadowSection | None = None
+    """A stage before the first step in which it answers nobody and sees a copy of the requests; none when left out."""
     steps: tuple[StepSection, ...] = Field(
         default=tuple(StepSection(weight=w) for w in (0.05, 0.25, 0.5, 1.0)), min_length=1
     )
     """Weights of the canary; the last one is 1."""
     linear: LinearSection = LinearSection()
     """Of the strategy ``linear``."""
+    blue_green: StageSection = StageSection()
+    """Of the strategy ``blue_green``: the time after the switch in which all requests are the new version's."""
+    ab: AbSection = AbSection()
+    """Of the strategy ``ab``."""
+    baseline: Literal["champion", "fresh"] = "champion"
+    """Whom a version is judged against: ``champion``: its requests of the same step; ``fresh``: a second deployment of
+    the champion's version, begun with the challenger and with as many requests."""
     margins: MarginsSection = MarginsSection()
     """What is still good enough."""
     limits: LimitsSection = LimitsSection()
@@ -287,15 +246,115 @@ class DeploymentSection(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _told_by_prometheus(self) -> Self:
+        plain = self.strategy in ("canary", "linear") and self.shadow is None
+        if self.source != "counters" and not (plain and self.baseline == "champion"):
+            raise ValueError(
+                f"source {self.source} goes with the steps of canary and linear against the champion: without shadow, "
+                "and with baseline champion; use source counters"
+            )
+        if self.prometheus.queries and (self.strategy == "ab" or self.baseline == "fresh"):
+            other = "strategy ab has several" if self.strategy == "ab" else "baseline fresh is a second one"
+            raise ValueError(f"prometheus.queries ask about one challenger, and {other}: leave one of them out")
+        return self
+
     @property
     def asks_prometheus(self) -> bool:
         """True where Prometheus is asked anything."""
         return self.source != "counters" or bool(self.prometheus.queries)
 
     @property
-    def planned_steps(self) -> tuple[StepSection, ...]:
-        """Those of the strategy."""
-        return self.linear.steps if self.strategy == "linear" else self.steps
+    def planned_steps(self) -> tuple[Stage, ...]:
+        """The stages of the strategy, the shadow before them."""
+        if self.strategy == "ab":
+            return (self.ab,)
+        first = () if self.shadow is None else (self.shadow,)
+        if self.strategy == "blue_green":
+            # Before the switch it is loaded, and the champion's numbers are gathered that it is judged against.
+            return (*(first or (ShadowSection(share=0),)), StepSection(weight=1.0, **self.blue_green.model_dump()))
+        return (*first, *(self.linear.steps if self.strategy == "linear" else self.steps))
+
+    @model_validator(mode="after")
+    def _ends_some_time(self) -> Self:
+        if self.max_failures is not None and self.on_inconclusive in ("hold", "continue"):
+            raise ValueError(
+                f"linear.max_failures says when it goes back or pauses; on_inconclusive {self.on_inconclusive} does not"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _test_of_something(self) -> Self:
+        if self.strategy != "ab":
+            return self
+        total = self.ab.weight * (1 + len(self.ab.others))
+        if total >= 1:
+            raise ValueError(f"the versions of ab have {total:g} of the requests together; the champion needs some")
+        if not (self.ab.min_seconds or self.ab.min_requests):
+            raise ValueError("ab lasts for min_seconds, or until each version has min_requests: give one of them")
+        if self.shadow is not None or self.on_inconclusive == "continue" or self.ab.manual:
+            raise ValueError(
+                "ab has no shadow before it and ends by its evidence: neither continue nor manual go with it"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _beside_a_challenger(self) -> Self:
+        if self.baseline == "fresh" and self.strategy not in ("canary", "linear"):
+            raise ValueError(
+                f"baseline fresh stands beside the steps of canary and linear, and {self.strategy} has none"
+            )
+        return self
+
+    @property
+    def max_failures(self) -> int | None:
+        """``linear.max_failures`` where that is the strategy; None: each step has its own longest time."""
+        return self.linear.max_failures if self.strategy == "linear" else None
+
+
+class DeploymentSection(PolicySection):
+    """From the registry to all users."""
+
+    environments: tuple[str, ...] = Field(default=("production",), min_length=1)
+    """In this order; the next one begins when the one before ended well."""
+    per_environment: dict[str, PolicySection] = Field(default_factory=dict)
+    """What is other in an environment, by its name: any key of ``deployment`` but the one above and this one.
+    Sections are merged key by key, lists are replaced."""
+
+    @field_serializer("per_environment")
+    def _as_given(self, value: dict[str, PolicySection]) -> dict[str, Any]:
+        # What is not said there is not other: a configuration that is written down and read again has to know.
+        return {name: policy.model_dump(mode="json", exclude_unset=True) for name, policy in value.items()}
+
+    @model_validator(mode="after")
+    def _known_environments(self) -> Self:
+        unknown = [name for name in self.per_environment if name not in self.environments]
+        if unknown:
+            raise ValueError(f"per_environment.{unknown[0]}: environments are {', '.join(self.environments)}")
+        for name in self.per_environment:
+            try:
+                self.of(name)
+            except ValidationError as error:
+                told = error.errors()[0]
+                place = ".".join(str(part) for part in ("per_environment", name, *told["loc"]))
+                raise ValueError(f"{place}: {told['msg'].removeprefix('Value error, ')}") from error
+        return self
+
+    def of(self, environment: str) -> PolicySection:
+        """What counts in an environment."""
+        own = self.per_environment.get(environment)
+        if own is None:
+            return self
+        given = self.model_dump(exclude_unset=True, exclude={"environments", "per_environment"})
+        return PolicySection.model_validate(_merged(given, own.model_dump(exclude_unset=True)))
+
+
+def _merged(below: dict[str, Any], above: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        merged[key] = _merged(under, value) if isinstance(under, dict) and isinstance(value, dict) else value
+    return merged
 
 
 def _check_address(place: str) -> None:

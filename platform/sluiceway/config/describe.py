@@ -42,7 +42,7 @@ def _rows(prefix: str, info: FieldInfo) -> Iterator[tuple[str, str, str, str]]:
         kind = f"{typing.get_args(step.annotation)[0]}: " if step else ""
         for name, field in section.model_fields.items():
             key = f"{prefix}{_entry(info.annotation)}.{name}"
-            if _sections(field.annotation):
+            if any(not issubclass(section, inner) for inner in _sections(field.annotation)):
                 yield from _rows(key, field)
             else:
                 meaning = f"{kind}{field.description or ''}".replace("\n", " ").replace("|", "\\|")

@@ -73,6 +73,8 @@ class PlatformSection(Section):
     """SQLAlchemy URL; None is SQLite in ``state``."""
     tracking_uri: str | None = None
     """MLflow; None is SQLite in ``state``."""
+    rollout_history: str | None = None
+    """Delta table of what rollouts decided, and on which measurements; None is ``rollout_history`` in ``state``."""
     aliases: dict[str, str] = Field(default_factory=dict)
     """Other names of tables, e.g. ``{"s3://ml-data/training/fraud_v2.1/": /data/fraud}``."""
     hooks: tuple[HookSection, ...] = ()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +16,7 @@ from sluiceway.data import history
 from sluiceway.data.create_only import refuse_unsafe_store, unwritable
 
 ATTEMPTS = 20
+LONGEST_PAUSE_SECONDS = 0.25
 BATCH_APP = "sluiceway.batch:"
 ENGINE_INDEXED_COLUMNS = 32
 # Statistics for every column; old versions stay readable for years; opening never replays more than 20 JSON files.
@@ -59,11 +62,11 @@ def repeat(attempt: Callable[[], CommitResult], *, uri: str, attempts: int = ATT
 
 
 def _repeat(attempt: Callable[[], CommitResult], *, uri: str, attempts: int) -> CommitResult:
-    for _ in range(attempts - 1):
+    for lost in range(attempts - 1):
         try:
             return attempt()
         except delta.CommitFailedError:
-            continue
+            give_way(lost)
     try:
         return attempt()
     except delta.CommitFailedError as error:
@@ -72,6 +75,11 @@ def _repeat(attempt: Callable[[], CommitResult], *, uri: str, attempts: int) -> 
             hint="run it again; nothing was written",
             table=uri,
         ) from error
+
+
+def give_way(lost: int) -> None:
+    """Wait for a moment after a lost race, by chance and longer each time: whoever is slow would lose every one."""
+    time.sleep(random.uniform(0, min(0.002 * 2**lost, LONGEST_PAUSE_SECONDS)))
 
 
 def properties(metadata: Mapping[str, Any], *, batch_id: str | None, version: int) -> CommitProperties:

@@ -7,7 +7,7 @@ and not one a delivery: the log of a table that gets a commit every few seconds 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -84,6 +84,21 @@ def append_numbered(
         raise SchemaMismatchError(f"the rows do not fit {uri}: {error}", table=uri) from error
     except delta.DeltaError as error:
         raise DataError(f"{uri} cannot be written: {error}", table=uri) from error
+
+
+def arrived(uri: str, senders: Iterable[str]) -> dict[str, int]:
+    """The numbers of the last deliveries that are in a table, by sender; of who has none there, nothing.
+
+    Args:
+        uri: folder or URI of the table; there may be none.
+        senders: whose.
+
+    Raises:
+        DataError: the table cannot be read.
+    """
+    table = tables.open_table(uri) if tables.is_table(uri) else None
+    numbers = {sender: _arrived(table, sender) for sender in senders}
+    return {sender: number for sender, number in numbers.items() if number >= 0}
 
 
 def _attempt(

@@ -39,8 +39,9 @@ class LabelledRows:
     def count(self) -> int:
         """Rows of all parts, by the table's log alone."""
         table = tables.open_table(self.version.uri, version=self.version.version)
-        rows = files_in(table)["num_records"].to_pylist()
-        return sum(rows) if None not in rows else dataset_of(table, files_in(table)).count_rows()
+        live = files_in(table)
+        rows = live["num_records"].to_pylist()
+        return sum(rows) if None not in rows else dataset_of(table, live).count_rows()
 
     def placed(self, columns: Sequence[str]) -> Iterator[pa.Table]:
         """Some of the columns, and where each row belongs, batch by batch in the order of the table."""

@@ -14,6 +14,7 @@ from deltalake import exceptions as delta
 from sluiceway.core.errors import ConflictError, DataError, MergeConflictError
 from sluiceway.core.repository import MAIN, UNDONE, MergeRecord, Pin
 from sluiceway.data import delta_log, history
+from sluiceway.data.commit_loop import give_way
 from sluiceway.data.digest import digest_of_state, version_digest
 from sluiceway.data.places import main_of, path_below, plain_path
 from sluiceway.data.repository import Repository, newest_pin
@@ -104,7 +105,7 @@ def put_change(
     """
     base, source = sides
     place = _place(repository, uri, record.dest)
-    for _ in range(ATTEMPTS):
+    for lost in range(ATTEMPTS):
         state = _newest_state(place)
         already = state.transactions.get(APP + record.id) if state else None
         if already is not None:
@@ -119,7 +120,7 @@ def put_change(
         try:
             return _write(place, change, source, state, record=record, task=task)
         except delta.CommitFailedError:
-            continue
+            give_way(lost)
     raise ConflictError(f"other writers of {uri} won every race", hint="the next merge finishes this one", table=uri)
 
 
@@ -178,7 +179,7 @@ def undo_changes(repository: Repository, record: MergeRecord, changed: Mapping[s
     task = MergeTask.from_json(record.body)
     for uri, pin in changed.items():
         after, before = side_of(pin), side_of(Pin(pin.uri, pin.version - 1, "")) if pin.version else NOTHING
-        for _ in range(ATTEMPTS):
+        for lost in range(ATTEMPTS):
             state = _newest_state(pin.uri)
             present = side(pin.uri, state) if state else NOTHING
             conflict = find_conflict(after, before, present)
@@ -195,6 +196,7 @@ def undo_changes(repository: Repository, record: MergeRecord, changed: Mapping[s
                 undone = replace(record, id=uuid.uuid4().hex)
                 _write(pin.uri, change, before, state, record=undone, task=task)
             except delta.CommitFailedError:
+                give_way(lost)
                 continue
             break
     repository.store.end_merge(record.id, UNDONE)

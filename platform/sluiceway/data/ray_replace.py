@@ -18,6 +18,7 @@ from sluiceway.core.doors import Progress
 from sluiceway.core.errors import ConflictError
 from sluiceway.data import delta_log, tables
 from sluiceway.data.commit_files import RUN, Delivery
+from sluiceway.data.commit_loop import give_way
 from sluiceway.data.delta_log import Action
 from sluiceway.data.ingest.file_writer import delete_written
 from sluiceway.data.places import file_uri, plain_path
@@ -68,7 +69,7 @@ class Replacements:
             ConflictError: other writers won every race.
             BackendError: Ray failed.
         """
-        for _ in range(ATTEMPTS):
+        for lost in range(ATTEMPTS):
             table = tables.open_table(place)
             target = target_of(table, uri=place)
             refuse_removal(target)
@@ -85,6 +86,7 @@ class Replacements:
             try:
                 write_files(target, state, files, told=told, remove=gone.values(), lie_in=self.uri)
             except delta.CommitFailedError:
+                give_way(lost)
                 continue
             self.named.update(gone)
             return deleted

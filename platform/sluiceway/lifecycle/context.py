@@ -26,12 +26,13 @@ from sluiceway.registry.store import BundleStore
 
 @dataclass(frozen=True)
 class Folders:
-    """Where what is not in the catalog goes."""
+    """Where what is not in the catalog goes; ``history`` is the path or URI of the table of rollouts' decisions."""
 
     state: Path
     reports: Path
     out_of_fold: Path
     records: Path
+    history: str
 
 
 @dataclass(frozen=True)

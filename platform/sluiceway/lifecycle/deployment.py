@@ -12,12 +12,14 @@ from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.further_arms import further_arms, spec_of
 from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.metric_source import check_source, observed
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
 from sluiceway.lifecycle.retirement import refuse_retired
+from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
 from sluiceway.lifecycle.summary import StepSummary
@@ -106,6 +108,7 @@ class EnvironmentRollout:
         self.release = step
         self.candidate = candidate
         self.environment = environment
+        self.policy = context.deployment.of(environment)
         self.endpoint = endpoint_spec(context, environment)
         # The registry tells what the last environment, the one with the users, serves.
         self.tells_registry = environment == context.deployment.environments[-1]
@@ -121,8 +124,12 @@ class EnvironmentRollout:
         beside = context.serving.isolation == "process" or step.drill is not None
         self.application = self.challenger.application if beside else ""
 
-    def run(self, rollout_id: str) -> dict[str, Any]:
+    def run(self, rollout_id: str, *, stays: bool = False) -> dict[str, Any]:
         """Begin, or go on with, the rollout of an id; gives how it ended, JSON-ready.
+
+        Args:
+            rollout_id: its name.
+            stays: True: a pause is waited out for a command; False: it ends with a pause.
 
         Raises:
             ModelError: the version is retired.
@@ -135,25 +142,24 @@ class EnvironmentRollout:
         plan = self._plan(rollout_id)
         if not self.context.stores.rollouts.journal(rollout_id):  # one that has begun keeps its version from retiring
             refuse_retired(self.context.registry, plan.model, plan.version)
-        check_source(self.context, plan)
+        check_source(self.context, self.policy, plan)
         address = start_serve(self.context.serving)
-        if plan.application:
-            # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
-            deploy_challenger(self.challenger)
+        # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
+        self._deploy_challengers(plan)
         deploy_endpoint(self.endpoint)
         url = address.url + self.endpoint.route_prefix
         with self._key(plan, address) as headers:
             load = self._users(plan, url, headers)
-            deployment = self.context.deployment
             try:
                 with (
-                    ConfiguredHooks(deployment.hooks, deployment.notify) as hooks,
-                    observed(self.context, plan, self._counted()) as observe,
+                    ConfiguredHooks(self.policy.hooks, self.policy.notify) as hooks,
+                    observed(self.context, self.policy, plan, self._counted()) as observe,
                 ):
-                    outcome = run(plan, self._doors(observe, load, hooks))
+                    outcome = run(plan, self._doors(observe, load, hooks, stays=stays))
             finally:
                 report = load.stop() if load else None
         self._archive()
+        keep_history(self.context)
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
 
     def abort(self, rollout_id: str, *, reason: str) -> None:
@@ -168,8 +174,7 @@ class EnvironmentRollout:
 
     def started(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
-        if plan.application:
-            deploy_challenger(self.challenger)
+        self._deploy_challengers(plan)
         if self.tells_registry:
             self.context.registry.set_alias(plan.model, CHALLENGER, plan.version)
         self._tell_story(plan)
@@ -178,8 +183,8 @@ class EnvironmentRollout:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
             self.context.registry.promote(plan.model, plan.version)
-        if plan.application:
-            remove_challenger(plan.application)
+        for application in plan.applications:
+            remove_challenger(application)
         self._tell_story(plan)
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
@@ -189,8 +194,8 @@ class EnvironmentRollout:
             registry.remove_alias(plan.model, CHALLENGER)
         if self.tells_registry and plan.champion and registry.alias(plan.model, CHAMPION) == plan.version:
             registry.promote(plan.model, plan.champion.version)  # a promotion that is undone
-        if plan.application:
-            remove_challenger(plan.application)
+        for application in plan.applications:
+            remove_challenger(application)
         self._tell_story(plan)
 
     def _tell_story(self, plan: RolloutPlan) -> None:
@@ -206,28 +211,38 @@ class EnvironmentRollout:
         model, now = self.context.experiment.name, self.context.now()
         if newest is None:
             return plan_first(rollout_id, endpoint=self.endpoint.name, model=model, arm=new, now=now)
+        champion, endpoint, policy = newest.champion, self.endpoint.name, self.policy
+        challengers = (new, *further_arms(self.context, policy, endpoint=endpoint, champion=champion))
         return plan_canary(
             rollout_id,
-            endpoint=self.endpoint.name,
+            endpoint=endpoint,
             model=model,
-            challenger=new,
-            champion=newest.champion,
-            deployment=self.context.deployment,
+            challengers=challengers,
+            champion=champion,
+            deployment=policy,
             now=now,
-            scores=scores_of(self.context, self.endpoint.name, champion=newest.champion, challenger=new),
+            scores=scores_of(self.context, policy.margins, endpoint, champion=champion, challengers=challengers),
         )
+
+    def _deploy_challengers(self, plan: RolloutPlan) -> None:
+        if plan.application:
+            deploy_challenger(self.challenger)
+        for arm in plan.others:
+            if arm.application:
+                deploy_challenger(spec_of(self.context, self.endpoint.name, arm))
 
     def _counted(self) -> Observe:
         stores = self.context.stores
         counted = RecordObserver(stores.records, stores.breakers, clock=self.context.clock)
         return WithMeans(counted, stores.comparisons)
 
-    def _doors(self, observe: Observe, load: LoadGenerator | None, hooks: Hooks) -> Doors:
+    def _doors(self, observe: Observe, load: LoadGenerator | None, hooks: Hooks, *, stays: bool = False) -> Doors:
         stores, clock = self.context.stores, self.context.clock
         if load is not None:
             # What was sent last is in Prometheus when both sources have settled.
-            asks = self.context.deployment.asks_prometheus
-            settle = max(SETTLE_SECONDS, 2 * self.context.deployment.prometheus.settle_seconds if asks else 0.0)
+            settle = SETTLE_SECONDS
+            if self.policy.asks_prometheus:
+                settle = max(settle, 2 * self.policy.prometheus.settle_seconds)
             observe = UntilTrafficEnds(observe, lambda: load.running, clock=clock, settle_seconds=settle)
         return Doors(
             traffic=ServeTraffic(self.endpoint.name, stores.traffic),
@@ -238,11 +253,12 @@ class EnvironmentRollout:
             effects=self,
             clock=clock,
             progress=self.context.progress,
+            stays=stays,
             hooks=hooks,
         )
 
     def _replay(self, plan: RolloutPlan) -> ReplaySection | None:
-        return None if plan.champion is None else self.release.replay or self.context.deployment.replay
+        return None if plan.champion is None else self.release.replay or self.policy.replay
 
     def _key(self, plan: RolloutPlan, address: ServeAddress) -> AbstractContextManager[dict[str, str]]:
         if self._replay(plan) is None:
@@ -284,7 +300,9 @@ def _summary(name: str, step: ReleaseStep, outcome: Outcome) -> StepSummary:
     details = [f"{rollout['reason']}"] if rollout["reason"] else []
     for part in rollout["steps"]:
         told = "; ".join(f"{m['metric']} {m['status']} {m['n']:,}/{m['n_needed']:,}" for m in part["metrics"])
-        details.append(f"{part['weight']:>4.0%} {part['seconds']:5.1f} s: {told}")
+        # What a run of an earlier release has recorded has no names.
+        stage = part.get("name") or f"{part['weight']:.0%}"
+        details.append(f"{stage:>4} {part['seconds']:5.1f} s: {told}")
         details += [f"       {m['line']}" for m in part["metrics"]]
     if load is not None:
         failed = load["failed"] + load["feedback_failed"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager, nullcontext
 
+from sluiceway.config.deployment import PolicySection
 from sluiceway.core.errors import BackendError
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.lifecycle.context import Context
@@ -16,7 +17,7 @@ from sluiceway.rollout.prometheus_source import Observe, PrometheusObserver
 logger = logging.getLogger(__name__)
 
 
-def check_source(context: Context, plan: RolloutPlan) -> None:
+def check_source(context: Context, policy: PolicySection, plan: RolloutPlan) -> None:
     """Before a rollout begins: its Prometheus answers, and takes every query of the plan.
 
     One that has begun is not asked: while Prometheus is away it has to hold, or go back.
@@ -27,7 +28,7 @@ def check_source(context: Context, plan: RolloutPlan) -> None:
     """
     if not plan.asks_prometheus or context.stores.rollouts.journal(plan.rollout_id):
         return
-    with open_prometheus(context.deployment.prometheus, context.secret) as api:
+    with open_prometheus(policy.prometheus, context.secret) as api:
         api.now()
         check(api, plan.prometheus.queries, texts_of(plan, version=plan.version, arm="challenger"))
 
@@ -38,19 +39,23 @@ def check_configured(context: Context) -> None:
     Raises:
         InputError: a query cannot be used, or a secret is missing.
     """
-    section, name = context.deployment.prometheus, context.experiment.name
-    if section.url is None:
-        return
-    endpoint = endpoint_name(name, context.deployment.environments[-1])
-    texts = {"endpoint": endpoint, "model": name, "version": "0", "arm": "challenger", "rollout": name}
-    with open_prometheus(section, context.secret) as api:
-        try:
-            check(api, section.queries, texts)
-        except BackendError as error:
-            logger.warning("the rollout will ask Prometheus, and it does not answer now: %s", error.message)
+    name = context.experiment.name
+    for environment in context.deployment.environments:
+        section = context.deployment.of(environment).prometheus
+        if section.url is None:
+            continue
+        endpoint = endpoint_name(name, environment)
+        texts = {"endpoint": endpoint, "model": name, "version": "0", "arm": "challenger", "rollout": name}
+        with open_prometheus(section, context.secret) as api:
+            try:
+                check(api, section.queries, texts)
+            except BackendError as error:
+                logger.warning("the rollout will ask Prometheus, and it does not answer now: %s", error.message)
 
 
-def observed(context: Context, plan: RolloutPlan, observe: Observe) -> AbstractContextManager[Observe]:
+def observed(
+    context: Context, policy: PolicySection, plan: RolloutPlan, observe: Observe
+) -> AbstractContextManager[Observe]:
     """An observer that adds what Prometheus tells, where the plan asks it.
 
     Raises:
@@ -58,7 +63,7 @@ def observed(context: Context, plan: RolloutPlan, observe: Observe) -> AbstractC
     """
     if not plan.asks_prometheus:
         return nullcontext(observe)
-    section = context.deployment.prometheus
+    section = policy.prometheus
     return PrometheusObserver(
         observe,
         open_prometheus(section, context.secret),

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from sluiceway.config.deployment import MarginsSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.pairs import BINARY, Kind, Scores
 from sluiceway.core.traffic import Arm
@@ -11,31 +14,35 @@ from sluiceway.lifecycle.context import Context
 FEWEST = 100
 
 
-def scores_of(context: Context, endpoint: str, *, champion: Arm, challenger: Arm) -> Scores:
+def scores_of(
+    context: Context, margins: MarginsSection, endpoint: str, *, champion: Arm, challengers: Sequence[Arm]
+) -> Scores:
     """Fixed before the first request is judged, as a test's bounds have to be.
 
     Args:
         context: of the rollout.
+        margins: what the rollout is judged by.
         endpoint: whose answers tell the spread of the champion's scores.
         champion: the arm that answers today.
-        challenger: the new version.
+        challengers: the new version, and further ones.
 
     Raises:
         InputError: the models are of different kinds, or nobody knows the spread of a regression.
         ModelError: a bundle is missing or damaged.
     """
-    margins = context.deployment.margins
     if margins.score_shift is None and margins.loss is None:
         return BINARY  # what nobody asks for
-    kinds = {name: _kind(context, arm) for name, arm in (("champion", champion), ("challenger", challenger))}
-    if len(set(kinds.values())) > 1:
-        raise InputError(
-            f"the champion of {endpoint} is a {kinds['champion']} model, version {challenger.version} a "
-            f"{kinds['challenger']} one: their scores and losses cannot be compared",
-            hint="leave deployment.margins.score_shift and loss out",
-        )
-    if kinds["challenger"] != "regression":
-        return Scores(kinds["challenger"])
+    kind = _kind(context, champion)
+    for arm in challengers:
+        other = _kind(context, arm)
+        if other != kind:
+            raise InputError(
+                f"the champion of {endpoint} is a {kind} model, version {arm.version} a {other} one: "
+                "their scores and losses cannot be compared",
+                hint="leave deployment.margins.score_shift and loss out",
+            )
+    if kind != "regression":
+        return Scores(kind)
     return Scores("regression", margins.scale or _spread(context, endpoint, champion))
 
 

@@ -20,6 +20,7 @@ from sluiceway.lifecycle.incremental import version_of
 from sluiceway.lifecycle.retirement import refuse_retired
 from sluiceway.registry.bundle import Bundle
 from sluiceway.rollout.journal import Journal, unfinished
+from sluiceway.rollout.outcome import outcome_of
 
 SUPERSEDE_SECONDS = 60.0
 POLL_SECONDS = 0.2
@@ -67,20 +68,121 @@ def start_rollout(
         ConflictError: another rollout is under way, or somebody else moves the traffic.
         InputError: it is the champion already.
     """
-    name = context.experiment.name
-    refuse_retired(context.registry, name, version)
-    number, bundle = context.registry.bundle(name, version)
-    if not ungated:
-        _check_gates(context, number)
+    number = startable(context, version, environments=environments, ungated=ungated)
     context.connect()
     done: list[Started] = []
     for environment in environments:
-        rollout_id = _rollout_id(context, number, environment, supersede=supersede)
-        rollout = _rollout(context, number, bundle, environment)
-        done.append(Started(environment, rollout.run(rollout_id)))
+        rollout_id = name_rollout(context, number, environment, supersede=supersede)
+        done.append(go_on(context, number, environment, rollout_id=rollout_id, supersede=supersede))
         if done[-1].status != "promoted":
             break
     return tuple(done)
+
+
+def startable(context: Context, version: str, *, environments: Sequence[str], ungated: bool) -> str:
+    """The number of a version that may be rolled out.
+
+    Args:
+        context: what to work with.
+        version: its number or an alias.
+        environments: where to; an A/B/n test of theirs has further versions.
+        ungated: as for :func:`start_rollout`.
+
+    Raises:
+        ModelError: there is no such version, it is retired, or its gates do not let it.
+    """
+    name = context.experiment.name
+    refuse_retired(context.registry, name, version)
+    number, _ = context.registry.bundle(name, version)
+    others = _others(context, environments)
+    for other in others:
+        refuse_retired(context.registry, name, other)
+    if not ungated:
+        for one in (number, *others):
+            _check_gates(context, one)
+    return number
+
+
+def name_rollout(context: Context, version: str, environment: str, *, supersede: bool) -> str:
+    """That of the version's rollout that is under way, or the name of a new one; nothing is changed.
+
+    Args:
+        context: what to work with.
+        version: its number.
+        environment: where to.
+        supersede: True: others that are under way are not in the way.
+
+    Raises:
+        ConflictError: another version's is under way.
+        InputError: it is the champion already.
+    """
+    endpoint = endpoint_name(context.experiment.name, environment)
+    for known in unfinished(context.stores.rollouts, endpoint):
+        other = Journal.open(context.stores.rollouts, known).plan.version
+        if other == version:
+            return known
+        if not supersede:
+            raise ConflictError(
+                f"rollout {known} of version {other} to {endpoint} has not ended",
+                hint=f"`sluiceway rollout abort {known}`, or begin with --supersede",
+            )
+    newest = context.stores.traffic.newest(endpoint)
+    if newest is not None and newest.champion.version == version:
+        raise InputError(f"version {version} is the champion of {endpoint} already", hint="roll out another version")
+    moment = datetime.fromtimestamp(context.now(), UTC).strftime("%Y%m%dT%H%M%S")
+    return f"{context.experiment.name}@{version}/{environment}/{moment}"
+
+
+def go_on(
+    context: Context, version: str, environment: str, *, rollout_id: str, supersede: bool, stays: bool = False
+) -> Started:
+    """Begin, or go on with, a rollout of an id; one that has ended is only told.
+
+    Args:
+        context: what to work with, connected to Ray.
+        version: its number.
+        environment: where to.
+        rollout_id: from :func:`name_rollout`.
+        supersede: True: other versions' rollouts that are under way are aborted first.
+        stays: True: a pause is waited out for a command.
+
+    Raises:
+        ConflictError: another rollout is under way, or somebody else moves the traffic.
+    """
+    rollouts = context.stores.rollouts
+    if rollouts.get(rollout_id) is not None:
+        journal = Journal.open(rollouts, rollout_id)
+        if journal.state.terminal:
+            told = outcome_of(journal.plan, journal.entries).to_dict()
+            return Started(environment, {"rollout": told, "load": None, "url": ""})
+    if supersede:
+        end_others(context, environment, but=rollout_id)
+    _, bundle = context.registry.bundle(context.experiment.name, version)
+    return Started(environment, _rollout(context, version, bundle, environment).run(rollout_id, stays=stays))
+
+
+def end_others(context: Context, environment: str, *, but: str) -> None:
+    """Abort what is under way in an environment, by whoever runs it, or here.
+
+    Args:
+        context: what to work with, connected to Ray.
+        environment: where.
+        but: the rollout that is not aborted.
+
+    Raises:
+        ConflictError: it does not obey.
+    """
+    endpoint = endpoint_name(context.experiment.name, environment)
+    for known in unfinished(context.stores.rollouts, endpoint):
+        if known != but:
+            _end(context, known, environment)
+
+
+def _others(context: Context, environments: Sequence[str]) -> list[str]:
+    """Numbers of the further versions that A/B/n tests have in these environments."""
+    policies = [context.deployment.of(environment) for environment in environments]
+    named = dict.fromkeys(name for policy in policies if policy.strategy == "ab" for name in policy.ab.others)
+    return [context.registry.bundle(context.experiment.name, name)[0] for name in named]
 
 
 def _check_gates(context: Context, version: str) -> None:
@@ -104,26 +206,6 @@ def _rollout(context: Context, version: str, bundle: Bundle, environment: str) -
     candidate = Candidate(trained_on, context.bundles.put(bundle), bundle.digest, {})
     step = ReleaseStep(step="release", name=f"{context.experiment.name} {version}")
     return EnvironmentRollout(context, step, candidate, version, environment)
-
-
-def _rollout_id(context: Context, version: str, environment: str, *, supersede: bool) -> str:
-    """That of the version's rollout that is under way, or a new one; nothing else is under way afterwards."""
-    endpoint, rollouts = endpoint_name(context.experiment.name, environment), context.stores.rollouts
-    for known in unfinished(rollouts, endpoint):
-        journal = Journal.open(rollouts, known)
-        if journal.plan.version == version:
-            return known
-        if not supersede:
-            raise ConflictError(
-                f"rollout {known} of version {journal.plan.version} to {endpoint} has not ended",
-                hint=f"`sluiceway rollout abort {known}`, or begin with --supersede",
-            )
-        _end(context, known, environment)
-    newest = context.stores.traffic.newest(endpoint)
-    if newest is not None and newest.champion.version == version:
-        raise InputError(f"version {version} is the champion of {endpoint} already", hint="roll out another version")
-    moment = datetime.fromtimestamp(context.now(), UTC).strftime("%Y%m%dT%H%M%S")
-    return f"{context.experiment.name}@{version}/{environment}/{moment}"
 
 
 def _end(context: Context, rollout_id: str, environment: str) -> None:

@@ -17,6 +17,7 @@ from sluiceway.core.clock import Clock, SystemClock
 from sluiceway.core.doors import Progress, SilentProgress, Traffic
 from sluiceway.core.errors import ConflictError, HookRefusedError
 from sluiceway.core.traffic import TrafficDocument
+from sluiceway.rollout.asking import Asking
 from sluiceway.rollout.decide import Advance, Confirm, Decision, Hold, Pause, Promote, RollBack, decide, follow
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
@@ -147,15 +148,19 @@ class _Controller:
         self.doors = doors
         self.poll_seconds = poll_seconds
         self.looks = LookKeeper(doors.rollouts, journal.plan.rollout_id)
+        self.asking = Asking(doors.hooks)
 
     def run(self) -> RolloutOutcome:
         self._restart_the_clock()
         self._perform()
         while not self._ended():
             state = self.journal.state
-            seen = self.doors.observe(self.plan, state) if state.judged else None
-            command = self.journal.next_command()
-            decision = decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
+            # After a test the rollout is that of the version that has won it.
+            seen = self.doors.observe(self.plan.won_by(state.winner), state) if state.judged else None
+            command = self.journal.next_command(abort_first=self.asking.open)
+            decision = self._allowed(
+                decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
+            )
             if seen is not None:
                 self.looks.keep(Look(self._now(), state, seen), decided=not isinstance(decision.action, Hold))
             self._show(decision, seen)
@@ -169,7 +174,6 @@ class _Controller:
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
         """Write a decision down and do it; False where it is to hold."""
-        decision = self._allowed(decision)
         newest = self.doors.documents.newest(self.plan.endpoint)
         before = self.journal.state
         generation = newest.generation if newest else 0
@@ -186,7 +190,7 @@ class _Controller:
         return not isinstance(decision.action, Hold)
 
     def _allowed(self, decision: Decision) -> Decision:
-        """The decision, or a pause where a hook does not let it.
+        """The decision; held while hooks are asked about it, and a pause where one does not let it.
 
         Raises:
             HookRefusedError: a hook does not let the rollout begin.
@@ -198,8 +202,14 @@ class _Controller:
         elif isinstance(action, Promote):
             moment, weight = "before_promotion", 1.0
         else:
+            self.asking.put_off()
             return decision
-        refused = self.doors.hooks.refusal(self._event(moment, weight, action.reason, sequence=1))
+        winner = action.winner if isinstance(action, Promote) else ""
+        event = self._event(moment, weight, action.reason, sequence=1, winner=winner)
+        refused = self.asking.refusal(event, seconds=self.poll_seconds)
+        if refused is None:
+            # The command that it obeys, if any, is obeyed once it is let.
+            return Decision(Hold(f"hooks are asked: {event.line}"), decision.verdicts)
         if not refused:
             return decision
         if self.journal.state.phase is Phase.PENDING:
@@ -224,8 +234,8 @@ class _Controller:
         weight = 0.0 if state.phase is Phase.ROLLED_BACK else weight
         self.doors.hooks.tell(self._event(moments[state.phase], weight, state.reason, sequence=0))
 
-    def _event(self, moment: Moment, weight: float, reason: str, *, sequence: int) -> RolloutEvent:
-        plan = self.plan
+    def _event(self, moment: Moment, weight: float, reason: str, *, sequence: int, winner: str = "") -> RolloutEvent:
+        plan = self.plan.won_by(winner or self.journal.state.winner)
         champion = plan.champion.version if plan.champion else ""
         number = len(self.journal.entries) + sequence
         return RolloutEvent(
@@ -234,11 +244,11 @@ class _Controller:
 
     def _perform(self) -> None:
         """Make the world what the newest entry says; may be done any number of times."""
-        state, plan = self.journal.state, self.plan
+        state, plan = self.journal.state, self.plan.won_by(self.journal.state.winner)
         if state.phase is Phase.STEP:
             if state.step == 0:
                 self.doors.effects.started(plan)
-            self._move(plan.step_document(state.step, generation=state.generation))
+            self._move(plan.step_document(state.step, generation=state.generation, stopped=state.stopped))
         elif state.phase is Phase.PROMOTING:
             self._move(plan.promoted_document(generation=state.generation))
             self.doors.effects.promoted(plan)
@@ -268,7 +278,7 @@ class _Controller:
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
         state = self.journal.state
         if state.phase is Phase.STEP or (state.phase is Phase.PAUSED and not self.doors.stays):
-            resumed = replace(state, phase=Phase.STEP, since=self._now(), cause="", reason="resumed")
+            resumed = replace(state, phase=Phase.STEP, since=self._now(), cause="", reason="resumed", checks=0)
             self._write(resumed, f"resume step {state.step}", {})
 
     def _write(self, state: RolloutState, action: str, evidence: dict[str, object]) -> None:
@@ -291,7 +301,7 @@ class _Controller:
             for v in decision.verdicts
         )
         share = (state.step + passed / max(1, len(decision.verdicts))) / len(self.plan.steps)
-        self.doors.progress.advance(f"canary {self.plan.steps[state.step].weight:.0%}: {used}", share)
+        self.doors.progress.advance(f"{self.plan.strategy} {self.plan.steps[state.step].name}: {used}", share)
 
 
 def _describe(decision: Decision) -> str:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from sluiceway.config.deployment import StepSection
+from sluiceway.config.stages import AbSection, ShadowSection, Stage
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
-from sluiceway.core.verdict import Severity, Status, Verdict
+from sluiceway.core.verdict import Status, Verdict
+from sluiceway.rollout.ab import look_at
+from sluiceway.rollout.baseline import judge_baseline
+from sluiceway.rollout.dry_run import decides, softened
 from sluiceway.rollout.evidence import Observations, StepSeen
 from sluiceway.rollout.judgement import judge_late
 from sluiceway.rollout.limits import judge_limits
@@ -40,6 +43,21 @@ class Hold:
 
 
 @dataclass(frozen=True)
+class Miss:
+    """An interval of the step has ended without its evidence: the step goes on, and it is counted."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Give a version of an A/B/n test no more requests; the others go on."""
+
+    version: str
+    reason: str
+
+
+@dataclass(frozen=True)
 class RollBack:
     """Give all traffic back to the champion; ``cause`` is the metric, ``breaker``, ``prometheus``, or ""."""
 
@@ -49,9 +67,10 @@ class RollBack:
 
 @dataclass(frozen=True)
 class Promote:
-    """Make the challenger the champion."""
+    """Make the challenger the champion, or the ``winner`` of an A/B/n test."""
 
     reason: str = ""
+    winner: str = ""
 
 
 @dataclass(frozen=True)
@@ -76,7 +95,7 @@ class Confirm:
     reason: str
 
 
-Action = Advance | Hold | RollBack | Promote | Pause | Resume | Confirm
+Action = Advance | Hold | Miss | Stop | RollBack | Promote | Pause | Resume | Confirm
 
 
 @dataclass(frozen=True)
@@ -110,14 +129,17 @@ def decide(
     if state.phase is Phase.PAUSED:
         return Decision(Hold("paused") if command is None else _in_pause(plan, state, command), command=command)
     if state.phase is Phase.PROBATION:
-        return _in_probation(plan, state, observations, now, command)
+        return _in_probation(plan.won_by(state.winner), state, observations, now, command)
     if state.phase is not Phase.STEP:
         return Decision(Hold(f"{state.phase}"))
     seen = observations or Observations(())
-    verdicts = _verdicts(plan, observations)
+    stage = plan.steps[state.step]
+    if isinstance(stage, AbSection) and seen.steps:
+        return _in_test(plan, state, stage, seen, now, command)
+    verdicts = _verdicts(plan, state, observations)
     if command is not None and command.order is Order.ABORT:
         return Decision(RollBack("", command.told), verdicts, command)
-    found = _failure([verdict for verdict in verdicts if _counts(verdict)], seen)
+    found = _failure([verdict for verdict in verdicts if decides(verdict)], seen)
     if found is None:
         if command is not None:
             return Decision(_obeyed(plan, state, command), verdicts, command)
@@ -128,17 +150,44 @@ def decide(
     return Decision(Pause(cause, f"rollback is disabled: {reason}"), verdicts)
 
 
-def _verdicts(plan: RolloutPlan, observations: Observations | None) -> tuple[Verdict, ...]:
-    judged = () if observations is None else judge_by_source(plan, observations)
-    return tuple(_or_dry(plan, verdict) for verdict in judged)
+def _verdicts(plan: RolloutPlan, state: RolloutState, observations: Observations | None) -> tuple[Verdict, ...]:
+    if observations is None:
+        return ()
+    # A version that is only warm has done nothing; before all requests are switched the champion's have to be enough.
+    only_warm = _only_warm(plan.steps[state.step])
+    baseline = (judge_baseline(plan, observations),) if only_warm or _switches_next(plan, state) else ()
+    if only_warm:
+        return baseline
+    return (*(softened(plan, verdict) for verdict in judge_by_source(plan, observations)), *baseline)
 
 
-def _or_dry(plan: RolloutPlan, verdict: Verdict) -> Verdict:
-    return replace(verdict, severity=Severity.INFO) if verdict.measurement.name in plan.dry_run else verdict
+def _in_test(
+    plan: RolloutPlan, state: RolloutState, stage: AbSection, seen: Observations, now: float, command: Command | None
+) -> Decision:
+    """What the versions of an A/B/n test have come to: one is stopped, one has won, or it goes on."""
+    found = look_at(plan, state, stage, seen, now)
+    if command is not None and command.order is Order.ABORT:
+        return Decision(RollBack("", command.told), found.verdicts, command)
+    if found.failed is not None:
+        return Decision(_stopped(plan, *found.failed, last=len(found.living) == 1), found.verdicts)
+    if command is not None:
+        return Decision(_obeyed(plan, state, command), found.verdicts, command)
+    if found.winner:
+        told = f"version {found.winner} is better in {stage.metric}: {found.reason}"
+        return Decision(Promote(told, found.winner), found.verdicts)
+    late = now - state.since >= stage.max_seconds
+    if not late and not seen.traffic_ended:
+        return Decision(Hold(found.reason), found.verdicts)
+    why = f"after {stage.max_seconds:g} s" if late else "when the replayed requests had run out"
+    told = f"no version is better than the champion {why}: {found.reason}"
+    return Decision(_without_evidence(plan, state, told, found.fewest > 0, late=late), found.verdicts)
 
 
-def _counts(verdict: Verdict) -> bool:
-    return verdict.severity is Severity.BLOCK
+def _stopped(plan: RolloutPlan, version: str, cause: str, reason: str, *, last: bool) -> Action:
+    told = f"version {version}: {reason}"
+    if not plan.rollback.enabled:
+        return Pause(cause, f"rollback is disabled: {told}")
+    return RollBack(cause, f"no version is left; {told}") if last else Stop(version, told)
 
 
 def _failure(verdicts: Sequence[Verdict], seen: Observations) -> tuple[str, str] | None:
@@ -156,6 +205,8 @@ def _failure(verdicts: Sequence[Verdict], seen: Observations) -> tuple[str, str]
 
 def _obeyed(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
     """What becomes of a command in a step that nothing is wrong with."""
+    if plan.is_test and command.order in (Order.PROMOTE, Order.ADVANCE):
+        return Hold("which version is the best only the test can say; abort it, and roll one of them out")
     if command.order is Order.PAUSE:
         return Pause("", f"paused {command.told}")
     if command.order is Order.PROMOTE or (command.order is Order.ADVANCE and _is_last(plan, state)):
@@ -196,8 +247,8 @@ def _in_probation(
         alone = replace(observations, steps=promoted, pairs_step=observations.pairs_rollout)
         own = judge_queries(plan, observations, comparing=False)
         judged = (*judge_late(plan, observations), *judge_limits(plan, alone), *own)
-        verdicts = tuple(_or_dry(plan, verdict) for verdict in judged)
-    failed = [verdict for verdict in verdicts if _counts(verdict) and verdict.status is Status.FAIL]
+        verdicts = tuple(softened(plan, verdict) for verdict in judged)
+    failed = [verdict for verdict in verdicts if decides(verdict) and verdict.status is Status.FAIL]
     if failed and plan.rollback.enabled:
         return Decision(RollBack(failed[0].measurement.name, f"after the promotion: {failed[0].line()}"), verdicts)
     told = "; ".join(verdict.line() for verdict in failed or verdicts) or "nothing was seen"
@@ -221,26 +272,50 @@ def _action(
     if failing:
         back = plan.on_inconclusive == "rollback" and plan.rollback.enabled
         return RollBack(SOURCE, failing) if back else Pause(SOURCE, failing)
-    step, asked = plan.steps[state.step], seen.steps[-1].challenger.requests if seen.steps else 0
-    judged = [verdict for verdict in verdicts if _counts(verdict)]
+    step, asked = plan.steps[state.step], _asked(plan.steps[state.step], seen)
+    judged = [verdict for verdict in verdicts if decides(verdict)]
     missing = [verdict for verdict in judged if verdict.status is not Status.PASS]
     passed = bool(judged) and not missing
-    share = f"{step.weight:.0%}"
-    if passed and asked >= step.min_requests and now - state.since >= step.min_seconds:
-        reason = f"every metric passed at {share}"
+    by_interval = plan.max_failures is not None and not isinstance(step, ShadowSection)
+    shortest = step.min_seconds * (state.checks + 1 if by_interval else 1)
+    if passed and asked >= step.min_requests and now - state.since >= shortest:
+        reason = f"every metric passed at {step.name}"
         if step.manual:
             return Hold(f"{reason}; it waits for `sluiceway rollout promote {plan.rollout_id}`")
         return _onward(plan, state, reason)
     waits = "; ".join(verdict.line() for verdict in missing) or _unspent(step, asked, passed=passed)
-    late = now - state.since >= step.max_seconds
+    if by_interval and now - state.since >= shortest and state.failures < (plan.max_failures or 0):
+        told = f"interval {state.checks + 1} at {step.name} has failed, {state.failures + 1} of {plan.max_failures}"
+        return Miss(f"{told}: {waits}")
+    late = now - state.since >= (shortest if by_interval else step.max_seconds)
     if not late and not seen.traffic_ended:
         return Hold(waits)
     why = f"after {step.max_seconds:g} s" if late else "when the replayed requests had run out,"
-    told = asked and not cannot_tell(plan, seen, verdicts)
-    return _without_evidence(plan, state, f"not enough evidence {why} at {share}: {waits}", bool(told), late=late)
+    if late and by_interval:
+        why = f"after {state.failures + 1} intervals that failed"
+    something = asked > 0 and not cannot_tell(plan, seen, verdicts)
+    reason = f"not enough evidence {why} at {step.name}: {waits}"
+    return _without_evidence(plan, state, reason, something, late=late)
 
 
-def _unspent(step: StepSection, asked: int, *, passed: bool) -> str:
+def _switches_next(plan: RolloutPlan, state: RolloutState) -> bool:
+    stage = plan.steps[state.step]
+    return isinstance(stage, ShadowSection) and not _is_last(plan, state) and plan.steps[state.step + 1].weight == 1
+
+
+def _only_warm(step: Stage) -> bool:
+    return isinstance(step, ShadowSection) and not step.share
+
+
+def _asked(step: Stage, seen: Observations) -> int:
+    """Requests of the step that count: the challenger's, or the champion's while that one is only kept warm."""
+    if not seen.steps:
+        return 0
+    arms = seen.steps[-1]
+    return (arms.champion if _only_warm(step) else arms.challenger).requests
+
+
+def _unspent(step: Stage, asked: int, *, passed: bool) -> str:
     """What a step waits for that no verdict speaks of."""
     if not passed:
         return "nothing was seen"
@@ -282,13 +357,24 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
     if isinstance(action, Confirm):
         return replace(state, phase=Phase.PROMOTED, since=now, reason=action.reason)
     if isinstance(action, Resume):
-        return replace(state, phase=Phase.STEP, since=now, cause="", reason=action.reason)
+        return replace(state, phase=Phase.STEP, since=now, cause="", reason=action.reason, checks=0)
+    if isinstance(action, Stop):
+        generation = newest_generation + 1
+        return replace(
+            state,
+            generation=generation,
+            generations=(*state.generations, generation),
+            stopped=(*state.stopped, action.version),
+            reason=action.reason,
+        )
+    if isinstance(action, Miss):
+        return replace(state, failures=state.failures + 1, checks=state.checks + 1, reason=action.reason)
     moved = replace(state, generation=newest_generation + 1, since=now, reason=action.reason)
     if isinstance(action, Advance):
         generations = (*state.generations, moved.generation)
-        return replace(moved, phase=Phase.STEP, step=action.step, generations=generations, cause="")
+        return replace(moved, phase=Phase.STEP, step=action.step, generations=generations, cause="", checks=0)
     if isinstance(action, Promote):
-        return replace(moved, phase=Phase.PROMOTING, cause="")
+        return replace(moved, phase=Phase.PROMOTING, cause="", winner=action.winner)
     return replace(moved, phase=Phase.ROLLING_BACK, cause=action.cause)
 
 
@@ -297,6 +383,8 @@ def _check_possible(state: RolloutState, action: Action) -> None:
         Advance: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Promote: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Pause: {Phase.STEP},
+        Miss: {Phase.STEP},
+        Stop: {Phase.STEP},
         Resume: {Phase.PAUSED},
         RollBack: {Phase.STEP, Phase.PAUSED, Phase.PROBATION},
         Confirm: {Phase.PROBATION},

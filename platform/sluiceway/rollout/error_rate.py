@@ -6,7 +6,17 @@ from sluiceway.core.verdict import Direction, Status, Threshold, Verdict
 from sluiceway.gates.statistics.noninferiority import Excess, Stratum
 from sluiceway.gates.statistics.proportions import independent_difference
 from sluiceway.gates.statistics.sequential import StepCounts, challenger_errors_log_e, crossed
-from sluiceway.rollout.evidence import ArmSeen, Observations, compared_with, measured, rollback_alpha, total, verdict
+from sluiceway.rollout.evidence import (
+    ArmSeen,
+    Observations,
+    as_now,
+    beside,
+    compared_with,
+    measured,
+    rollback_alpha,
+    total,
+    verdict,
+)
 from sluiceway.rollout.margin import Evidence, judge_margin
 from sluiceway.rollout.plan import RolloutPlan
 
@@ -39,17 +49,17 @@ def judge_error_rate(plan: RolloutPlan, seen: Observations) -> Verdict:
 
 
 def _evidence(margin: float, seen: Observations) -> Evidence:
-    compared = [step for step in seen.steps if step.weight < 1]
+    compared = beside(seen)
     champion, challenger = _arms(seen)
-    at_full = seen.steps[-1].weight >= 1
-    beside = challenger.requests - (seen.steps[-1].challenger.requests if at_full else 0)
+    arms = [total(getattr(step, arm) for step in compared).requests for arm in ("champion", "challenger")]
     return Evidence(
         margin=margin,
         whole=Excess([_stratum(step.champion, step.challenger) for step in compared]),
         own=Excess([_stratum(compared_with(seen)[0], seen.steps[-1].challenger)]),
         rate=_rate(champion),
-        odds=beside / champion.requests if champion.requests else 0.0,
-        with_full_weight=Excess([_stratum(champion, challenger)]) if at_full else None,
+        # All requests at once: what will be asked of the challenger then is not known before.
+        odds=_odds(*arms) if compared else 1.0,
+        with_full_weight=Excess([_stratum(champion, challenger)]) if seen.steps[-1].weight >= 1 else None,
     )
 
 
@@ -65,7 +75,7 @@ def _fails_more(plan: RolloutPlan, seen: Observations) -> bool:
         return False
     counts = [
         StepCounts(s.weight, s.champion.requests, s.champion.errors, s.challenger.requests, s.challenger.errors)
-        for s in seen.steps
+        for s in as_now(seen)
     ]
     if not crossed(challenger_errors_log_e(counts), rollback_alpha(plan)):
         return False
@@ -74,8 +84,13 @@ def _fails_more(plan: RolloutPlan, seen: Observations) -> bool:
 
 
 def _arms(seen: Observations) -> tuple[ArmSeen, ArmSeen]:
-    """(champion, challenger) of the whole rollout."""
-    return total(step.champion for step in seen.steps), total(step.challenger for step in seen.steps)
+    """(champion, challenger) of the whole rollout, the latter asked as it is now."""
+    steps = as_now(seen)
+    return total(step.champion for step in steps), total(step.challenger for step in steps)
+
+
+def _odds(champion: int, challenger: int) -> float:
+    return challenger / champion if champion else 0.0
 
 
 def _stratum(champion: ArmSeen, challenger: ArmSeen) -> Stratum:

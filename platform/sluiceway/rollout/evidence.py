@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sluiceway.core.verdict import Measurement, Status, Threshold, Verdict
@@ -31,26 +31,37 @@ class ArmSeen:
         errors: of these, how many it did not answer.
         latency: counts per bucket of ``core.traffic.LATENCY_BOUNDS_SECONDS`` plus the open one, or () for none; where
             Prometheus tells them, of ``EXPORTED_LATENCY_BOUNDS_SECONDS``.
+        errors_in_row: the longest row of failures of any replica.
     """
 
     requests: int = 0
     errors: int = 0
     latency: tuple[int, ...] = ()
+    errors_in_row: int = 0
 
     def __add__(self, other: ArmSeen) -> ArmSeen:
         longer, shorter = sorted((self.latency, other.latency), key=len, reverse=True)
         padded = shorter + (0,) * (len(longer) - len(shorter))
         latency = tuple(a + b for a, b in zip(longer, padded, strict=True))
-        return ArmSeen(self.requests + other.requests, self.errors + other.errors, latency)
+        in_row = max(self.errors_in_row, other.errors_in_row)
+        return ArmSeen(self.requests + other.requests, self.errors + other.errors, latency, in_row)
 
 
 @dataclass(frozen=True)
 class StepSeen:
-    """Both arms during one step; ``weight`` is the challenger's share."""
+    """Both arms during one step.
+
+    Attributes:
+        weight: the challenger's share of what both were asked.
+        champion: what it did.
+        challenger: what it did; a shadow was asked beside the champion.
+        shadow: it was one.
+    """
 
     weight: float
     champion: ArmSeen = ArmSeen()
     challenger: ArmSeen = ArmSeen()
+    shadow: bool = False
 
 
 @dataclass(frozen=True)
@@ -70,6 +81,7 @@ class Observations:
         loss: the challenger's loss less the champion's on the pairs; None where nobody asks.
         business: what the answers were worth; None where nobody asks.
         told: what Prometheus told; None where it has not answered yet, or is not asked.
+        others: of the further versions of an A/B/n test, as if each were alone beside the champion.
     """
 
     steps: tuple[StepSeen, ...]
@@ -84,22 +96,37 @@ class Observations:
     loss: PairedMoments | None = None
     business: ValuesSeen | None = None
     told: Told | None = None
+    others: tuple[Observations, ...] = ()
 
     def requests(self) -> dict[str, int]:
         """Requests of the whole rollout by arm."""
         return {
             "champion": sum(step.champion.requests for step in self.steps),
-            "challenger": sum(step.challenger.requests for step in self.steps),
+            "challenger": sum(step.challenger.requests for one in (self, *self.others) for step in one.steps),
         }
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready form, without the latency histograms of earlier steps' arms."""
-        body = asdict(self)
+        body = asdict(replace(self, others=()))
         for step in (*body["steps"], *(body["told"] or {"steps": ()})["steps"]):
             for arm in ("champion", "challenger"):
                 del step[arm]["latency"]
         del body["promoted"]["latency"]
-        return body
+        return {**body, "others": [other.to_dict() for other in self.others]}
+
+
+def as_now(seen: Observations) -> tuple[StepSeen, ...]:
+    """The steps, without what the challenger did as a shadow where it answers by now.
+
+    How a shadow scores says nothing of how requests are answered: of its stage the champion's counts are left.
+    """
+    shadow = seen.steps[-1].shadow
+    return tuple(s if s.shadow == shadow else replace(s, weight=0.0, challenger=ArmSeen()) for s in seen.steps)
+
+
+def beside(seen: Observations) -> tuple[StepSeen, ...]:
+    """The steps in which the challenger was asked as it is now, and had a champion beside it."""
+    return tuple(step for step in as_now(seen) if 0 < step.weight < 1)
 
 
 def compared_with(seen: Observations) -> tuple[ArmSeen, str]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sluiceway.catalog.rollouts import JournalRow, LookRow, RolloutRow
-from sluiceway.core.command import Command
+from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import InputError
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import RolloutState
@@ -70,7 +70,7 @@ class Journal:
     def __init__(self, rollouts: Rollouts, plan: RolloutPlan) -> None:
         self._rollouts = rollouts
         self.plan = plan
-        self._entries = [_entry(row) for row in rollouts.journal(plan.rollout_id)]
+        self._entries = [read_entry(row) for row in rollouts.journal(plan.rollout_id)]
 
     @classmethod
     def begin(cls, rollouts: Rollouts, plan: RolloutPlan) -> Journal:
@@ -101,9 +101,20 @@ class Journal:
         """The newest entry's state; pending before the first."""
         return self._entries[-1].state if self._entries else RolloutState(since=self.plan.created)
 
-    def next_command(self) -> Command | None:
-        """The oldest command that nobody has obeyed or refused yet, or None."""
-        return self._rollouts.next_command(self.plan.rollout_id, after=self.state.commands)
+    def next_command(self, *, abort_first: bool = False) -> Command | None:
+        """The oldest command that nobody has obeyed or refused yet, or None.
+
+        Args:
+            abort_first: True: an abort that came later goes before it, and ends what it was for.
+        """
+        oldest = self._next_command(self.state.commands)
+        later = oldest
+        while abort_first and later is not None and later.order is not Order.ABORT:
+            later = self._next_command(later.sequence)
+        return later or oldest
+
+    def _next_command(self, after: int) -> Command | None:
+        return self._rollouts.next_command(self.plan.rollout_id, after=after)
 
     def append(self, state: RolloutState, *, action: str, evidence: Mapping[str, Any], now: float) -> None:
         """Write the next transition.
@@ -119,7 +130,7 @@ class Journal:
         """
         row = JournalRow(len(self._entries) + 1, state.to_json(), action, json.dumps(evidence, sort_keys=True), now)
         self._rollouts.append(self.plan.rollout_id, row)
-        self._entries.append(_entry(row))
+        self._entries.append(read_entry(row))
 
 
 def unfinished(rollouts: Rollouts, endpoint: str) -> Iterable[str]:
@@ -130,5 +141,6 @@ def unfinished(rollouts: Rollouts, endpoint: str) -> Iterable[str]:
             yield row.rollout_id
 
 
-def _entry(row: JournalRow) -> Entry:
+def read_entry(row: JournalRow) -> Entry:
+    """An entry of the catalog."""
     return Entry(row.sequence, RolloutState.from_json(row.state), row.action, json.loads(row.evidence), row.created)

@@ -33,11 +33,14 @@ JUDGES: dict[str, Callable[[RolloutPlan, Observations], Verdict]] = {
 }
 # What outcomes say something about that come after the promotion.
 LATE = ("accuracy", "loss", "business")
+# What only answers have: what a shadow says is worth nothing to anybody.
+ANSWERED = ("business",)
 
 
 def judge_step(plan: RolloutPlan, observations: Observations) -> tuple[Verdict, ...]:
-    """One verdict a metric, in the order of the plan's ``metrics``."""
-    return tuple(JUDGES[name](plan, observations) for name in plan.metrics)
+    """One verdict a metric, in the order of the plan's ``metrics``; of a shadow those that need no answers."""
+    unasked = ANSWERED if observations.steps[-1].shadow else ()
+    return tuple(JUDGES[name](plan, observations) for name in plan.metrics if name not in unasked)
 
 
 def judge_late(plan: RolloutPlan, observations: Observations) -> tuple[Verdict, ...]:

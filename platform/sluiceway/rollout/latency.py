@@ -13,6 +13,8 @@ from sluiceway.rollout.evidence import (
     QUANTILE,
     ArmSeen,
     Observations,
+    as_now,
+    beside,
     compared_with,
     measured,
     rollback_alpha,
@@ -31,7 +33,7 @@ def judge_latency(plan: RolloutPlan, seen: Observations) -> Verdict:
     """
     margins = plan.margins
     champion, against = compared_with(seen)
-    steps = [step for step in seen.steps if step.weight < 1]
+    steps = beside(seen)
     own = Excess([_slow(plan, seen.steps[-1].challenger, champion)])
     at_full = seen.steps[-1].weight >= 1
     whole = own if at_full else Excess([_slow(plan, step.challenger, step.champion) for step in steps])
@@ -72,7 +74,7 @@ def _too_slow(plan: RolloutPlan, seen: Observations, needed: int) -> bool:
     The present step has to look too slow as well: what is over is no reason to go back.
     """
     champion = total(step.champion for step in seen.steps)
-    challenger = total(step.challenger for step in seen.steps)
+    challenger = total(step.challenger for step in as_now(seen))
     n = sum(challenger.latency)
     if n < needed or sum(champion.latency) < needed:
         return False

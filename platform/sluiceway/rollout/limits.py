@@ -48,3 +48,6 @@ def _held(plan: RolloutPlan, seen: Observations) -> Iterator[tuple[Measurement, 
     if limits.total_errors is not None:
         failed, asked = (sum(getattr(step.challenger, name) for step in seen.steps) for name in ("errors", "requests"))
         yield Measurement("total_errors", failed, asked), limits.total_errors, Direction.AT_MOST, True
+    if limits.consecutive_errors is not None:
+        measured = Measurement("consecutive_errors", challenger.errors_in_row, challenger.requests)
+        yield measured, limits.consecutive_errors, Direction.AT_MOST, True

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from sluiceway.catalog.rollouts import LookRow
@@ -89,18 +89,25 @@ def newest_told(looks: Looks, rollout_id: str, *, generation: int) -> Told | Non
 
 def to_text(seen: Observations) -> str:
     """JSON; histograms by their buckets that are not empty."""
-    body = asdict(seen)
+    return json.dumps(_body(seen), sort_keys=True, separators=(",", ":"))
+
+
+def _body(seen: Observations) -> dict[str, Any]:
+    body = asdict(replace(seen, others=()))
     steps = [*body["steps"], *(body["told"] or {"steps": ()})["steps"]]
     for arm in (*(step[name] for step in steps for name in ("champion", "challenger")), body["promoted"]):
         histogram = arm.pop("latency")
         arm["buckets"] = len(histogram)
         arm["latency"] = {str(i): n for i, n in enumerate(histogram) if n}
-    return json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return {**body, "others": [_body(other) for other in seen.others]}
 
 
 def from_text(text: str) -> Observations:
     """The inverse of :func:`to_text`; also reads what earlier releases wrote, which asked no Prometheus."""
-    body = json.loads(text)
+    return _seen(json.loads(text))
+
+
+def _seen(body: dict[str, Any]) -> Observations:
     told = body.get("told")
     return Observations(
         _steps(body["steps"]),
@@ -112,10 +119,11 @@ def from_text(text: str) -> Observations:
         tuple(body["breakers"]),
         _arm(body["promoted"]),
         # Looks of earlier releases have none of these.
-        _paired(body.get("score_shift")),
-        _paired(body.get("loss")),
-        _values(body.get("business")),
-        None if told is None else read_told(told, _steps(told["steps"])),
+        score_shift=_paired(body.get("score_shift")),
+        loss=_paired(body.get("loss")),
+        business=_values(body.get("business")),
+        told=None if told is None else read_told(told, _steps(told["steps"])),
+        others=tuple(_seen(other) for other in body.get("others", ())),
     )
 
 
@@ -131,11 +139,14 @@ def _values(body: dict[str, Any] | None) -> ValuesSeen | None:
 
 
 def _steps(bodies: Sequence[dict[str, Any]]) -> tuple[StepSeen, ...]:
-    return tuple(StepSeen(one["weight"], _arm(one["champion"]), _arm(one["challenger"])) for one in bodies)
+    return tuple(
+        StepSeen(one["weight"], _arm(one["champion"]), _arm(one["challenger"]), one.get("shadow", False))
+        for one in bodies
+    )
 
 
 def _arm(body: dict[str, Any]) -> ArmSeen:
     histogram = [0] * body["buckets"]
     for place, n in body["latency"].items():
         histogram[int(place)] = n
-    return ArmSeen(body["requests"], body["errors"], tuple(histogram))
+    return ArmSeen(body["requests"], body["errors"], tuple(histogram), body.get("errors_in_row", 0))

@@ -5,6 +5,10 @@ passed: of challengers that are worse by exactly the margin at most ``margins.al
 So no more than these are promoted without a person's word or ``on_inconclusive: continue``. The steps before need their
 share of what the test plans for, and to look good on it; full weight, which has no champion beside it, needs requests
 enough to show a fault that only comes with all the load.
+
+A shadow answers nobody, so waiting costs nobody: it has to pass the whole test by itself. Its failures and times say
+nothing of answers, so the steps after it begin anew; which of the two models is right is the same there, so pairs add
+up over all stages. Where all requests are switched at once nothing was ever beside it: full weight has the whole test.
 """
 
 from __future__ import annotations
@@ -64,8 +68,8 @@ class Answer:
 
 
 def compared_steps(plan: RolloutPlan) -> int:
-    """How many steps have a champion beside the challenger."""
-    return sum(step.weight < 1 for step in plan.steps)
+    """How many steps have a champion beside the challenger that answers."""
+    return sum(0 < step.weight < 1 for step in plan.steps)
 
 
 def judge_margin(plan: RolloutPlan, seen: Observations, found: Evidence) -> Answer:
@@ -80,7 +84,7 @@ def judge_margin(plan: RolloutPlan, seen: Observations, found: Evidence) -> Answ
         everything = found.with_full_weight
         high = min(high, everything.high(look_level(everything.events, planned, alpha)))
     at_once = before + found.fewest
-    ends = len(seen.steps) >= compared_steps(plan)
+    ends = seen.steps[-1].shadow or sum(not step.shadow for step in seen.steps) >= compared_steps(plan)
     if high <= found.margin:
         needed = at_once
     elif ends:

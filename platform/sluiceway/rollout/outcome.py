@@ -37,11 +37,12 @@ class MetricReport:
 
 @dataclass(frozen=True)
 class StepReport:
-    """One step: the challenger's share of the requests, how long it took in seconds, and what was found."""
+    """One step: the challenger's share of the requests, how long it took in seconds, what was found; and its name."""
 
     weight: float
     seconds: float
     metrics: tuple[MetricReport, ...]
+    name: str
 
 
 @dataclass(frozen=True)
@@ -105,7 +106,8 @@ def _steps(plan: RolloutPlan, entries: Sequence[Entry]) -> list[StepReport]:
             start = entered.setdefault(step, before.time)
             if after.evidence.get("verdicts"):
                 metrics = tuple(_metric(verdict) for verdict in after.evidence["verdicts"])
-                reports[step] = StepReport(plan.steps[step].weight, after.time - start, metrics)
+                stage = plan.steps[step]
+                reports[step] = StepReport(stage.weight, after.time - start, metrics, stage.name)
     return [reports[step] for step in sorted(reports)]
 
 

@@ -24,7 +24,7 @@ class Subject:
 
     Attributes:
         version: of the model.
-        arm: as the series have it: ``champion`` or ``challenger``.
+        arm: as the series have it: ``champion``, ``challenger``, or ``shadow``.
         seconds: of ``$window``.
         at: where the window ends, by Prometheus's clock; None is its present time.
     """

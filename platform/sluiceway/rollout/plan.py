@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Collection
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from sluiceway.config.deployment import DeploymentSection, LimitsSection, MarginsSection, RollbackSection, StepSection
+from sluiceway.config.deployment import LimitsSection, MarginsSection, PolicySection, RollbackSection
 from sluiceway.config.metric_source import PrometheusSection
+from sluiceway.config.stages import AbSection, ShadowSection, Stage, StepSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.pairs import BINARY, Scores
 from sluiceway.core.traffic import Arm, TrafficDocument
+
+# Behind the champion's version in the name of its second deployment.
+FRESH = "-fresh"
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,7 @@ class RolloutPlan:
         digest: digest of the bundle.
         application: Serve application that scores it during the canary, or "" where none is needed.
         champion: the arm that answers today; None for the first model of an endpoint.
-        steps: weights and deadlines, rising, the last one 1.
+        steps: weights and deadlines, rising, the last one 1; the first may be a shadow's, of weight 0.
         margins: how much worse it may be.
         rollback: when to go back.
         limits: what is too bad whatever the champion does.
@@ -38,6 +43,11 @@ class RolloutPlan:
         isolation: ``process``: the challenger has an application of its own during the canary; ``replica``: the
             endpoint's replicas score it.
         salt: of the hash that places routing keys: one a rollout, so that its cohorts only grow.
+        strategy: what gave the steps: ``canary``, ``linear``, ``blue_green`` or ``ab``.
+        others: further versions that an A/B/n test has beside this one; or the fresh baseline.
+        baseline: what the fresh baseline is called among the arms; "": the champion's own requests are compared with.
+        max_failures: steps go on at the end of an interval of ``min_seconds`` only, and so many intervals of the
+            rollout may end without their evidence; None: each step has its own ``max_seconds``.
         keeps_warm: after the promotion the old champion stays in memory, so that going back is instant. Plans of
             releases that knew neither salt nor warm arms have none, and give the documents that they gave then.
         scores: what the scores of both models are.
@@ -53,7 +63,7 @@ class RolloutPlan:
     digest: str
     application: str = ""
     champion: Arm | None = None
-    steps: tuple[StepSection, ...] = (StepSection(weight=1.0),)
+    steps: tuple[Stage, ...] = (StepSection(weight=1.0),)
     margins: MarginsSection = field(default_factory=MarginsSection)
     rollback: RollbackSection = field(default_factory=RollbackSection)
     limits: LimitsSection = field(default_factory=LimitsSection)
@@ -67,16 +77,22 @@ class RolloutPlan:
     scores: Scores = BINARY
     source: str = "counters"
     prometheus: PrometheusSection = field(default_factory=PrometheusSection)
+    strategy: str = "canary"
+    max_failures: int | None = None
+    others: tuple[Arm, ...] = ()
+    baseline: str = ""
 
     def __post_init__(self) -> None:
         weights = [step.weight for step in self.steps]
-        if not weights or weights != sorted(set(weights)) or weights[-1] != 1:
+        if self.is_test:
+            self._check_versions()
+        elif not weights or weights != sorted(set(weights)) or weights[-1] != 1:
             raise InputError(
                 f"the weights of rollout {self.rollout_id} are {weights}; they have to rise and end with 1"
             )
-        if self.champion is not None and self.champion.version == self.version:
+        if self.champion is not None and self.champion.version in self.versions:
             raise InputError(
-                f"version {self.version} of {self.model} is the champion of {self.endpoint} already",
+                f"version {self.champion.version} of {self.model} is the champion of {self.endpoint} already",
                 hint="roll out another version",
             )
         if self.champion is not None and (self.isolation == "process") != bool(self.application):
@@ -93,37 +109,84 @@ class RolloutPlan:
                 f"than {distance:g}"
             )
 
+    def _check_versions(self) -> None:
+        twice = [version for version in self.versions if self.versions.count(version) > 1]
+        if twice or self.champion is None or len(self.steps) != 1:
+            why = f"version {twice[0]} is in it twice" if twice else "it has one stage, beside a champion"
+            raise InputError(f"the A/B test {self.rollout_id} cannot be: {why}", hint="see deployment.ab")
+
     @property
     def metrics(self) -> tuple[str, ...]:
         """What it is judged by, in the order of their verdicts."""
-        margins = self.margins
-        # The numbers of a regression never equal their outcome: its quality is its loss.
-        by_loss = self.scores.kind == "regression" and margins.loss is not None
-        chosen = [name for name in ("score_shift", "loss", "business") if getattr(margins, name) is not None]
-        return ("error_rate", "latency_p99", *(() if by_loss else ("accuracy",)), *chosen)
+        return metrics_of(self.margins, self.scores)
 
     @property
     def asks_prometheus(self) -> bool:
         """True where Prometheus is asked anything."""
         return self.source != "counters" or bool(self.prometheus.queries)
 
-    def step_document(self, step: int, *, generation: int) -> TrafficDocument:
-        """The traffic while a step is judged: both arms, the challenger with the step's weight.
+    @property
+    def is_test(self) -> bool:
+        """An A/B/n test: fixed weights, and one of several versions may win."""
+        return any(isinstance(step, AbSection) for step in self.steps)
+
+    @property
+    def versions(self) -> tuple[str, ...]:
+        """Of all arms but the champion."""
+        return (self.version, *(arm.version for arm in self.others if arm.version != self.baseline))
+
+    @property
+    def applications(self) -> tuple[str, ...]:
+        """Serve applications that score them; none in the endpoint's replicas."""
+        return tuple(name for name in (self.application, *(arm.application for arm in self.others)) if name)
+
+    def won_by(self, version: str) -> RolloutPlan:
+        """The plan with another of its versions in the first place; "" leaves it."""
+        own = Arm(self.version, 0.0, self.bundle, self.digest, self.application)
+        arms = {arm.version: arm for arm in (own, *self.others)}
+        if version in ("", self.version):
+            return self
+        first = arms.pop(version)
+        return replace(
+            self,
+            version=version,
+            bundle=first.bundle,
+            digest=first.digest,
+            application=first.application,
+            others=tuple(arms.values()),
+        )
+
+    def step_document(self, step: int, *, generation: int, stopped: Collection[str] = ()) -> TrafficDocument:
+        """The traffic while a step is judged: the challenger has the step's weight, or is a shadow, or kept warm.
+
+        Args:
+            step: which.
+            generation: of the document.
+            stopped: versions of a test that get nothing more; what was theirs is the champion's.
 
         Raises:
             InputError: there is no champion, so there is nothing to compare with.
         """
         if self.champion is None:
             raise InputError(f"rollout {self.rollout_id} has no champion, so it has no step to judge")
-        weight = self.steps[step].weight
-        return TrafficDocument(
-            endpoint=self.endpoint,
-            generation=generation,
-            champion=_weighted(self.champion, 1 - weight),
-            challengers=(Arm(self.version, weight, self.bundle, self.digest, self.application),),
-            rollout_id=self.rollout_id,
-            salt=self.salt,
+        stage = self.steps[step]
+        document = TrafficDocument(
+            self.endpoint, generation, _weighted(self.champion, 1.0), (), self.rollout_id, salt=self.salt
         )
+        arm = Arm(self.version, stage.weight, self.bundle, self.digest, self.application)
+        if isinstance(stage, AbSection):
+            every = (arm, *self.others)
+            arms = tuple(replace(one, weight=0.0 if one.version in stopped else stage.weight) for one in every)
+            left = 1 - stage.weight * sum(one.version not in stopped for one in every)
+            return replace(document, champion=_weighted(self.champion, left), challengers=arms)
+        if isinstance(stage, StepSection):
+            beside = baseline_weight(stage.weight) if self.baseline else 0.0
+            fresh = tuple(replace(one, weight=beside) for one in self.others)
+            champion = _weighted(self.champion, 1 - stage.weight - beside)
+            return replace(document, champion=champion, challengers=(arm, *fresh))
+        if stage.share:
+            return replace(document, shadows=(replace(arm, weight=stage.share),))
+        return replace(document, warm=(replace(arm, application=""),))
 
     def promoted_document(self, *, generation: int) -> TrafficDocument:
         """The traffic after the promotion: the new version, scored in process, alone; the old one kept in memory."""
@@ -148,6 +211,7 @@ class RolloutPlan:
         body = {
             **self.__dict__,
             "champion": None if self.champion is None else asdict(self.champion),
+            "others": [asdict(arm) for arm in self.others],
             "steps": [step.model_dump() for step in self.steps],
             "margins": self.margins.model_dump(),
             "rollback": self.rollback.model_dump(),
@@ -162,7 +226,8 @@ class RolloutPlan:
         """The inverse of :meth:`to_json`."""
         body: dict[str, Any] = json.loads(text)
         body["champion"] = None if body["champion"] is None else Arm(**body["champion"])
-        body["steps"] = tuple(StepSection(**step) for step in body["steps"])
+        body["others"] = tuple(Arm(**arm) for arm in body.get("others", ()))
+        body["steps"] = tuple(_stage(step) for step in body["steps"])
         body["margins"] = MarginsSection(**body["margins"])
         body["rollback"] = RollbackSection(**body["rollback"])
         body["limits"] = LimitsSection(**body.get("limits", {}))
@@ -172,14 +237,32 @@ class RolloutPlan:
         return cls(**body)
 
 
+def metrics_of(margins: MarginsSection, scores: Scores) -> tuple[str, ...]:
+    """What a version is judged by, in the order of the verdicts."""
+    # The numbers of a regression never equal their outcome: its quality is its loss.
+    by_loss = scores.kind == "regression" and margins.loss is not None
+    chosen = [name for name in ("score_shift", "loss", "business") if getattr(margins, name) is not None]
+    return ("error_rate", "latency_p99", *(() if by_loss else ("accuracy",)), *chosen)
+
+
+def baseline_weight(weight: float) -> float:
+    """The share of a fresh baseline beside a challenger of some weight: as much, while there is as much."""
+    return min(weight, 1 - weight)
+
+
+def fresh_baseline(champion: Arm) -> Arm:
+    """The champion's version once more, as an arm of another name, without an application yet."""
+    return Arm(f"{champion.version}{FRESH}", 0.0, champion.bundle, champion.digest)
+
+
 def plan_canary(
     rollout_id: str,
     *,
     endpoint: str,
     model: str,
-    challenger: Arm,
+    challengers: tuple[Arm, ...],
     champion: Arm,
-    deployment: DeploymentSection,
+    deployment: PolicySection,
     now: float,
     scores: Scores = BINARY,
 ) -> RolloutPlan:
@@ -189,13 +272,14 @@ def plan_canary(
         rollout_id: unique name of it.
         endpoint: name of the endpoint.
         model: name of the registered model.
-        challenger: the new version with its bundle and the application that scores it, or none where the endpoint's
-            replicas do; its weight is not looked at.
+        challengers: the new version with its bundle and the application that scores it, or none where the endpoint's
+            replicas do; after it further versions of an A/B/n test, or the fresh baseline. Weights are not looked at.
         champion: the arm that answers today.
-        deployment: steps, margins, and when to go back.
+        deployment: strategy, steps, margins, and when to go back.
         now: UTC epoch seconds.
         scores: what the scores of both models are.
     """
+    challenger, *others = challengers
     return RolloutPlan(
         rollout_id=rollout_id,
         endpoint=endpoint,
@@ -219,6 +303,10 @@ def plan_canary(
         scores=scores,
         source=deployment.source,
         prometheus=deployment.prometheus.judging,
+        strategy=deployment.strategy,
+        max_failures=deployment.max_failures,
+        others=tuple(others),
+        baseline=fresh_baseline(champion).version if deployment.baseline == "fresh" else "",
     )
 
 
@@ -241,6 +329,12 @@ def plan_first(rollout_id: str, *, endpoint: str, model: str, arm: Arm, now: flo
         digest=arm.digest,
         created=now,
     )
+
+
+def _stage(step: dict[str, Any]) -> Stage:
+    if "metric" in step:
+        return AbSection(**step)
+    return ShadowSection(**step) if "share" in step else StepSection(**step)
 
 
 def _weighted(arm: Arm, weight: float) -> Arm:

@@ -69,4 +69,5 @@ def measured(stores: Counted, endpoint: str, rate: float | None, *, seconds: flo
 
 
 def _requests(arms: Sequence[ArmCounts]) -> int:
-    return sum(arm.requests for arm in arms)
+    # A shadow is asked beside who answers.
+    return sum(arm.requests for arm in arms if arm.arm != "shadow")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+from sluiceway.config.stages import ShadowSection
 from sluiceway.core.clock import Clock
 from sluiceway.core.errors import SluicewayError
 from sluiceway.rollout.evidence import Observations, StepSeen
@@ -203,7 +204,8 @@ def _subjects(
     """The challenger, and the champion beside it: at full weight the champion of the earlier steps."""
     if state.phase is Phase.PROBATION:
         return Subject(plan.version, "champion", now - begins[-1], now), None
-    challenger = Subject(plan.version, "challenger", now - begins[-1], now)
+    arm = "shadow" if isinstance(plan.steps[state.step], ShadowSection) else "challenger"
+    challenger = Subject(plan.version, arm, now - begins[-1], now)
     if plan.champion is None:
         return challenger, None
     if plan.steps[state.step].weight < 1:

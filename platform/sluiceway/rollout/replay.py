@@ -11,9 +11,22 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
-from sluiceway.config.deployment import DeploymentSection
+from sluiceway.config.deployment import PolicySection
+from sluiceway.config.stages import ShadowSection, Stage
 from sluiceway.core.verdict import Verdict
-from sluiceway.rollout.decide import Advance, Confirm, Decision, Hold, Pause, Promote, RollBack, decide
+from sluiceway.rollout.decide import (
+    Advance,
+    Confirm,
+    Decision,
+    Hold,
+    Miss,
+    Pause,
+    Promote,
+    RollBack,
+    Stop,
+    decide,
+    follow,
+)
 from sluiceway.rollout.looks import Look
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase
@@ -25,6 +38,8 @@ NAMES = {
     Pause: "pause",
     Confirm: "confirm",
     Hold: "still wait",
+    Miss: "still wait",
+    Stop: "stop a version",
 }
 
 
@@ -49,12 +64,12 @@ class ReplayedStep:
     verdicts: tuple[Verdict, ...]
 
 
-def with_policy(plan: RolloutPlan, deployment: DeploymentSection) -> RolloutPlan:
+def with_policy(plan: RolloutPlan, deployment: PolicySection) -> RolloutPlan:
     """The plan with another judgement; its weights stay, and with other numbers of steps their times, too."""
     given = deployment.planned_steps
     steps = plan.steps
-    if len(given) == len(steps):
-        steps = tuple(step.model_copy(update={"weight": old.weight}) for step, old in zip(given, steps, strict=True))
+    if [type(step) for step in given] == [type(step) for step in steps]:
+        steps = tuple(_timed_as(step, old) for step, old in zip(given, steps, strict=True))
     return replace(
         plan,
         steps=steps,
@@ -66,7 +81,13 @@ def with_policy(plan: RolloutPlan, deployment: DeploymentSection) -> RolloutPlan
         probation_seconds=deployment.probation.seconds or plan.probation_seconds,
         source=deployment.source,
         prometheus=deployment.prometheus.judging,
+        max_failures=deployment.max_failures,
     )
+
+
+def _timed_as(step: Stage, old: Stage) -> Stage:
+    kept = {"share": old.share} if isinstance(old, ShadowSection) else {"weight": old.weight}
+    return step.model_copy(update=kept)
 
 
 def replay(plan: RolloutPlan, looks: Sequence[Look]) -> list[ReplayedStep]:
@@ -77,28 +98,37 @@ def replay(plan: RolloutPlan, looks: Sequence[Look]) -> list[ReplayedStep]:
         looks: of the rollout, in order.
     """
     found: list[ReplayedStep] = []
+    failures = 0
     for _, group in groupby(looks, key=lambda look: (look.state.phase, look.state.step, look.state.generation)):
         step = list(group)
-        found.append(_replayed(plan, step))
-        if found[-1].action not in ("advance", "promote"):
+        done, failures = _replayed(plan, step, failures)
+        found.append(done)
+        if found[-1].action not in ("advance", "promote", NAMES[Stop]):
             break
     return found
 
 
-def _replayed(plan: RolloutPlan, looks: Sequence[Look]) -> ReplayedStep:
+def _replayed(plan: RolloutPlan, looks: Sequence[Look], failures: int) -> tuple[ReplayedStep, int]:
+    """What becomes of a step, and how many intervals have failed until then."""
     began = looks[0].state.since
-    judged = list(_decisions(plan, looks))
-    look, decision = next((one for one in judged if not isinstance(one[1].action, Hold)), judged[-1])
+    judged = list(_decisions(plan, looks, failures))
+    waits = (Hold, Miss)
+    look, decision = next((one for one in judged if not isinstance(one[1].action, waits)), judged[-1])
     state, action = look.state, decision.action
     on_probation = state.phase is Phase.PROBATION
     seen = look.seen.promoted if on_probation else look.seen.steps[-1].challenger
-    name = "probation" if on_probation else f"{plan.steps[state.step].weight:.0%}"
-    return ReplayedStep(name, NAMES[type(action)], look.time - began, seen.requests, action.reason, decision.verdicts)
+    name = "probation" if on_probation else plan.steps[state.step].name
+    done = ReplayedStep(name, NAMES[type(action)], look.time - began, seen.requests, action.reason, decision.verdicts)
+    return done, state.failures
 
 
-def _decisions(plan: RolloutPlan, looks: Sequence[Look]) -> Iterator[tuple[Look, Decision]]:
+def _decisions(plan: RolloutPlan, looks: Sequence[Look], failures: int) -> Iterator[tuple[Look, Decision]]:
     # A step that was resumed began anew: its deadline counts from the first of its looks.
-    began = looks[0].state.since
+    began, checks = looks[0].state.since, 0
     for look in looks:
-        state = replace(look.state, since=began)
-        yield look, decide(plan, state=state, observations=look.seen, now=look.time)
+        state = replace(look.state, since=began, failures=failures, checks=checks)
+        decision = decide(plan, state=state, observations=look.seen, now=look.time)
+        if isinstance(decision.action, Miss):
+            after = follow(state, decision.action, newest_generation=state.generation, now=look.time)
+            failures, checks = after.failures, after.checks
+        yield replace(look, state=state), decision

@@ -3,6 +3,7 @@
 pending -> step 0 -> step 1 ... -> promoting -> promoted
    |          |                     ^   `-> probation -> promoted | rolling_back
    |          |-> rolling_back -> rolled_back
+   |          |-> step (the same one, an interval of it has failed)
    |          `-> paused -> step (the same one, resumed) | promoting | rolling_back
    `-> promoting (the first model of an endpoint)
 """
@@ -39,10 +40,15 @@ class RolloutState:
         step: index of the step that it is in or left last; -1 before the first.
         generation: of the traffic document that belongs to the phase; 0 before the first.
         since: when the phase began, UTC epoch seconds; a step's deadline counts from here.
-        generations: of the traffic documents of the steps so far, index by step.
+        generations: of the traffic documents of the steps so far, index by step; an A/B/n test has one more for each
+            version that was stopped.
         cause: the metric that sent it back or made it pause, ``breaker``, ``prometheus`` where that does not answer, or
             "" for a deadline, a person, or none.
         reason: why it is here, one sentence.
+        failures: intervals that ended without their evidence, of the whole rollout; only where the plan counts them.
+        checks: of these, how many since the step began or was resumed.
+        stopped: versions of an A/B/n test that get no more requests.
+        winner: the version of such a test that is promoted, or "".
         commands: sequence number of the last command that was obeyed or refused.
     """
 
@@ -54,6 +60,10 @@ class RolloutState:
     cause: str = ""
     reason: str = ""
     commands: int = 0
+    failures: int = 0
+    checks: int = 0
+    stopped: tuple[str, ...] = ()
+    winner: str = ""
 
     @property
     def judged(self) -> bool:
@@ -73,4 +83,5 @@ class RolloutState:
     def from_json(cls, text: str) -> RolloutState:
         """The inverse of :meth:`to_json`."""
         body = json.loads(text)
-        return cls(**{**body, "phase": Phase(body["phase"]), "generations": tuple(body["generations"])})
+        tuples = {name: tuple(body.get(name, ())) for name in ("generations", "stopped")}
+        return cls(**{**body, "phase": Phase(body["phase"]), **tuples})

@@ -73,6 +73,17 @@ class _Counts:
     requests: int = 0
     errors: int = 0
     latency: list[int] = field(default_factory=lambda: [0] * (len(LATENCY_BOUNDS_SECONDS) + 1))
+    in_row: int = 0
+    longest_row: int = 0
+    row_noted: float = -math.inf
+
+    def failed(self, seconds: float) -> None:
+        """One more in the row, as the breaker counts: what was under way at the last failure belongs to that one."""
+        now = time.perf_counter()
+        if now - seconds >= self.row_noted:
+            self.in_row += 1
+            self.row_noted = now
+            self.longest_row = max(self.longest_row, self.in_row)
 
 
 CountsKey = tuple[int, str, str]
@@ -142,7 +153,11 @@ class Ledger:
         if counts is None:
             counts = self._counts[key] = _Counts()
         counts.requests += 1
-        counts.errors += failed
+        if failed:
+            counts.errors += 1
+            counts.failed(seconds)
+        else:
+            counts.in_row = 0
         counts.latency[bisect.bisect_left(LATENCY_BOUNDS_SECONDS, seconds)] += 1
         self._changed.add(key)
 
@@ -262,6 +277,7 @@ class Ledger:
             counts.errors,
             tuple(counts.latency),
             now,
+            counts.longest_row,
         )
 
     async def _flush_forever(self) -> None:

@@ -104,6 +104,20 @@ def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features
     )
 
 
+def reads_alone(plan: Plan, training: TrainingSection, *, rows: int, features: int) -> bool:
+    """Whether one task reads the rows and trains on all of them in memory, and no pass over them comes before it.
+
+    Args:
+        plan: made for so many rows.
+        training: folds, and the limit of a worker's memory.
+        rows: of all parts.
+        features: of a row.
+    """
+    limit = training.memory_per_worker
+    fits = not plan.disk_rows and (not limit or worker_bytes(rows, features) <= limit)
+    return plan.engine == "task" and plan.parallel == 1 and fits and training.fold_by != "stratified"
+
+
 def _workers(training: TrainingSection, cluster: Cluster, need: float, limit: float, rows: str) -> tuple[int, str]:
     told = f"{rows} need about {need / GIGABYTE:.2f} GB"
     room = f"one worker has {limit / GIGABYTE:.{1 if limit >= GIGABYTE else 2}f} GB"

@@ -18,7 +18,16 @@ from sluiceway.training.checkpoints import run_folder
 from sluiceway.training.encoded import Target, encode_block
 from sluiceway.training.job import Job, Outcome
 from sluiceway.training.legacy import check_legacy
-from sluiceway.training.plan import Cluster, Plan, plan_run, require_cpus, require_gpus, require_memory, require_room
+from sluiceway.training.plan import (
+    Cluster,
+    Plan,
+    plan_run,
+    reads_alone,
+    require_cpus,
+    require_gpus,
+    require_memory,
+    require_room,
+)
 from sluiceway.training.ray_balance import fold_cuts
 from sluiceway.training.ray_blocks import stored_blocks
 from sluiceway.training.ray_errors import cause_of
@@ -98,7 +107,7 @@ def train_dataset(
     if source is not None:
         rows = source.count()
         plan = plan_run(recipe.training, cluster, rows=rows, features=width)
-        if _reads_alone(plan, recipe):
+        if reads_alone(plan, recipe.training, rows=rows, features=width):
             job = _job(recipe, plan, oof_uri=oof_uri, checkpoints=checkpoints, cuts={})
             progress.advance(f"starting {_told(plan)}; it reads the rows, {rows:,} with those of the test part")
             seconds = time.perf_counter() - began
@@ -126,12 +135,6 @@ def _checked_cluster(recipe: Recipe) -> Cluster:
     if training.engine == "xgboost_ray":
         check_legacy(training, base=recipe.base)
     return cluster
-
-
-def _reads_alone(plan: Plan, recipe: Recipe) -> bool:
-    """Whether one task trains on all rows in memory, and no pass over them comes before it."""
-    once = plan.engine == "task" and plan.parallel == 1 and not plan.disk_rows
-    return once and recipe.training.fold_by != "stratified"
 
 
 def _prepared(read: Callable[[], ray.data.Dataset], recipe: Recipe, cluster: Cluster, progress: Progress) -> Prepared:

@@ -19,7 +19,7 @@ from sluiceway.core.doors import Progress, SilentProgress
 from sluiceway.lifecycle.context import CodeVersion, Context, Folders
 from sluiceway.registry.mlflow_registry import Registry
 from sluiceway.registry.store import BundleStore
-from sluiceway.wiring.stores import build_stores, state_folder, tracking_uri
+from sluiceway.wiring.stores import build_stores, history_table, state_folder, tracking_uri
 
 
 def build_registry(platform: PlatformSection) -> Registry:
@@ -57,7 +57,9 @@ def build_context(
         stores=build_stores(settings.platform),
         registry=build_registry(settings.platform),
         bundles=BundleStore(state / "bundles"),
-        folders=Folders(state, state / "reports", state / "out_of_fold", state / "records"),
+        folders=Folders(
+            state, state / "reports", state / "out_of_fold", state / "records", history_table(settings.platform)
+        ),
         code=code_version(),
         progress=progress or SilentProgress(),
         clock=SystemClock(),

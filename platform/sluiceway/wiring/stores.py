@@ -41,3 +41,8 @@ def catalog_url(platform: PlatformSection) -> str:
 def tracking_uri(platform: PlatformSection) -> str:
     """MLflow's tracking and registry URI."""
     return platform.tracking_uri or f"sqlite:///{state_folder(platform) / 'mlflow.db'}"
+
+
+def history_table(platform: PlatformSection) -> str:
+    """Path or URI of the table of what rollouts decided."""
+    return platform.rollout_history or str(state_folder(platform) / "rollout_history")

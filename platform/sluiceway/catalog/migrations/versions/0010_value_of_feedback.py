@@ -6,7 +6,7 @@ Frozen: written out, not taken from ``schema.py``, which moves on with later mig
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0013"
+revision = "0010"
 down_revision = "0009"
 branch_labels = None
 depends_on = None
