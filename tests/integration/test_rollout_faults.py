@@ -393,8 +393,8 @@ def test_a_replica_that_starts_beside_a_damaged_challenger_answers_by_the_champi
     with stage.endpoint("restart") as endpoint, endpoint.users() as users:
         going = endpoint.start(GOOD, steps=two_steps(min_seconds=20))
         going.reaches(Phase.STEP, step=0)
+        spec = endpoint.rollout(GOOD).endpoint
         with damaged(stage, GOOD):
-            spec = endpoint.rollout(GOOD).endpoint
             deploy_endpoint(replace(spec, serving=spec.serving.model_copy(update={"replicas": 3})))
             users.wait(300)
         assert users.failed == []
