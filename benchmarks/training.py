@@ -38,7 +38,7 @@ STOCK_ROUNDS = 10
 
 SMALL_BOOSTING = Number("boosting_1m_x_10", "ratio<=1.25")
 LARGE_BOOSTING = Number("boosting_5m_x_20", "ratio<=1.1")
-SMALL_PLAIN = Number("whole_1m_x_10", "ratio<=1")
+SMALL_PLAIN = Number("whole_1m_x_10", "ratio<=1.25")  # Ray's start: docs/decisions/0048
 LARGE_PLAIN = Number("whole_5m_x_20", "ratio<=1")
 LARGE_PEAK = Number("peak_memory_5m_x_20", "ratio<=0.5", unit="GB")
 RECIPE = Number("ray_recipe_1m_x_10", "ratio<=0.5")

@@ -29,15 +29,19 @@ class SmallModel:
         return Arm(version, weight, str(self.folder), self.bundle.digest, application)
 
 
-def train_small(folder: Path, *, seed: int, flipped: bool = False, carriers: tuple[str, ...] = CARRIERS) -> SmallModel:
-    """A model of ``delay``, ``distance`` and ``carrier``; ``flipped`` learns the opposite of the truth."""
+def train_small(
+    folder: Path, *, seed: int, flipped: bool = False, carriers: tuple[str, ...] = CARRIERS, trees: int = 1
+) -> SmallModel:
+    """A model of ``delay``, ``distance`` and ``carrier``; ``flipped`` learns the opposite of the truth.
+
+    ``trees`` a round: a forest of hundreds answers as well, and slowly.
+    """
     matrix, labels = examples(400, seed=seed, carriers=carriers)
     data = xgboost.DMatrix(
         matrix, label=1 - labels if flipped else labels, feature_types=["q", "q", "c"], enable_categorical=True
     )
-    booster = xgboost.train(
-        {"objective": "binary:logistic", "max_depth": 3, "seed": seed, "nthread": 1, "base_score": 0.3}, data, 15
-    )
+    params = {"objective": "binary:logistic", "max_depth": 3, "seed": seed, "nthread": 1, "base_score": 0.3}
+    booster = xgboost.train(params | {"num_parallel_tree": trees}, data, 15)
     schema = FeatureSchema(
         (Feature("delay", "numeric"), Feature("distance", "numeric"), Feature("carrier", "category", carriers))
     )

@@ -75,16 +75,20 @@ def test_a_drafted_regression_runs_to_its_end(rents):
 
 
 @pytest.mark.soak
-def test_a_second_regression_is_not_promoted_on_an_accuracy_that_it_cannot_have(rents):
-    folder, _ = rents
+def test_a_second_regression_is_promoted_by_its_error_and_not_by_an_accuracy_that_it_cannot_have(rents):
+    folder, said = rents
+    assert said["config"]["deployment"]["margins"] == {"loss": 0.05, "scale": pytest.approx(324, abs=30)}
     sluiceway(folder, "run", "sluiceway.yaml")  # the first one; it is only told again where it ran before
     append(str(folder / "flats"), flats(2), message="second", source="test")
     steps = "deployment.steps=[{weight: 0.5, max_seconds: 15}, {weight: 1.0, max_seconds: 15}]"
     latency = "deployment.margins.latency_p99_seconds=0.5"
-    summary = sluiceway(folder, "run", "sluiceway.yaml", "--set", steps, "--set", latency, expect=1)
+    more = ("--set", steps, "--set", latency)
+    refused = sluiceway(folder, "run", "sluiceway.yaml", *more, "--set", "deployment.margins.loss=null", expect=2)
+    assert "have no accuracy to be judged by" in refused["message"]
+    summary = sluiceway(folder, "run", "sluiceway.yaml", *more)
     last = summary["steps"][-1]
-    assert last["headline"].startswith("rolled back after")
-    assert "no decision of either equals its outcome" in "\n".join(last["details"])
+    assert last["headline"].startswith("promoted")
+    assert any(line.strip().startswith("rollout loss") for line in last["details"]), last
 
 
 @pytest.fixture(scope="module")

@@ -16,7 +16,7 @@ from sluiceway.core.references import TableVersion
 from sluiceway.data import commit, generate_fraud, history, membership, references
 from sluiceway.data.profile import check_trainable
 from sluiceway.data.ray_profile import profile
-from sluiceway.data.ray_read import key_columns, labelled_dataset, read_part, read_version
+from sluiceway.data.ray_read import key_columns, labelled_dataset, labelled_rows, read_part, read_version
 
 pytestmark = [
     pytest.mark.integration,
@@ -75,14 +75,14 @@ def test_a_version_is_read_as_it_was(version):
 
 def test_order_is_the_same_each_time_and_after_a_checkpoint(version, data, catalog):
     newest = references.resolve(data.path, None, tags=TagStore(catalog))
-    first = together(labelled_dataset(newest, data=data, seed=SEED, n_folds=3))
-    assert together(labelled_dataset(newest, data=data, seed=SEED, n_folds=3)).equals(first)
+    first = together(labelled_dataset(labelled_rows(newest, data=data, seed=SEED, n_folds=3)))
+    assert together(labelled_dataset(labelled_rows(newest, data=data, seed=SEED, n_folds=3))).equals(first)
     DeltaTable(newest.uri).create_checkpoint()
-    assert together(labelled_dataset(newest, data=data, seed=SEED, n_folds=3)).equals(first)
+    assert together(labelled_dataset(labelled_rows(newest, data=data, seed=SEED, n_folds=3))).equals(first)
 
 
 def test_labels_are_those_of_the_membership(version, data):
-    labelled = labelled_dataset(version, data=data, seed=SEED, n_folds=3, extra_columns=["extra"])
+    labelled = labelled_dataset(labelled_rows(version, data=data, seed=SEED, n_folds=3, extra_columns=["extra"]))
     table = together(labelled)
     assert table.column_names == ["x", "shop", "y", "extra", "__part__", "__fold__", "__key__"]
     ids = pa.table({"id": pa.array(table["extra"].to_numpy() // 2)})
@@ -121,7 +121,7 @@ def test_a_limit_takes_a_stable_sample(version, data):
 
 def test_content_identifies_rows_without_a_key(version, data, tmp_path):
     free = data.model_copy(update={"key": ()})
-    table = together(labelled_dataset(version, data=free, seed=SEED, n_folds=2))
+    table = together(labelled_dataset(labelled_rows(version, data=free, seed=SEED, n_folds=2)))
     assert len(set(table["__key__"].to_pylist())) == 1000
     assert table.column_names == ["x", "shop", "y", "__part__", "__fold__", "__key__"]
     nested = pa.schema([("a", pa.int64()), ("b", pa.list_(pa.int64()))])
@@ -148,7 +148,7 @@ def test_what_is_not_there(version, data, tmp_path):
     with pytest.raises(TableNotFoundError):
         profile(gone, ["x"])
     with pytest.raises(ReferenceNotFoundError):
-        labelled_dataset(TableVersion(version.uri, 99, "", 1, "99"), data=data, seed=SEED, n_folds=2)
+        labelled_dataset(labelled_rows(TableVersion(version.uri, 99, "", 1, "99"), data=data, seed=SEED, n_folds=2))
 
 
 def test_generated_transactions_are_one_commit_once(tmp_path):

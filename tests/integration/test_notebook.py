@@ -79,6 +79,7 @@ def execute(notebook: nbformat.NotebookNode, environment: dict[str, str]) -> Non
         client.execute(env=environment)
 
 
+@pytest.mark.soak
 @pytest.mark.timeout(500)
 @pytest.mark.filterwarnings("ignore::ResourceWarning:zmq", "ignore::DeprecationWarning:jupyter_client")
 def test_the_notebook_reads_trains_and_predicts_on_a_cluster_elsewhere(cluster: Head, config: Path) -> None:

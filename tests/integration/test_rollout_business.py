@@ -244,12 +244,17 @@ def test_a_regression_s_kind_and_spread_are_found_before_anything_moves(tmp_path
     minutes = [train_minutes(tmp_path / "models", seed=seed).arm(str(seed), 1.0) for seed in (1, 2)]
     late = train_small(tmp_path / "models", seed=3).arm("3", 1.0)
 
-    def scores(champion, challenger, **margins):
-        section = DeploymentSection(margins=margins)
+    def scores(champion, challenger, *, dry_run=(), ab=None, **margins):
+        section = DeploymentSection(margins=margins, dry_run=dry_run, **(ab or {}))
         context = SimpleNamespace(deployment=section, stores=stores, bundles=BundleStore(tmp_path / "bundles"))
-        return scores_of(context, context.deployment.margins, NAME, champion=champion, challengers=(challenger,))
+        return scores_of(context, context.deployment, NAME, champion=champion, challengers=(challenger,))
 
-    assert scores(*minutes) == Scores()  # nobody asks
+    with pytest.raises(InputError, match="have no accuracy to be judged by") as caught:
+        scores(*minutes)
+    assert "deployment.margins.loss" in caught.value.hint
+    with pytest.raises(InputError, match="have no accuracy to be better in"):
+        scores(*minutes, ab={"strategy": "ab", "ab": {"min_seconds": 9}}, loss=0.1)
+    assert scores(*minutes, dry_run=("accuracy",)) == scores(late, late) == Scores()  # nobody asks
     assert scores(*minutes, loss=0.1, scale=7.0) == Scores("regression", 7.0)
     with pytest.raises(InputError, match="cannot be told from 0 answers") as caught:
         scores(*minutes, loss=0.1)

@@ -133,6 +133,7 @@ def test_a_good_version_is_promoted_by_prometheus_alone(endpoint, prometheus, tm
     assert "Prometheus: answers" in out.getvalue()
 
 
+@pytest.mark.soak
 def test_a_good_version_is_promoted_by_both_although_processes_begin_anew(endpoint, prometheus):
     def restart():
         endpoint.replace(0, same_port=True)
@@ -162,7 +163,9 @@ def test_a_query_of_ones_own_sends_a_version_back(endpoint, prometheus):
     assert "limit <= 0.001" in outcome.reason
 
 
-@pytest.mark.parametrize("stop", [signal.SIGKILL, signal.SIGSTOP], ids=["down", "hung"])
+@pytest.mark.parametrize(
+    "stop", [pytest.param(signal.SIGKILL, id="down", marks=pytest.mark.soak), pytest.param(signal.SIGSTOP, id="hung")]
+)
 def test_while_prometheus_is_away_it_holds_and_then_pauses(endpoint, prometheus, tmp_path, stop):
     section, plan = plan_of(prometheus, "both", on_inconclusive="continue")
     with meanwhile(endpoint, lambda: prometheus.process.send_signal(stop), after=1):
@@ -212,12 +215,29 @@ def test_a_wrong_prometheus_is_told_with_both_numbers_and_nothing_goes_on(endpoi
 @pytest.mark.parametrize(
     ("query", "status", "told"),
     [
-        ('sum(no_such_metric{arm="$arm"})', "INCONCLUSIVE", "gives nothing for the challenger"),
-        ('model_requests_total{model="$endpoint"}', "ERROR", "aggregate with sum"),
-        ('sum(model_errors_total{version="$version"}) / 0', "INCONCLUSIVE", "nothing to divide by"),
-        ("model_requests_total * on(model) model_requests_total", "ERROR", "does not take the query"),
+        pytest.param('sum(no_such_metric{arm="$arm"})', "INCONCLUSIVE", "gives nothing for the challenger", id="empty"),
+        pytest.param(
+            'model_requests_total{model="$endpoint"}',
+            "ERROR",
+            "aggregate with sum",
+            id="several",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            'sum(model_errors_total{version="$version"}) / 0',
+            "INCONCLUSIVE",
+            "nothing to divide by",
+            id="NaN",
+            marks=pytest.mark.soak,
+        ),
+        pytest.param(
+            "model_requests_total * on(model) model_requests_total",
+            "ERROR",
+            "does not take the query",
+            id="execution",
+            marks=pytest.mark.soak,
+        ),
     ],
-    ids=["empty", "several", "NaN", "execution"],
 )
 def test_a_query_without_a_number_lets_nothing_go_on(endpoint, prometheus, query, status, told):
     queries = [{"name": "odd", "query": query, "at_most": 1e9}]

@@ -240,6 +240,7 @@ def test_a_wrong_address_or_token_is_told(cluster):
     assert "there are astray-production" in told
 
 
+@pytest.mark.soak
 def test_the_local_config_is_deployed_by_serve_s_own_command(cluster, repository):
     document = yaml.safe_load((repository / "serve_configs" / "local.yaml").read_text())
     (application,) = document["applications"]

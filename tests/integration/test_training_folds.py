@@ -19,7 +19,7 @@ from sluiceway.data import commit, references
 from sluiceway.data.profile import check_trainable
 from sluiceway.data.ray_order_statistics import order_statistics, ordered_bits, signed
 from sluiceway.data.ray_profile import profile
-from sluiceway.data.ray_read import labelled_dataset, read_part
+from sluiceway.data.ray_read import labelled_dataset, labelled_rows, read_part
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
 from sluiceway.training.ray_run import train_dataset
@@ -89,7 +89,9 @@ def section(version, **given):
 
 
 def labelled(version, data, **given):
-    dataset = labelled_dataset(version, data=data, seed=SEED, n_folds=4, **{"extra_columns": ["id"]} | given)
+    dataset = labelled_dataset(
+        labelled_rows(version, data=data, seed=SEED, n_folds=4, **{"extra_columns": ["id"]} | given)
+    )
     return pa.concat_tables(ray.get(dataset.to_arrow_refs())).sort_by("id")
 
 
@@ -146,7 +148,7 @@ def test_time_goes_forward(version, table, tmp_path):
 
 def _as_read(version, data, part):
     """Places, among the test rows by id, of the test rows in the order of the table."""
-    dataset = labelled_dataset(version, data=data, seed=SEED, n_folds=1, extra_columns=["id"])
+    dataset = labelled_dataset(labelled_rows(version, data=data, seed=SEED, n_folds=1, extra_columns=["id"]))
     whole = pa.concat_tables(ray.get(dataset.to_arrow_refs()))
     ids = whole.filter(pa.array(whole["__part__"].to_numpy() == 2))["id"].to_numpy()
     return pa.array(np.searchsorted(np.flatnonzero(part == 2), ids))

@@ -114,6 +114,7 @@ def test_a_window_of_time(champion):
     assert candidate.training["rows"]["train"] == pytest.approx(ROWS / 3 * 0.7, rel=0.15)
 
 
+@pytest.mark.soak
 def test_folds_in_time_order_share_the_window(tmp_path, ray_cluster):
     def by_time(**training):
         context = context_of(tmp_path, **training)

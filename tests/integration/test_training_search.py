@@ -224,6 +224,7 @@ def test_a_search_of_a_killed_driver_goes_on_and_ends_as_an_undisturbed_one(plac
     assert undisturbed.candidate.training["model_digest"] == outcome.candidate.training["model_digest"]
 
 
+@pytest.mark.soak
 def test_minutes_end_a_search_in_the_middle_of_a_fold(place):
     endless = {"params": {"n_estimators": 1_000_000}, "patience": None, "minutes": 0.25}
     began = time.monotonic()

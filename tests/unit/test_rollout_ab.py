@@ -126,6 +126,28 @@ def test_a_version_that_fails_is_stopped_at_once_and_the_others_go_on():
     assert [step.action for step in found] == ["stop a version", "promote"]
 
 
+class Paused(Versions):
+    """Somebody pauses the rollout before it has seen anything, and aborts it after two minutes."""
+
+    def sleep(self, seconds):
+        super().sleep(seconds)
+        if self.time == 2120:
+            self.rollouts.command("r1", Order.ABORT)
+
+
+def test_a_version_that_fails_in_a_pause_is_stopped():
+    world = Paused.served(errors={"2": 0.33}, rate=20)
+    world.rollouts.command("r1", Order.PAUSE)
+    assert run(make_test(), replace(world.doors(), stays=True), poll_seconds=1).status == "rolled_back"
+    assert weights(world) == [
+        {"1": 0.4, "2": 0.2, "3": 0.2, "4": 0.2},
+        {"1": 0.6, "2": 0.0, "3": 0.2, "4": 0.2},
+        {"1": 1.0},
+    ]
+    states = [RolloutState.from_json(row.state) for row in world.rollouts.journal("r1")]
+    assert [(state.phase, state.stopped) for state in states[1:3]] == [(Phase.PAUSED, ()), (Phase.PAUSED, ("2",))]
+
+
 def test_with_nobody_left_the_champion_has_all():
     world = Versions.served(wrong={"2": WORSE, "3": WORSE, "4": WORSE})
     outcome = run(make_test(), world.doors(), poll_seconds=1)
@@ -215,7 +237,7 @@ def test_the_promises_hold_whatever_is_seen_and_said(data):
     plan = make_test(on_inconclusive=data.draw(st.sampled_from(["rollback", "pause", "hold"])))
     state, now = RolloutState(since=0.0), 0.0
     for number in range(1, 14):
-        seen = data.draw(observed(plan)) if state.phase is Phase.STEP else None
+        seen = data.draw(observed(plan)) if state.phase in (Phase.STEP, Phase.PAUSED) else None
         order = data.draw(st.sampled_from([None, None, None, *Order]))
         command = None if order is None else Command(number, order, "ann", "", 0.0)
         now += data.draw(st.sampled_from([1, 70, 200]))

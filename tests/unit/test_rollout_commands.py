@@ -94,6 +94,28 @@ def test_a_pause_obeys_but_goes_past_no_failure(order, cause, action):
     assert after.cause == ("accuracy" if isinstance(decision.action, Hold) and cause else "")
 
 
+@pytest.mark.parametrize("order", [None, Order.ADVANCE, Order.PROMOTE, Order.PAUSE, Order.RESUME])
+def test_what_fails_in_a_pause_goes_back_whatever_is_told(order):
+    state = replace(in_step(), phase=Phase.PAUSED, reason="paused by ann")
+    told = None if order is None else command(order)
+    decision = decide(make_plan(), state=state, observations=seen(errors=900), now=1.0, command=told)
+    assert isinstance(decision.action, RollBack)
+    assert decision.action.cause == "error_rate"
+    assert follow(state, decision.action, newest_generation=2, now=1.0).phase is Phase.ROLLING_BACK
+    assert isinstance(decide(make_plan(), state=state, observations=seen(), now=1.0).action, Hold)
+
+
+def test_what_fails_in_a_pause_and_may_not_go_back_is_waited_with_for_that():
+    plan = make_plan(rollback=RollbackSection(enabled=False))
+    state = replace(in_step(), phase=Phase.PAUSED, reason="paused by ann")
+    action = decide(plan, state=state, observations=seen(errors=900), now=1.0, command=command(Order.PROMOTE)).action
+    after = follow(state, action, newest_generation=2, now=1.0)
+    assert (after.phase, after.cause) == (Phase.PAUSED, "error_rate")
+    again = decide(plan, state=after, observations=seen(errors=900), now=2.0, command=command(Order.PROMOTE))
+    assert isinstance(again.action, Hold)
+    assert again.action.reason.startswith("it waits because of error_rate")
+
+
 def test_a_manual_step_waits_for_a_person_however_long():
     plan = make_plan(steps=({"weight": 0.05, "manual": True}, {"weight": 1.0}))
     found = seen(plan=plan)
@@ -278,6 +300,14 @@ def test_a_pause_is_waited_out_where_the_controller_stays():
     assert actions(world)[:3] == ["advance to step 0", "pause", "resume"]
     # Weights stood still from the one to the other.
     assert [document.challengers[0].weight for document in world.moves[:-1]] == [0.05, 0.25, 0.5, 1.0]
+
+
+def test_a_version_that_fails_in_a_pause_goes_back():
+    world = told((2000.5, Order.PAUSE), (2500, Order.PROMOTE), errors=(0.0, 0.3), rate=20)
+    outcome = run(make_plan(), replace(world.doors(), stays=True), poll_seconds=1)
+    assert (outcome.status, outcome.cause) == ("rolled_back", "error_rate")
+    assert [action.split(" to ")[0] for action in actions(world)] == ["advance", "pause", "rollback", "rolled back"]
+    assert world.time < 2500
 
 
 def test_a_pause_ends_a_controller_that_does_not_stay():

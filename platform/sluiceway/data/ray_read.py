@@ -68,47 +68,19 @@ def read_version(
     return dataset
 
 
-def labelled_dataset(
-    version: TableVersion,
-    *,
-    data: DataSection,
-    seed: int,
-    n_folds: int,
-    extra_columns: Sequence[str] = (),
-    fold_column: str | None = None,
-    later_than: int | None = None,
-) -> ray.data.Dataset:
+def labelled_dataset(rows: LabelledRows) -> ray.data.Dataset:
     """What training sees: features, target, and where each row belongs.
 
     Args:
-        version: which version.
-        data: names features, target, weight, key, and the split with its columns.
-        seed: of the experiment.
-        n_folds: folds of the cross-validation.
-        extra_columns: carried along.
-        fold_column: column that says each row's fold, in place of the split.
-        later_than: tick of ``data.time``; rows of training and validation up to it are left out.
+        rows: from :func:`labelled_rows`.
 
     Returns:
         features in their order, target, weight, extra columns, ``__part__`` (uint8: 0 train, 1 validation, 2 test, 3
         left out), ``__fold__`` (uint8, 255: validated in none), ``__since__`` (uint8: first fold that trains on the
         row) where rows are in time order, and ``__key__`` (uint64, the row hash); in an order that is the same each
         time.
-
-    Raises:
-        DataError: a time or a fold cannot be used; rows have too few different times.
     """
-    rows = labelled_rows(
-        version,
-        data=data,
-        seed=seed,
-        n_folds=n_folds,
-        extra_columns=extra_columns,
-        fold_column=fold_column,
-        later_than=later_than,
-    )
-    dataset = read_version(version, columns=rows.read)
-    return dataset.map_batches(
+    return read_version(rows.version, columns=rows.read).map_batches(
         label,
         fn_kwargs={"columns": rows.columns, "placing": rows.placing},
         batch_format="pyarrow",
@@ -127,7 +99,20 @@ def labelled_rows(
     fold_column: str | None = None,
     later_than: int | None = None,
 ) -> LabelledRows:
-    """What :func:`labelled_dataset` reads, for who reads it by itself; arguments and errors as there."""
+    """What training sees of a version, to be read by Ray Data or by one process; nothing is read yet but cut points.
+
+    Args:
+        version: which version.
+        data: names features, target, weight, key, and the split with its columns.
+        seed: of the experiment.
+        n_folds: folds of the cross-validation.
+        extra_columns: carried along.
+        fold_column: column that says each row's fold, in place of the split.
+        later_than: tick of ``data.time``; rows of training and validation up to it are left out.
+
+    Raises:
+        DataError: a column is not there; a time or a fold cannot be used; rows have too few different times.
+    """
     schema = tables.schema(version.uri, version.version)
     weight = [] if data.weight is None else [data.weight]
     wanted = unique([*data.features, data.target, *weight, *extra_columns])
@@ -170,7 +155,8 @@ def read_part(
     Returns:
         a reference to features, target, extra columns and ``__key__``; ``ray.get`` it in a task, not in a driver.
     """
-    labelled = labelled_dataset(version, data=data, seed=seed, n_folds=1, extra_columns=extra_columns)
+    rows = labelled_rows(version, data=data, seed=seed, n_folds=1, extra_columns=extra_columns)
+    labelled = labelled_dataset(rows)
     kept = labelled.map_batches(
         _keep_part,
         fn_kwargs={"part": part, "seed": seed, "row_limit": row_limit},

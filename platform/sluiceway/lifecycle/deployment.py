@@ -221,7 +221,7 @@ class EnvironmentRollout:
             champion=champion,
             deployment=policy,
             now=now,
-            scores=scores_of(self.context, policy.margins, endpoint, champion=champion, challengers=challengers),
+            scores=scores_of(self.context, policy, endpoint, champion=champion, challengers=challengers),
         )
 
     def _deploy_challengers(self, plan: RolloutPlan) -> None:

@@ -10,8 +10,10 @@ from sluiceway.core.errors import DataError
 from sluiceway.core.references import TableReference, TableVersion
 from sluiceway.data.profile import ColumnProfile, check_columns
 from sluiceway.data.ray_profile import profile
+from sluiceway.data.ray_read import read_version
 from sluiceway.data.tables import schema
 
+LOSS = 0.05
 IDENTIFIER = re.compile(r"(^|_)(id|uuid|guid|key)$", re.IGNORECASE)
 
 
@@ -43,7 +45,7 @@ def draft(version: TableVersion, *, target: str, table: TableReference) -> tuple
     classifier = set(columns[target].values) <= {0, 1} and not columns[target].many
     keys = [name for name in left_out if IDENTIFIER.search(name)]
     name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{table.table.rstrip('/').rpartition('/')[2]}_{target}").lstrip("_.-")
-    document = {
+    document: dict[str, Any] = {
         "experiment": {"name": name, "seed": 42},
         "data": {
             "path": table.table,
@@ -65,7 +67,15 @@ def draft(version: TableVersion, *, target: str, table: TableReference) -> tuple
         },
         "deployment": {"environments": ["production"]},
     }
+    if not classifier:
+        document["deployment"]["margins"] = _margins(version, target)
     return document, left_out
+
+
+def _margins(version: TableVersion, target: str) -> dict[str, float]:
+    """What a regression's next version is judged by: its error, in spreads of what it predicts."""
+    spread = float(read_version(version, columns=[target]).std(target) or 0.0)
+    return {"loss": LOSS, **({"scale": float(f"{spread:.3g}")} if spread > 0 else {})}
 
 
 def _why_not(column: ColumnProfile) -> str:

@@ -12,7 +12,7 @@ from sluiceway.config.deployment import ReplaySection
 from sluiceway.core.errors import DataError
 from sluiceway.core.references import TableVersion
 from sluiceway.data.membership import TEST
-from sluiceway.data.ray_read import labelled_dataset, read_version
+from sluiceway.data.ray_read import labelled_dataset, labelled_rows, read_version
 from sluiceway.lifecycle.context import Context
 
 BATCH_ROWS = 1024
@@ -50,13 +50,14 @@ class ReplayRows:
         data = self._context.data
         if PART_COLUMN in self._where:
             extra = tuple(name for name in self._where if name != PART_COLUMN and name not in data.features)
-            return labelled_dataset(
+            rows = labelled_rows(
                 self._version,
                 data=data,
                 seed=self._context.experiment.seed,
                 n_folds=self._context.training.folds,
                 extra_columns=extra,
             )
+            return labelled_dataset(rows)
         return read_version(self._version, columns=[*dict.fromkeys((*data.features, data.target, *self._where))])
 
 

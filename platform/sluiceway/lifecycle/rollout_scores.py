@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sluiceway.config.deployment import MarginsSection
+from sluiceway.config.deployment import PolicySection
 from sluiceway.core.errors import InputError
 from sluiceway.core.pairs import BINARY, Kind, Scores
 from sluiceway.core.traffic import Arm
@@ -15,35 +15,55 @@ FEWEST = 100
 
 
 def scores_of(
-    context: Context, margins: MarginsSection, endpoint: str, *, champion: Arm, challengers: Sequence[Arm]
+    context: Context, policy: PolicySection, endpoint: str, *, champion: Arm, challengers: Sequence[Arm]
 ) -> Scores:
-    """Fixed before the first request is judged, as a test's bounds have to be.
+    """Fixed before the first request is judged, as a test's bounds have to be; every bundle has been read then.
 
     Args:
         context: of the rollout.
-        margins: what the rollout is judged by.
+        policy: what the rollout is judged by.
         endpoint: whose answers tell the spread of the champion's scores.
         champion: the arm that answers today.
         challengers: the new version, and further ones.
 
     Raises:
-        InputError: the models are of different kinds, or nobody knows the spread of a regression.
+        InputError: the models are of different kinds, nobody knows the spread of a regression, or it would be judged by
+            an accuracy that it cannot have.
         ModelError: a bundle is missing or damaged.
     """
-    if margins.score_shift is None and margins.loss is None:
-        return BINARY  # what nobody asks for
+    margins = policy.margins
+    compared = margins.score_shift is not None or margins.loss is not None
     kind = _kind(context, champion)
     for arm in challengers:
         other = _kind(context, arm)
-        if other != kind:
+        if other != kind and compared:
             raise InputError(
                 f"the champion of {endpoint} is a {kind} model, version {arm.version} a {other} one: "
                 "their scores and losses cannot be compared",
                 hint="leave deployment.margins.score_shift and loss out",
             )
+    if kind == "regression":
+        _refuse_accuracy(policy, endpoint)
+    if not compared:
+        return BINARY  # what nobody asks for
     if kind != "regression":
         return Scores(kind)
     return Scores("regression", margins.scale or _spread(context, endpoint, champion))
+
+
+def _refuse_accuracy(policy: PolicySection, endpoint: str) -> None:
+    """The numbers of a regression never equal their outcome: no step that is judged by that ends well."""
+    if policy.strategy == "ab" and policy.ab.metric == "accuracy":
+        raise InputError(
+            f"{endpoint} answers with numbers, which have no accuracy to be better in",
+            hint="set deployment.ab.metric to error_rate, or take a canary with deployment.margins.loss",
+        )
+    if policy.margins.loss is None and "accuracy" not in policy.dry_run:
+        raise InputError(
+            f"{endpoint} answers with numbers, which have no accuracy to be judged by",
+            hint="set deployment.margins.loss, e.g. to 0.05: how much larger the error may be, in spreads of the "
+            "champion's answers (or in margins.scale)",
+        )
 
 
 def _spread(context: Context, endpoint: str, champion: Arm) -> float:

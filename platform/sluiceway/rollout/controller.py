@@ -249,6 +249,9 @@ class _Controller:
             if state.step == 0:
                 self.doors.effects.started(plan)
             self._move(plan.step_document(state.step, generation=state.generation, stopped=state.stopped))
+        elif state.phase is Phase.PAUSED and state.stopped:
+            # A version of a test may fail in a pause.
+            self._move(plan.step_document(state.step, generation=state.generation, stopped=state.stopped))
         elif state.phase is Phase.PROMOTING:
             self._move(plan.promoted_document(generation=state.generation))
             self.doors.effects.promoted(plan)
@@ -289,7 +292,7 @@ class _Controller:
 
     def _show(self, decision: Decision, seen: Observations | None) -> None:
         state = self.journal.state
-        if seen is None or not seen.steps:
+        if seen is None or not seen.steps or state.phase is Phase.PAUSED:
             return
         if state.phase is Phase.PROBATION:
             left = max(0.0, self.plan.probation_seconds - (self._now() - state.since))

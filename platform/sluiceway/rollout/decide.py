@@ -127,7 +127,7 @@ def decide(
     if state.phase is Phase.PENDING:
         return Decision(Promote("the first model of this endpoint") if plan.champion is None else Advance(0, "begin"))
     if state.phase is Phase.PAUSED:
-        return Decision(Hold("paused") if command is None else _in_pause(plan, state, command), command=command)
+        return _in_pause(plan, state, observations, now, command)
     if state.phase is Phase.PROBATION:
         return _in_probation(plan.won_by(state.winner), state, observations, now, command)
     if state.phase is not Phase.STEP:
@@ -139,15 +139,12 @@ def decide(
     verdicts = _verdicts(plan, state, observations)
     if command is not None and command.order is Order.ABORT:
         return Decision(RollBack("", command.told), verdicts, command)
-    found = _failure([verdict for verdict in verdicts if decides(verdict)], seen)
-    if found is None:
-        if command is not None:
-            return Decision(_obeyed(plan, state, command), verdicts, command)
-        return Decision(_action(plan, state, verdicts, now, seen), verdicts)
-    cause, reason = found
-    if plan.rollback.enabled:
-        return Decision(RollBack(cause, reason), verdicts)
-    return Decision(Pause(cause, f"rollback is disabled: {reason}"), verdicts)
+    failed = _sent_back(plan, verdicts, seen)
+    if failed is not None:
+        return Decision(failed, verdicts)
+    if command is not None:
+        return Decision(_obeyed(plan, state, command), verdicts, command)
+    return Decision(_action(plan, state, verdicts, now, seen), verdicts)
 
 
 def _verdicts(plan: RolloutPlan, state: RolloutState, observations: Observations | None) -> tuple[Verdict, ...]:
@@ -190,17 +187,19 @@ def _stopped(plan: RolloutPlan, version: str, cause: str, reason: str, *, last: 
     return RollBack(cause, f"no version is left; {told}") if last else Stop(version, told)
 
 
-def _failure(verdicts: Sequence[Verdict], seen: Observations) -> tuple[str, str] | None:
-    """What the challenger goes back for, and the sentence with the numbers; None where nothing is wrong.
+def _sent_back(plan: RolloutPlan, verdicts: Sequence[Verdict], seen: Observations) -> RollBack | Pause | None:
+    """What becomes of a challenger that something is wrong with; None where nothing is.
 
     A metric that has failed says more than a breaker that has opened for the same requests.
     """
-    for verdict in verdicts:
-        if verdict.status is Status.FAIL:
-            return verdict.measurement.name, verdict.line()
-    if seen.breakers:
-        return BREAKER, f"endpoint replicas ask the challenger no more: {'; '.join(seen.breakers)}"
-    return None
+    failed = next((one for one in verdicts if decides(one) and one.status is Status.FAIL), None)
+    if failed is not None:
+        cause, reason = failed.measurement.name, failed.line()
+    elif seen.breakers:
+        cause, reason = BREAKER, f"endpoint replicas ask the challenger no more: {'; '.join(seen.breakers)}"
+    else:
+        return None
+    return RollBack(cause, reason) if plan.rollback.enabled else Pause(cause, f"rollback is disabled: {reason}")
 
 
 def _obeyed(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
@@ -216,14 +215,43 @@ def _obeyed(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
     return Hold(f"it runs already; nothing to {command.order}")
 
 
-def _in_pause(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
-    if command.order is Order.ABORT:
-        return RollBack("", command.told)
+def _in_pause(
+    plan: RolloutPlan, state: RolloutState, observations: Observations | None, now: float, command: Command | None
+) -> Decision:
+    """What a pause waits for; the version goes on to answer its share in it, and goes back where that fails."""
+    verdicts, failed = _judged_in_pause(plan, state, observations, now)
+    if command is not None and command.order is Order.ABORT:
+        return Decision(RollBack("", command.told), verdicts, command)
+    if failed is not None:
+        return Decision(failed, verdicts)
+    return Decision(Hold("paused") if command is None else _told_in_pause(plan, state, command), verdicts, command)
+
+
+def _judged_in_pause(
+    plan: RolloutPlan, state: RolloutState, observations: Observations | None, now: float
+) -> tuple[tuple[Verdict, ...], Action | None]:
+    if observations is None or _waits_for_a_metric(state):
+        return (), None
+    stage = plan.steps[state.step]
+    if isinstance(stage, AbSection) and observations.steps:
+        found = look_at(plan, state, stage, observations, now)
+        last = len(found.living) == 1
+        return found.verdicts, None if found.failed is None else _stopped(plan, *found.failed, last=last)
+    verdicts = _verdicts(plan, state, observations)
+    return verdicts, _sent_back(plan, verdicts, observations)
+
+
+def _waits_for_a_metric(state: RolloutState) -> bool:
+    """True where it paused because something has failed, and may not go back by itself."""
+    return state.cause not in ("", SOURCE)
+
+
+def _told_in_pause(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
     if command.order is Order.RESUME:
         return Resume(f"resumed {command.told}")
     if command.order is Order.PAUSE:
         return Hold("it is paused already")
-    if state.cause and state.cause != SOURCE:
+    if _waits_for_a_metric(state):
         return Hold(f"it waits because of {state.cause}: resume it to judge again, or abort it")
     return _obeyed(plan, state, command)
 
@@ -382,9 +410,9 @@ def _check_possible(state: RolloutState, action: Action) -> None:
     allowed = {
         Advance: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Promote: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
-        Pause: {Phase.STEP},
+        Pause: {Phase.STEP, Phase.PAUSED},
         Miss: {Phase.STEP},
-        Stop: {Phase.STEP},
+        Stop: {Phase.STEP, Phase.PAUSED},
         Resume: {Phase.PAUSED},
         RollBack: {Phase.STEP, Phase.PAUSED, Phase.PROBATION},
         Confirm: {Phase.PROBATION},

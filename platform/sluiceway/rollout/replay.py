@@ -99,13 +99,18 @@ def replay(plan: RolloutPlan, looks: Sequence[Look]) -> list[ReplayedStep]:
     """
     found: list[ReplayedStep] = []
     failures = 0
-    for _, group in groupby(looks, key=lambda look: (look.state.phase, look.state.step, look.state.generation)):
+    for _, group in groupby(looks, key=_step_of):
         step = list(group)
         done, failures = _replayed(plan, step, failures)
         found.append(done)
         if found[-1].action not in ("advance", "promote", NAMES[Stop]):
             break
     return found
+
+
+def _step_of(look: Look) -> tuple[bool, int, int]:
+    # A pause is part of its step.
+    return look.state.phase is Phase.PROBATION, look.state.step, look.state.generation
 
 
 def _replayed(plan: RolloutPlan, looks: Sequence[Look], failures: int) -> tuple[ReplayedStep, int]:

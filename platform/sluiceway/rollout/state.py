@@ -68,7 +68,7 @@ class RolloutState:
     @property
     def judged(self) -> bool:
         """True where it is decided by what was seen."""
-        return self.phase in (Phase.STEP, Phase.PROBATION)
+        return self.phase in (Phase.STEP, Phase.PAUSED, Phase.PROBATION)
 
     @property
     def terminal(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from typing import Any
 
 from ray import serve
@@ -161,13 +162,16 @@ class EndpointReplica(GrpcMethods):
         document = self._traffic.newest(self.endpoint)
         if document is None:
             return
-        try:
-            route, self._loaded = self._load(document)
-        except SluicewayError as error:
-            self._refuse(document, error)
+        # Where another arm's bundle is damaged the champion answers all, as at replicas that ran before it was.
+        for each in (document, _champion_alone(document)):
+            try:
+                route, self._loaded = self._load(each)
+            except SluicewayError as error:
+                self._refuse(document, error)
+                continue
+            self.answerer.open(route)
+            self.route = route
             return
-        self.answerer.open(route)
-        self.route = route
 
     def _load(self, document: TrafficDocument) -> tuple[Route, dict[str, BundleScorer]]:
         route, loaded = load_route(document, self._loaded, load=load_scorer, breaker=self.limits.breaker)
@@ -203,6 +207,12 @@ class EndpointReplica(GrpcMethods):
     def _flushed(self) -> None:
         self.metrics.tick()
         self._lease.renew()
+
+
+def _champion_alone(document: TrafficDocument) -> TrafficDocument:
+    """Of the generation before, so that nobody takes it for the document itself, which is tried again."""
+    champion = replace(document.champion, weight=1.0)
+    return TrafficDocument(document.endpoint, document.generation - 1, champion, salt=document.salt)
 
 
 def _log_plan(spec: EndpointSpec) -> LogPlan:

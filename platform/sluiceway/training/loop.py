@@ -178,7 +178,7 @@ class Loop:
         self._emit({"fold": number, "of": spec.folds, "rounds": spec.rounds})
         built: list[Span] = []
         with self._spans.building(built):
-            watched = self._maker.watched(train, train.validated_in(number), ref=self._all)
+            watched = self._maker.quantile(train, train.validated_in(number), ref=self._all)
 
         def build() -> xgboost.DMatrix:
             with self._spans.building(built):

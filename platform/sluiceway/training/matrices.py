@@ -37,7 +37,7 @@ class MatrixMaker:
     def quantile(
         self, rows: Rows, chosen: np.ndarray, *, ref: xgboost.QuantileDMatrix | None = None
     ) -> xgboost.QuantileDMatrix:
-        """Quantised rows to train on; in pages on disk where the rows themselves lie there.
+        """Quantised rows, to train on or to judge a fold by; in pages on disk where the rows themselves lie there.
 
         Args:
             rows: to choose from.
@@ -51,25 +51,6 @@ class MatrixMaker:
             raise ValueError("rows on disk need a folder for their pages")
         prefix = str(self.cache / f"pages-{next(self._count)}")
         return xgboost.ExtMemQuantileDMatrix(_Blocks(rows, chosen, self, block=4 * BLOCK, cache_prefix=prefix), **bins)
-
-    def watched(self, rows: Rows, chosen: np.ndarray, *, ref: xgboost.QuantileDMatrix) -> xgboost.DMatrix:
-        """Rows that a fold is judged by: plain values (docs/decisions/0019), quantised only where they lie on disk.
-
-        Args:
-            rows: to choose from.
-            chosen: shape (n,), bool.
-            ref: of the cut points.
-        """
-        if rows.on_disk:
-            return self.quantile(rows, chosen, ref=ref)
-        return xgboost.DMatrix(
-            rows.x[chosen],
-            rows.y[chosen],
-            weight=None if rows.weight is None else rows.weight[chosen],
-            feature_names=self.names,
-            feature_types=self.types,
-            nthread=self.params["nthread"],
-        )
 
 
 class _Blocks(xgboost.DataIter):

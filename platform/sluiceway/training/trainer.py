@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from typing import Any
 
 import ray.data
 
 from sluiceway.core.doors import Progress
 from sluiceway.core.references import TableVersion
+from sluiceway.data.labelled_rows import LabelledRows
 from sluiceway.data.ray_read import labelled_dataset, labelled_rows
 from sluiceway.training.ray_run import train_dataset
 from sluiceway.training.recipe import Recipe
@@ -40,21 +40,22 @@ def train(
         oof_uri=oof_uri,
         progress=progress,
         checkpoints=checkpoints,
-        alone=functools.partial(labelled_rows, version, **_asked(recipe)),
+        alone=functools.partial(_rows, version, recipe),
     )
 
 
 def rows_of(version: TableVersion, recipe: Recipe) -> Callable[[], ray.data.Dataset]:
     """What reads the rows of a version, labelled and placed, when it is called."""
-    return functools.partial(labelled_dataset, version, **_asked(recipe))
+    return lambda: labelled_dataset(_rows(version, recipe))
 
 
-def _asked(recipe: Recipe) -> dict[str, Any]:
+def _rows(version: TableVersion, recipe: Recipe) -> LabelledRows:
     training = recipe.training
-    return {
-        "data": recipe.data,
-        "seed": recipe.seed,
-        "n_folds": training.folds,
-        "fold_column": training.fold_column,
-        "later_than": recipe.later_than,
-    }
+    return labelled_rows(
+        version,
+        data=recipe.data,
+        seed=recipe.seed,
+        n_folds=training.folds,
+        fold_column=training.fold_column,
+        later_than=recipe.later_than,
+    )
