@@ -18,7 +18,7 @@ FEWEST = 100
 def scores_of(
     context: Context, policy: PolicySection, endpoint: str, *, champion: Arm, challengers: Sequence[Arm]
 ) -> Scores:
-    """Fixed before the first request is judged, as a test's bounds have to be; every challenger's bundle has been read then.
+    """Fixed before the first request is judged, as a test's bounds have to be; challengers are read for it.
 
     Args:
         context: of the rollout.
