@@ -16,6 +16,7 @@ from deltalake import DeltaTable
 
 from sluiceway.core.errors import DataError
 from sluiceway.data import commit_loop, delta_log, history, tables
+from sluiceway.data.scan import gone
 from sluiceway.data.commit_files import Delivery, refuse_changed
 from sluiceway.data.commit_loop import CommitResult
 from sluiceway.data.delta_log import LogState
@@ -147,11 +148,7 @@ def rewrite_share(share: RewriteShare, keys: KeySet) -> Rewritten:
             try:
                 hit = _rewrite_file(file, keys, writer, met=met)
             except FileNotFoundError as error:
-                raise DataError(
-                    f"a data file of {share.target.uri} is gone: {file.identity}",
-                    hint="a vacuum deleted it; versions that need it cannot be read any more, unless from a copy",
-                    table=share.target.uri,
-                ) from error
+                raise gone(share.target.uri, file.identity) from error
             if hit:
                 hits[file.path] = hit
         return Rewritten(tuple(file.path for file in share.files), hits, tuple(writer.finish()), np.flatnonzero(met))
