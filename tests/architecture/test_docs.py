@@ -76,7 +76,7 @@ def blocks() -> list[tuple[str, str]]:
 
 @pytest.mark.parametrize(("where", "text"), blocks(), ids=lambda value: value if "\n" not in value else "")
 def test_configuration_in_documents_can_be_read(where: str, text: str) -> None:
-    given = yaml.load(text, Loader=StrictLoader)  # noqa: S506 (it is a SafeLoader)
+    given = yaml.load(text, Loader=StrictLoader)
     document = {"experiment": {"name": "flights"}, **given}
     document["data"] = {"path": "flights", "features": ["a"], "target": "late"} | given.get("data", {})
     Settings.model_validate(document)

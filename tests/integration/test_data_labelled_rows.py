@@ -27,7 +27,9 @@ def source(tmp_path):
     uri = str(tmp_path / "table")
     for start in range(0, 400, 100):
         ids = np.arange(start, start + 100)
-        append(uri, pa.table({"id": ids, "a": ids / 1.0, "late": (ids % 2).astype(np.int8)}), message="x", source="test")
+        append(
+            uri, pa.table({"id": ids, "a": ids / 1.0, "late": (ids % 2).astype(np.int8)}), message="x", source="test"
+        )
     data = DataSection(path=uri, features=("a",), target="late", key=("id",))
     rows = labelled_rows(TableVersion(uri, 3, "", 400, "newest"), data=data, seed=1, n_folds=2)
     return ReadRows(rows, SCHEMA, Target("late", "binary", (0, 1)))

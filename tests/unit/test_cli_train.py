@@ -19,11 +19,11 @@ def test_the_version_is_held_while_it_is_trained_on(tmp_path, monkeypatch):
     held = []
 
     def build(context, version):
-        held.extend(lease.name for lease in context.stores.leases.list())
+        held.extend(lease.body for lease in context.stores.leases.list())
         raise InputError("that is enough")
 
     monkeypatch.setattr("sluiceway.cli.train.build_candidate", build)
     monkeypatch.setattr("sluiceway.cli.train.connect_ray", lambda *_, **__: None)
     monkeypatch.setattr("sluiceway.cli.train.disconnect", lambda: None)
     assert sluiceway(tmp_path, "train", "c.yaml", expect=2)["message"] == "that is enough"
-    assert [name for name in held if str(tmp_path / "t") in name]
+    assert [body for body in held if str(tmp_path / "t") in body]

@@ -110,9 +110,9 @@ def test_a_pause_of_its_plan_is_judged_on_by_another_one():
 
 
 def test_a_pause_of_a_person_is_no_time_of_the_step():
-    plan = make_plan(steps=({"weight": 0.05, "max_seconds": 100}, {"weight": 1.0}))
-    world = Commanded.served(rate=100)
-    world.said = ((2003, Order.PAUSE), (2500, Order.RESUME))
+    plan = make_plan(steps=({"weight": 0.5, "max_seconds": 150}, {"weight": 1.0, "max_seconds": 900}))
+    world = Commanded.served(rate=6)
+    world.said = ((2003, Order.PAUSE), (2100, Order.RESUME))
     assert run(plan, replace(world.doors(), stays=True), poll_seconds=1).status == "promoted"
     assert [step.action for step in replay(plan, read(world.rollouts, "r1"))] == ["advance", "promote"]
 

@@ -7,7 +7,6 @@ from typing import Any, ClassVar
 import yaml
 from yaml.constructor import ConstructorError
 
-
 BOOLEAN, TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
 
 

@@ -16,7 +16,6 @@ from deltalake import DeltaTable
 
 from sluiceway.core.errors import DataError
 from sluiceway.data import commit_loop, delta_log, history, tables
-from sluiceway.data.scan import gone
 from sluiceway.data.commit_files import Delivery, refuse_changed
 from sluiceway.data.commit_loop import CommitResult
 from sluiceway.data.delta_log import LogState
@@ -26,6 +25,7 @@ from sluiceway.data.ingest.planning import shares
 from sluiceway.data.key_bounds import files_with
 from sluiceway.data.key_set import KeySet
 from sluiceway.data.places import file_uris
+from sluiceway.data.scan import gone
 from sluiceway.data.write_target import WriteTarget
 from sluiceway.data.written_files import Told, WrittenFile, write_files
 
