@@ -23,6 +23,7 @@ def main() -> int:
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="override a key")
     parser.add_argument("--environment", action="append", default=[], help="only there; all of them if left out")
     parser.add_argument("--supersede", action="store_true", help="abort another version's rollout that is under way")
+    parser.add_argument("--ungated", action="store_true", help="although no gate has judged it, or gates refuse it")
     parser.add_argument("--detach", action="store_true", help="let an actor of the cluster run it, and end")
     parser.add_argument("--json", action="store_true", help="print the result as one JSON document")
     arguments = parser.parse_args()
@@ -32,7 +33,7 @@ def main() -> int:
     words = ["rollout", "start", arguments.model, "--config", arguments.config]
     words += [part for text in arguments.set for part in ("--set", text)]
     words += [part for text in arguments.environment for part in ("--environment", text)]
-    words += [f"--{name}" for name in ("supersede", "detach", "json") if getattr(arguments, name)]
+    words += [f"--{name}" for name in ("supersede", "ungated", "detach", "json") if getattr(arguments, name)]
     code: int = command.run_command(words)
     return code
 

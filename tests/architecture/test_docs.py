@@ -6,6 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+import yaml
+
+from sluiceway.config.settings import Settings
+from sluiceway.config.strict_yaml import StrictLoader
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DECISIONS = REPOSITORY / "docs" / "decisions"
@@ -13,6 +17,7 @@ DOCUMENTS = sorted(
     [*REPOSITORY.glob("*.md"), *(REPOSITORY / "docs").rglob("*.md"), *(REPOSITORY / "cluster").rglob("*.md")]
 )
 LINK = re.compile(r"\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
+BLOCK = re.compile(r"^(?:```ya?ml\n)(.*?)^```", flags=re.MULTILINE | re.DOTALL)
 NUMBER = re.compile(r"docs/decisions/(\d{4})")
 
 
@@ -56,3 +61,22 @@ def test_code_names_decisions_that_exist() -> None:
         (n, path.name) for path in texts for n in NUMBER.findall(path.read_text(encoding="utf-8", errors="ignore"))
     }
     assert {entry for entry in named if entry[0] not in known} == set()
+
+
+def blocks() -> list[tuple[str, str]]:
+    """Blocks of YAML that are sections of a configuration, with where they stand."""
+    found = []
+    for path in DOCUMENTS:
+        for number, text in enumerate(BLOCK.findall(path.read_text(encoding="utf-8"))):
+            keys = set(re.findall(r"^(\w+):", text, flags=re.MULTILINE))
+            if keys and keys <= set(Settings.model_fields):
+                found.append((f"{path.relative_to(REPOSITORY)} {number}", text))
+    return found
+
+
+@pytest.mark.parametrize(("where", "text"), blocks(), ids=lambda value: value if "\n" not in value else "")
+def test_configuration_in_documents_can_be_read(where: str, text: str) -> None:
+    given = yaml.load(text, Loader=StrictLoader)
+    document = {"experiment": {"name": "flights"}, **given}
+    document["data"] = {"path": "flights", "features": ["a"], "target": "late"} | given.get("data", {})
+    Settings.model_validate(document)

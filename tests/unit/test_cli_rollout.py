@@ -171,6 +171,14 @@ def test_a_plan_says_what_each_step_needs(tmp_path, config):
     assert "there is no endpoint flights-production yet" in said(tmp_path, "plan", config, expect=2)
 
 
+def test_a_plan_of_a_regression_is_refused_by_accuracy_and_made_by_loss(tmp_path, config):
+    plan = ("plan", config, "--rate", "100", "--set", "model.type=XGBRegressor")
+    assert "have no accuracy to be judged by" in said(tmp_path, *plan, expect=2)
+    by_loss = sluiceway(tmp_path, "rollout", *plan, "--set", "deployment.margins.loss=0.05")
+    assert "loss needs" in by_loss[0]
+    assert "accuracy needs" not in by_loss[0]
+
+
 def test_a_plan_knows_the_failures_of_the_running_champion(tmp_path, engine, config):
     TrafficStore(engine).publish(TrafficDocument("flights-production", 1, make_plan().champion))
     histogram = (0,) * (len(LATENCY_BOUNDS_SECONDS) + 1)

@@ -225,6 +225,20 @@ def test_a_value_that_is_no_yaml_is_named_wherever_it_comes_from(
     assert no_date.startswith("--set experiment.name=2026-13-01: the value is not YAML")
 
 
+def test_a_key_that_yaml_takes_for_a_truth_is_the_word_that_it_is(tmp_path: Path) -> None:
+    text = """
+        experiment: {name: flights}
+        data: {path: t, features: [a], target: b}
+        deployment:
+          hooks: [{on: [promoted], command: "true"}]
+        platform:
+          hooks: [{on: [pre-merge], branch: main, gate: data_quality}]
+    """
+    settings = load_settings(write(tmp_path, text))
+    assert [hook.on for hook in settings.deployment.hooks] == [("promoted",)]
+    assert [hook.on for hook in settings.platform.hooks] == [("pre-merge",)]
+
+
 def test_anchors_and_merges_of_yaml_work(tmp_path: Path) -> None:
     text = """
     experiment: {name: flights}

@@ -12,6 +12,7 @@ from sluiceway.catalog.records import ArmCounts
 from sluiceway.config.deployment import MarginsSection, PolicySection
 from sluiceway.config.stages import ShadowSection, StepSection
 from sluiceway.core.errors import InputError
+from sluiceway.core.pairs import Scores
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.noninferiority import requests_needed
@@ -157,3 +158,12 @@ def test_no_traffic_is_told(stores, said):
     with pytest.raises(InputError, match=said) as caught:
         measured(stores, "flights", None, seconds=0.01)
     assert "--rate" in caught.value.hint
+
+
+def test_a_regression_has_a_loss_of_its_own_width_and_no_accuracy():
+    margins = MarginsSection(loss=0.05)
+    plain, number = (forecast(STEPS, margins, Traffic(100.0), scores=Scores(kind)) for kind in ("binary", "regression"))
+    assert "accuracy" in plain[0].needs
+    assert set(number[0].needs) == {"error_rate", "latency_p99", "loss"}
+    # Errors of a regression are told in spreads, of which four are the most: less than a log loss may be.
+    assert number[0].needs["loss"] < plain[0].needs["loss"]

@@ -8,9 +8,12 @@ import pytest
 
 from rollout_world import CHAMPION, Crash, World, make_plan
 from sluiceway.config.deployment import LimitsSection, RollbackSection
-from sluiceway.core.command import Order
+from sluiceway.core.command import Command, Order
 from sluiceway.core.traffic import Arm
+from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import abort, run
+from sluiceway.rollout.decide import RollBack, decide
+from sluiceway.rollout.evidence import Observations, StepSeen
 from sluiceway.rollout.plan import plan_first
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -79,6 +82,16 @@ def test_what_decides_nothing_undoes_nothing(changes):
     outcome = run(plan(**changes), world.doors(), poll_seconds=1)
     assert outcome.status == "promoted"
     assert "accuracy -0.0" in outcome.reason
+
+
+@pytest.mark.parametrize("order", [Order.PROMOTE, Order.ADVANCE])
+def test_nobody_confirms_what_has_failed(order):
+    state = RolloutState(Phase.PROBATION, 2, 5, since=0.0, generations=(2, 3, 4))
+    pairs = Pairs(900, 120, 20, 0)
+    seen = Observations(steps=tuple(StepSeen(step["weight"]) for step in STEPS), pairs_rollout=pairs, outcomes=pairs.n)
+    decision = decide(plan(), state=state, observations=seen, now=1.0, command=Command(1, order, "ann", "", 0.0))
+    assert isinstance(decision.action, RollBack)
+    assert decision.action.cause == "accuracy"
 
 
 @pytest.mark.parametrize(

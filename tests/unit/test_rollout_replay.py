@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import pytest
 import yaml
@@ -14,6 +15,7 @@ from rollout_world import World, make_plan
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.rollouts import LookRow, RolloutStore
 from sluiceway.config.deployment import DeploymentSection
+from sluiceway.core.command import Order
 from sluiceway.core.moments import Moments
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import run
@@ -82,6 +84,37 @@ def test_its_own_policy_does_what_was_done(qualities):
     entries = [RolloutState.from_json(row.state) for row in world.rollouts.journal("r1")]
     begun = [entry.since for entry in entries if entry.phase in (Phase.STEP, Phase.PROBATION)]
     assert len(found) == len(begun)
+
+
+class Commanded(World):
+    """Somebody pauses at 2010 and resumes much later; or resumes what its plan has paused."""
+
+    said = ()
+
+    def sleep(self, seconds):
+        super().sleep(seconds)
+        for at, order in self.said:
+            if self.time - seconds < at <= self.time:
+                self.rollouts.command("r1", order, now=self.time)
+
+
+def test_a_pause_of_its_plan_is_judged_on_by_another_one():
+    plan = make_plan(steps=({"weight": 0.05, "max_seconds": 10}, {"weight": 1.0}), on_inconclusive="pause")
+    world = Commanded.served(rate=100)
+    world.said = ((2300, Order.ABORT),)
+    assert run(plan, replace(world.doors(), stays=True), poll_seconds=1).status == "rolled_back"
+    looks = read(world.rollouts, "r1")
+    assert [step.action for step in replay(plan, looks)] == ["pause"]
+    patient = with_policy(plan, DeploymentSection(steps=[{"weight": 0.05, "max_seconds": 900}, {"weight": 1.0}]))
+    assert [step.action for step in replay(patient, looks)] == ["advance"]
+
+
+def test_a_pause_of_a_person_is_no_time_of_the_step():
+    plan = make_plan(steps=({"weight": 0.5, "max_seconds": 150}, {"weight": 1.0, "max_seconds": 900}))
+    world = Commanded.served(rate=6)
+    world.said = ((2003, Order.PAUSE), (2100, Order.RESUME))
+    assert run(plan, replace(world.doors(), stays=True), poll_seconds=1).status == "promoted"
+    assert [step.action for step in replay(plan, read(world.rollouts, "r1"))] == ["advance", "promote"]
 
 
 def test_another_policy_would_have_gone_back_earlier_or_waited():

@@ -1,6 +1,7 @@
 """What replicas write: records, pairs, counts, feedback; and what happens where nobody takes them."""
 
 import asyncio
+import threading
 import time
 from dataclasses import replace
 
@@ -290,3 +291,27 @@ def test_a_flusher_that_has_died_is_seen(route, catalog, dropped, monkeypatch):
         assert not ledger.alive
 
     asyncio.run(run())
+
+
+def test_feedback_that_comes_while_a_slow_catalog_is_written_to_takes_no_further_thread(catalog, dropped):
+    let_go, under_way, most = threading.Event(), [0], [0]
+
+    class Slow(RecordStore):
+        def add_feedback(self, endpoint, rows):
+            under_way[0] += 1
+            most[0] = max(most[0], under_way[0])
+            let_go.wait(20)
+            under_way[0] -= 1
+            return super().add_feedback(endpoint, rows)
+
+    async def run():
+        ledger = make(catalog, dropped, Slow(catalog))
+        told = []
+        for number in range(6):
+            told.append(asyncio.ensure_future(ledger.feedback([FeedbackRecord(f"x{number}", 1, 1.0, 1.0)])))
+            await asyncio.sleep(2 * ledger_module.FEEDBACK_GATHER_SECONDS)
+        let_go.set()
+        assert await asyncio.gather(*told) == [1] * 6
+
+    asyncio.run(run())
+    assert most == [1]

@@ -3,6 +3,8 @@
 import asyncio
 import collections
 import math
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
@@ -13,7 +15,7 @@ from serving_models import examples, train_small
 from sluiceway.config.serving import BreakerSection
 from sluiceway.core.errors import ModelError
 from sluiceway.core.traffic import TrafficDocument
-from sluiceway.serving.batching import TurnBatcher
+from sluiceway.serving.batching import ROWS_IN_TURN, TurnBatcher
 from sluiceway.serving.route import CHALLENGER, CHAMPION, load_route, load_scorer
 
 
@@ -198,5 +200,21 @@ def test_a_failure_reaches_every_request_of_the_turn():
             *(batcher.score(fail, matrix[i : i + 1]) for i in range(2)), return_exceptions=True
         )
         assert [type(result) for result in results] == [ValueError, ValueError]
+
+    asyncio.run(run())
+
+
+def test_a_large_request_is_scored_while_all_threads_wait_for_the_catalog():
+    let_go = threading.Event()
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        loop.set_default_executor(ThreadPoolExecutor(2))
+        waiting = [loop.run_in_executor(None, let_go.wait) for _ in range(2)]
+        matrix = np.zeros((ROWS_IN_TURN + 1, 3), np.float32)
+        scores = await asyncio.wait_for(TurnBatcher().score(lambda rows: rows[:, 0], matrix), timeout=20)
+        assert len(scores) == len(matrix)
+        let_go.set()
+        await asyncio.gather(*waiting)
 
     asyncio.run(run())

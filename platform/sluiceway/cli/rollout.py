@@ -22,12 +22,14 @@ from sluiceway.cli.serve_address import Address
 from sluiceway.config.load import load_platform, load_settings
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.command import Order
+from sluiceway.core.pairs import BINARY, Scores
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.rollout.forecast import StepForecast, forecast
 from sluiceway.rollout.journal import Journal, unfinished
 from sluiceway.rollout.looks import read as read_looks
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.present_traffic import measured
+from sluiceway.rollout.regression import refuse_accuracy
 from sluiceway.rollout.replay import replay, with_policy
 from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.rollout.told import read_told
@@ -115,6 +117,9 @@ def plan(
     environment = environment or settings.deployment.environments[-1]
     deployment = settings.deployment.of(environment)
     endpoint = endpoint_name(settings.experiment.name, environment)
+    number = settings.model.type == "XGBRegressor"
+    if number:
+        refuse_accuracy(deployment, endpoint)
     seen = measured(read_stores(settings.platform), endpoint, rate)
     traffic = dataclasses.replace(seen, discordance=discordance, outcomes=outcomes)
     steps = forecast(
@@ -123,6 +128,7 @@ def plan(
         traffic,
         without=deployment.dry_run,
         fresh_baseline=deployment.baseline == "fresh",
+        scores=Scores("regression") if number else BINARY,
     )
     rows = [_forecast_row(step) for step in steps]
     if not as_json:

@@ -57,7 +57,8 @@ def train(
         pinned = context.version(version)
         connect_ray(settings.platform.ray, catalog=context.stores.url)
         try:
-            candidate = build_candidate(context, pinned)
+            with context.reading(pinned):
+                candidate = build_candidate(context, pinned)
         finally:
             disconnect()
     if as_json:

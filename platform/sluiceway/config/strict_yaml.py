@@ -7,9 +7,11 @@ from typing import Any, ClassVar
 import yaml
 from yaml.constructor import ConstructorError
 
+BOOLEAN, TEXT = "tag:yaml.org,2002:bool", "tag:yaml.org,2002:str"
+
 
 class StrictLoader(yaml.SafeLoader):
-    """PyYAML keeps the last of two equal keys without a word; this loader refuses them.
+    """PyYAML keeps the last of two equal keys without a word; this loader refuses them. A key ``on`` is that word.
 
     Attributes:
         key_types: what a key may be.
@@ -40,6 +42,8 @@ class StrictLoader(yaml.SafeLoader):
         for key_node, _ in node.value:
             if key_node.tag == "tag:yaml.org,2002:merge":
                 continue
+            if key_node.tag == BOOLEAN and key_node.value.lower() not in ("true", "false"):
+                key_node.tag = TEXT
             key = self.construct_object(key_node, deep=True)
             if not isinstance(key, self.key_types):
                 raise ConstructorError(None, None, "a key has to be a word", key_node.start_mark)

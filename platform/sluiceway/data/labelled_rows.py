@@ -10,7 +10,7 @@ import pyarrow as pa
 from sluiceway.core.references import TableVersion
 from sluiceway.data import tables
 from sluiceway.data.placing import Placing, label, unique
-from sluiceway.data.scan import dataset_of, files_in
+from sluiceway.data.scan import dataset_of, files_in, gone
 
 BATCH_ROWS = 131_072
 # Batches that are decoded ahead of who takes them.
@@ -49,12 +49,20 @@ class LabelledRows:
             yield label(batch, columns=columns, placing=self.placing)
 
     def plain(self, columns: Sequence[str]) -> Iterator[pa.Table]:
-        """Some of the columns, batch by batch; the rows are in the same order as those of :meth:`placed`."""
+        """Some of the columns, batch by batch; the rows are in the same order as those of :meth:`placed`.
+
+        Raises:
+            DataError: a data file is gone.
+        """
         table = tables.open_table(self.version.uri, version=self.version.version)
-        dataset = dataset_of(table, files_in(table))
+        # The log's own order is that of its newest checkpoint, which any writer may write between two passes.
+        dataset = dataset_of(table, files_in(table).sort_by("path"))
         scanner = dataset.scanner(
             columns=list(columns), batch_size=BATCH_ROWS, batch_readahead=AHEAD, fragment_readahead=1
         )
-        for batch in scanner.to_batches():
-            if batch.num_rows:
-                yield pa.Table.from_batches([batch])
+        try:
+            for batch in scanner.to_batches():
+                if batch.num_rows:
+                    yield pa.Table.from_batches([batch])
+        except FileNotFoundError as error:
+            raise gone(self.version.uri, error) from error

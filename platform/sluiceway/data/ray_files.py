@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from sluiceway.core.errors import BackendError, DataError, SluicewayError
 from sluiceway.data import tables
-from sluiceway.data.scan import dataset_of
+from sluiceway.data.scan import dataset_of, gone
 
 # One task reads so much: enough that starting it costs little, little enough that all CPUs have work.
 BYTES_PER_TASK = 128 * 2**20
@@ -92,17 +92,18 @@ def finished(tasks: Sequence[Any], *, uri: str) -> Iterator[Any]:
         try:
             result = ray.get(ready[0])
         except RayError as error:
-            cause = getattr(error, "cause", None)
-            if isinstance(cause, FileNotFoundError):
-                raise DataError(
-                    f"a data file of {uri} is gone: {cause}",
-                    hint="a vacuum deleted it; versions that need it cannot be read any more, unless from a copy",
-                    table=uri,
-                ) from error
-            if isinstance(cause, SluicewayError):
-                raise cause from error
-            raise BackendError(f"the rows of {uri} could not be read: {error}", table=uri) from error
+            raise not_read(uri, error) from error
         yield result
+
+
+def not_read(uri: str, error: RayError) -> SluicewayError:
+    """What is to be raised where Ray could not read the rows of a table."""
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, FileNotFoundError):
+        return gone(uri, cause)
+    if isinstance(cause, SluicewayError):
+        return cause
+    return BackendError(f"the rows of {uri} could not be read: {error}", table=uri)
 
 
 def refuse_other_count(path: str, rows: int, *, expected: int | None, uri: str) -> None:

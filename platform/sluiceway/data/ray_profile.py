@@ -7,10 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 
 import pyarrow as pa
+from ray.exceptions import RayError
 
 from sluiceway.core.references import TableVersion
 from sluiceway.data import tables
 from sluiceway.data.profile import ColumnProfile, TableProfile, merge, profile_table
+from sluiceway.data.ray_files import not_read
 from sluiceway.data.ray_read import read_version
 
 
@@ -24,6 +26,8 @@ def profile(version: TableVersion, columns: Sequence[str]) -> TableProfile:
 
     Raises:
         TableNotFoundError, ReferenceNotFoundError, UnsupportedTableError: the version cannot be read any more.
+        DataError: a data file is gone.
+        BackendError: Ray failed.
     """
     names = tuple(tables.schema(version.uri, version.version).names)
     present = [name for name in dict.fromkeys(columns) if name in names]
@@ -32,7 +36,10 @@ def profile(version: TableVersion, columns: Sequence[str]) -> TableProfile:
     partial = read_version(version, columns=present).map_batches(
         _partial, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
     )
-    columns_found = merge(_decoded(row["profile"]) for row in partial.iter_rows())
+    try:
+        columns_found = merge(_decoded(row["profile"]) for row in partial.iter_rows())
+    except RayError as error:
+        raise not_read(version.uri, error) from error
     return TableProfile(version.rows, columns_found, names)
 
 

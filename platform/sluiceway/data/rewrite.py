@@ -25,6 +25,7 @@ from sluiceway.data.ingest.planning import shares
 from sluiceway.data.key_bounds import files_with
 from sluiceway.data.key_set import KeySet
 from sluiceway.data.places import file_uris
+from sluiceway.data.scan import gone
 from sluiceway.data.write_target import WriteTarget
 from sluiceway.data.written_files import Told, WrittenFile, write_files
 
@@ -147,11 +148,7 @@ def rewrite_share(share: RewriteShare, keys: KeySet) -> Rewritten:
             try:
                 hit = _rewrite_file(file, keys, writer, met=met)
             except FileNotFoundError as error:
-                raise DataError(
-                    f"a data file of {share.target.uri} is gone: {file.identity}",
-                    hint="a vacuum deleted it; versions that need it cannot be read any more, unless from a copy",
-                    table=share.target.uri,
-                ) from error
+                raise gone(share.target.uri, file.identity) from error
             if hit:
                 hits[file.path] = hit
         return Rewritten(tuple(file.path for file in share.files), hits, tuple(writer.finish()), np.flatnonzero(met))

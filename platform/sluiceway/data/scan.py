@@ -61,6 +61,16 @@ def files_in(table: DeltaTable, partitions: Partitions | None = None) -> pa.Tabl
     return live.filter(reduce(pc.and_, fits))
 
 
+def gone(uri: str, told: object) -> DataError:
+    """What is to be raised where a file that a version needs is not there; ``told`` names it."""
+    first = str(told).strip().partition("\n")[0]
+    return DataError(
+        f"a data file of {uri} is gone: {first}",
+        hint="a vacuum deleted it; versions that need it cannot be read any more, unless from a copy",
+        table=uri,
+    )
+
+
 def dataset_of(table: DeltaTable, files: pa.Table) -> pads.Dataset:
     """Files of an open table as a dataset, wherever they lie; its fragments can be sent to other processes.
 

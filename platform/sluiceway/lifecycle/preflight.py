@@ -13,6 +13,7 @@ from sluiceway.config.search import SearchSection
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.errors import ConfigError
 from sluiceway.core.references import TableVersion
+from sluiceway.core.traffic import endpoint_name
 from sluiceway.data.tables import schema
 from sluiceway.gates.catalogue import gate_problems
 from sluiceway.gates.metric_limits import limit_problems, width_problems
@@ -20,6 +21,7 @@ from sluiceway.gates.metrics import Task, check_names
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.metric_source import check_configured
 from sluiceway.lifecycle.named_columns import column_problems, range_problems, unlogged_problems
+from sluiceway.rollout.regression import refuse_accuracy
 from sluiceway.serving.instance import serve_address
 from sluiceway.serving.ports import check_port
 from sluiceway.training.params import booster_params
@@ -117,14 +119,25 @@ def open_services(context: Context) -> None:
     """Connect to Ray; refuse to begin where the registry does not answer or somebody else has the port.
 
     Raises:
-        InputError: a query of ``deployment.prometheus`` cannot be used.
+        InputError: a query of ``deployment.prometheus`` cannot be used, or a regression would be judged by an accuracy.
         BackendError: names the service, and what to do.
     """
     context.registry.check()
     check_configured(context)
+    _check_regression(context)
     context.connect()
     if context.serving.port and serve_address() is None:
         check_port(context.serving.host, context.serving.port)
+
+
+def _check_regression(context: Context) -> None:
+    """An endpoint's first model is judged by nobody; the next one is."""
+    if context.model.type != "XGBRegressor":
+        return
+    for environment in context.deployment.environments:
+        endpoint = endpoint_name(context.experiment.name, environment)
+        if context.stores.traffic.newest(endpoint) is not None:
+            refuse_accuracy(context.deployment.of(environment), endpoint)
 
 
 def _collect(check: Callable[[], object]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from sluiceway.core.errors import InputError
 from sluiceway.core.pairs import BINARY, Kind, Scores
 from sluiceway.core.traffic import Arm
 from sluiceway.lifecycle.context import Context
+from sluiceway.rollout.regression import refuse_accuracy
 
 # Answers of the champion that its spread is taken from, at least.
 FEWEST = 100
@@ -17,7 +18,7 @@ FEWEST = 100
 def scores_of(
     context: Context, policy: PolicySection, endpoint: str, *, champion: Arm, challengers: Sequence[Arm]
 ) -> Scores:
-    """Fixed before the first request is judged, as a test's bounds have to be; every bundle has been read then.
+    """Fixed before the first request is judged, as a test's bounds have to be; challengers are read for it.
 
     Args:
         context: of the rollout.
@@ -32,38 +33,22 @@ def scores_of(
         ModelError: a bundle is missing or damaged.
     """
     margins = policy.margins
-    compared = margins.score_shift is not None or margins.loss is not None
+    kinds = {arm.version: _kind(context, arm) for arm in challengers}
+    if "regression" in kinds.values():
+        refuse_accuracy(policy, endpoint)
+    if margins.score_shift is None and margins.loss is None:
+        return BINARY  # what nobody asks for
     kind = _kind(context, champion)
-    for arm in challengers:
-        other = _kind(context, arm)
-        if other != kind and compared:
+    for version, other in kinds.items():
+        if other != kind:
             raise InputError(
-                f"the champion of {endpoint} is a {kind} model, version {arm.version} a {other} one: "
+                f"the champion of {endpoint} is a {kind} model, version {version} a {other} one: "
                 "their scores and losses cannot be compared",
                 hint="leave deployment.margins.score_shift and loss out",
             )
-    if kind == "regression":
-        _refuse_accuracy(policy, endpoint)
-    if not compared:
-        return BINARY  # what nobody asks for
     if kind != "regression":
         return Scores(kind)
     return Scores("regression", margins.scale or _spread(context, endpoint, champion))
-
-
-def _refuse_accuracy(policy: PolicySection, endpoint: str) -> None:
-    """The numbers of a regression never equal their outcome: no step that is judged by that ends well."""
-    if policy.strategy == "ab" and policy.ab.metric == "accuracy":
-        raise InputError(
-            f"{endpoint} answers with numbers, which have no accuracy to be better in",
-            hint="set deployment.ab.metric to error_rate, or take a canary with deployment.margins.loss",
-        )
-    if policy.margins.loss is None and "accuracy" not in policy.dry_run:
-        raise InputError(
-            f"{endpoint} answers with numbers, which have no accuracy to be judged by",
-            hint="set deployment.margins.loss, e.g. to 0.05: how much larger the error may be, in spreads of the "
-            "champion's answers (or in margins.scale)",
-        )
 
 
 def _spread(context: Context, endpoint: str, champion: Arm) -> float:

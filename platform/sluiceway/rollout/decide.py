@@ -24,6 +24,8 @@ from sluiceway.rollout.source_verdicts import SOURCE, cannot_tell, gives_up, jud
 from sluiceway.rollout.state import Phase, RolloutState
 
 # The cause of a rollback where a replica has given the challenger up before a metric could.
+# Reasons of pauses that a person has told begin so.
+BY_A_PERSON = "paused "
 BREAKER = "breaker"
 
 
@@ -207,7 +209,7 @@ def _obeyed(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
     if plan.is_test and command.order in (Order.PROMOTE, Order.ADVANCE):
         return Hold("which version is the best only the test can say; abort it, and roll one of them out")
     if command.order is Order.PAUSE:
-        return Pause("", f"paused {command.told}")
+        return Pause("", f"{BY_A_PERSON}{command.told}")
     if command.order is Order.PROMOTE or (command.order is Order.ADVANCE and _is_last(plan, state)):
         return Promote(f"promoted {command.told}")
     if command.order is Order.ADVANCE:
@@ -265,24 +267,28 @@ def _in_probation(
     """
     if command is not None and command.order is Order.ABORT:
         return Decision(RollBack("", f"undone {command.told}"), command=command)
-    if command is not None and command.order in (Order.ADVANCE, Order.PROMOTE):
-        return Decision(Confirm(f"confirmed {command.told}"), command=command)
-    if command is not None:
-        return Decision(Hold(f"it is promoted already; nothing to {command.order}"), command=command)
-    verdicts: tuple[Verdict, ...] = ()
-    if observations is not None:
-        promoted = (StepSeen(1.0, challenger=observations.promoted),)
-        alone = replace(observations, steps=promoted, pairs_step=observations.pairs_rollout)
-        own = judge_queries(plan, observations, comparing=False)
-        judged = (*judge_late(plan, observations), *judge_limits(plan, alone), *own)
-        verdicts = tuple(softened(plan, verdict) for verdict in judged)
+    verdicts = _late_verdicts(plan, observations)
     failed = [verdict for verdict in verdicts if decides(verdict) and verdict.status is Status.FAIL]
     if failed and plan.rollback.enabled:
         return Decision(RollBack(failed[0].measurement.name, f"after the promotion: {failed[0].line()}"), verdicts)
+    if command is not None and command.order in (Order.ADVANCE, Order.PROMOTE):
+        return Decision(Confirm(f"confirmed {command.told}"), verdicts, command)
+    if command is not None:
+        return Decision(Hold(f"it is promoted already; nothing to {command.order}"), verdicts, command)
     told = "; ".join(verdict.line() for verdict in failed or verdicts) or "nothing was seen"
     if now - state.since >= plan.probation_seconds:
         return Decision(Confirm(f"after {plan.probation_seconds:g} s of probation: {told}"), verdicts)
     return Decision(Hold(told), verdicts)
+
+
+def _late_verdicts(plan: RolloutPlan, observations: Observations | None) -> tuple[Verdict, ...]:
+    if observations is None:
+        return ()
+    promoted = (StepSeen(1.0, challenger=observations.promoted),)
+    alone = replace(observations, steps=promoted, pairs_step=observations.pairs_rollout)
+    own = judge_queries(plan, observations, comparing=False)
+    judged = (*judge_late(plan, observations), *judge_limits(plan, alone), *own)
+    return tuple(softened(plan, verdict) for verdict in judged)
 
 
 def _is_last(plan: RolloutPlan, state: RolloutState) -> bool:

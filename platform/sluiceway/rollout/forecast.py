@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from sluiceway.config.deployment import BusinessSection, MarginsSection
 from sluiceway.config.stages import AbSection, ShadowSection, Stage, StepSection
-from sluiceway.core.pairs import BINARY, LARGEST_IN_SPREADS
+from sluiceway.core.pairs import BINARY, LARGEST_IN_SPREADS, Scores
 from sluiceway.gates.statistics.bounded_means import values_needed
 from sluiceway.gates.statistics.noninferiority import detectable_rise, planned_events, requests_needed
 from sluiceway.rollout.ab import shared_out
@@ -72,6 +72,7 @@ def forecast(
     *,
     without: Sequence[str] = (),
     fresh_baseline: bool = False,
+    scores: Scores = BINARY,
 ) -> tuple[StepForecast, ...]:
     """Every step of a rollout to a version that is as good as the champion.
 
@@ -83,7 +84,9 @@ def forecast(
         traffic: as it is now.
         without: metrics that decide nothing.
         fresh_baseline: what it is compared with has as many requests as it has.
+        scores: of the two models; a regression has no accuracy.
     """
+    without = (*without, "accuracy") if scores.kind == "regression" else without
     answering = [step for step in steps if isinstance(step, StepSection)]
     compared = [step for step in answering if step.weight < 1]
     odds = _odds(compared, fresh=fresh_baseline)
@@ -96,13 +99,13 @@ def forecast(
     for i, step in enumerate(steps):
         if not isinstance(step, StepSection):
             switches = i + 1 < len(steps) and steps[i + 1].weight == 1
-            found.append(_aside(step, margins, traffic, frozenset(without), switches=switches))
+            found.append(_aside(step, margins, traffic, frozenset(without), scores, switches=switches))
             continue
         place = answering.index(step)
         needs = {name: part[min(place, len(compared))] for name, part in parts.items()}
         # At full weight the champion's requests are those of the earlier steps: only the challenger's are waited for.
         share = step.weight / (step.weight + _others(step.weight, fresh=fresh_baseline))
-        needs |= _means(margins, traffic, min(share, 0.5))
+        needs |= _means(margins, traffic, min(share, 0.5), scores)
         needs = {name: n for name, n in needs.items() if name not in without}
         found.append(_forecast(step, step.weight, needs, odds, margins, traffic))
     return tuple(found)
@@ -154,11 +157,12 @@ def _aside(
     margins: MarginsSection,
     traffic: Traffic,
     without: frozenset[str],
+    scores: Scores,
     *,
     switches: bool,
 ) -> StepForecast:
     """A stage that has the whole test for itself: a shadow's, an A/B/n test's, or one in which it is only kept warm."""
-    champions = champion_needs(margins, traffic.error_rate, metrics=len(metrics_of(margins, BINARY)), without=without)
+    champions = champion_needs(margins, traffic.error_rate, metrics=len(metrics_of(margins, scores)), without=without)
     if isinstance(stage, ShadowSection) and not stage.share:
         needs = champions | ({} if "accuracy" in without else {"accuracy": 0})
         return _forecast(stage, 1.0, needs, 0.0, margins, traffic)
@@ -170,7 +174,7 @@ def _aside(
         own, odds, unasked = stage.share, stage.share, frozenset(ANSWERED)
     wholes = _wholes(margins, traffic, odds)
     needs = {name: max(whole.fewest, whole.requests(margins.alpha)) for name, whole in wholes.items()}
-    needs |= _means(margins, traffic, min(0.5, odds / (1 + odds)))
+    needs |= _means(margins, traffic, min(0.5, odds / (1 + odds)), scores)
     needs = {name: n for name, n in needs.items() if name not in without | unasked}
     found = _forecast(stage, own, needs, odds, margins, traffic)
     if not switches:
@@ -199,7 +203,7 @@ def _others(weight: float, *, fresh: bool) -> float:
     return baseline_weight(weight) if fresh else 1 - weight
 
 
-def _means(margins: MarginsSection, traffic: Traffic, weight: float) -> dict[str, int]:
+def _means(margins: MarginsSection, traffic: Traffic, weight: float, scores: Scores) -> dict[str, int]:
     """What the means need of which nothing is known before.
 
     Scores are taken to move by half the margin, as unevenly as that is large; the losses to differ with a variance of
@@ -208,10 +212,10 @@ def _means(margins: MarginsSection, traffic: Traffic, weight: float) -> dict[str
     needs: dict[str, int] = {}
     shift, loss = margins.score_shift, margins.loss
     if shift is not None:
-        width = (1.0 if shift < 1 else LARGEST_IN_SPREADS) - shift
+        width = max(scores.largest_distance, 1.0 if shift < 1 else LARGEST_IN_SPREADS) - shift
         needs["score_shift"] = values_needed(shift / 2, shift**2 / 4, width=width, alpha=margins.alpha)
     if loss is not None:
-        width = BINARY.largest_loss - loss
+        width = scores.largest_loss - loss
         needs["loss"] = values_needed(loss, traffic.discordance, width=width, alpha=margins.alpha)
     needs = {name: max(margins.min_pairs, n) for name, n in needs.items()}
     if margins.business is not None:

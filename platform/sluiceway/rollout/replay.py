@@ -15,6 +15,7 @@ from sluiceway.config.deployment import PolicySection
 from sluiceway.config.stages import ShadowSection, Stage
 from sluiceway.core.verdict import Verdict
 from sluiceway.rollout.decide import (
+    BY_A_PERSON,
     Advance,
     Confirm,
     Decision,
@@ -128,10 +129,14 @@ def _replayed(plan: RolloutPlan, looks: Sequence[Look], failures: int) -> tuple[
 
 
 def _decisions(plan: RolloutPlan, looks: Sequence[Look], failures: int) -> Iterator[tuple[Look, Decision]]:
-    # A step that was resumed began anew: its deadline counts from the first of its looks.
     began, checks = looks[0].state.since, 0
     for look in looks:
-        state = replace(look.state, since=began, failures=failures, checks=checks)
+        state = replace(look.state, failures=failures, checks=checks)
+        if state.phase is Phase.PAUSED and not state.reason.startswith(BY_A_PERSON):
+            # The plan of then has paused it; another one would have gone on judging the step.
+            state = replace(state, phase=Phase.STEP, since=began, cause="")
+        elif state.phase is not Phase.PAUSED:
+            began = state.since  # a step that was resumed began anew
         decision = decide(plan, state=state, observations=look.seen, now=look.time)
         if isinstance(decision.action, Miss):
             after = follow(state, decision.action, newest_generation=state.generation, now=look.time)

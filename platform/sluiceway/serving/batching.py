@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
@@ -12,6 +13,8 @@ ROWS_IN_TURN = 2_000
 # A request is on its way through the replica for a few turns: those that came a little later catch up within as many. A
 # turn in which nothing else happens takes some 10 us; under load, 16 connections, 10 rows come together in place of 5.
 TURNS = 3
+# Large requests are read and scored here: the loop's own threads may all be waiting for the catalog.
+LARGE_REQUESTS = ThreadPoolExecutor(max_workers=4, thread_name_prefix="large-requests")
 
 
 class TurnBatcher:
@@ -38,7 +41,7 @@ class TurnBatcher:
         """
         loop = asyncio.get_running_loop()
         if len(matrix) > ROWS_IN_TURN:
-            return loop.run_in_executor(None, score, matrix)
+            return loop.run_in_executor(LARGE_REQUESTS, score, matrix)
         if not self._waiting:
             loop.call_soon(self._turn, loop, TURNS - 1)
         future: asyncio.Future[np.ndarray] = loop.create_future()

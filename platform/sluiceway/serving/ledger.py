@@ -125,6 +125,7 @@ class Ledger:
         self._counts: dict[CountsKey, _Counts] = {}
         self._changed: set[CountsKey] = set()
         self._feedback: list[tuple[list[FeedbackRecord], asyncio.Future[int]]] = []
+        self._writing_feedback = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._flusher: asyncio.Task[None] | None = None
         self._delivery: asyncio.Task[None] | None = None
@@ -296,9 +297,12 @@ class Ledger:
         await self._write_feedback()
 
     async def _write_feedback(self) -> None:
-        waiting, self._feedback = self._feedback, []
-        if not waiting:
-            return
+        async with self._writing_feedback:  # what comes while a slow catalog is written to is gathered
+            waiting, self._feedback = self._feedback, []
+            if waiting:
+                await self._write_gathered(waiting)
+
+    async def _write_gathered(self, waiting: list[tuple[list[FeedbackRecord], asyncio.Future[int]]]) -> None:
         try:
             records = [record for records, _ in waiting for record in records]
             new = await asyncio.to_thread(self._store.add_feedback, self._endpoint, records)

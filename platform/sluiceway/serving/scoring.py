@@ -7,6 +7,7 @@ import time
 
 from sluiceway.core.errors import RequestError
 from sluiceway.serving.answering import Answered, Asked
+from sluiceway.serving.batching import LARGE_REQUESTS
 from sluiceway.serving.exchange import ARROW, CSV, JSON, OCTETS, Exchange, Reply, json_reply
 from sluiceway.serving.guard import Caller
 from sluiceway.serving.inputs import Encoders, Input, TableInput
@@ -88,7 +89,9 @@ class Scoring:
             given.encode(route.champion.scorer.schema)  # and keeps it for whoever asks next
             return given
 
-        return read() if len(body) <= BYTES_IN_LOOP else await asyncio.to_thread(read)
+        if len(body) <= BYTES_IN_LOOP:
+            return read()
+        return await asyncio.get_running_loop().run_in_executor(LARGE_REQUESTS, read)
 
     async def _answered(
         self, exchange: Exchange, route: Route, given: Input, *, started: float, version: str | None = None

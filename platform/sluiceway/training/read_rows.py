@@ -47,13 +47,21 @@ class ReadRows:
             raise no_rows()
 
     def features(self) -> Iterator[np.ndarray]:
-        """The encoded features of the rows of the last :meth:`places`, in their order."""
+        """The encoded features of the rows of the last :meth:`places`, in their order.
+
+        Raises:
+            DataError: the files do not hold as many rows as before.
+        """
         kept = np.concatenate(self._kept)
         start = 0
         for batch in self.rows.plain(self.schema.names):
             mask = pa.array(kept[start : start + len(batch)])
             start += len(batch)
+            if len(mask) < len(batch):
+                break
             yield encode_table(batch.filter(mask), self.schema)[0]
+        if start != len(kept):
+            raise DataError(f"{self.rows.version.uri} had {len(kept):,} rows, and other ones when it was read again")
 
 
 def no_rows() -> DataError:
