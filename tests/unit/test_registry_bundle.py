@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import pickle
 from pathlib import Path
@@ -62,6 +63,23 @@ def test_a_changed_or_missing_file_is_refused(tmp_path: Path, name: str):
     (folder / name).unlink()
     with pytest.raises(ModelError, match=f"{name} is missing"):
         read(folder)
+
+
+@pytest.mark.parametrize("name", FILES)
+@pytest.mark.parametrize("method", ["is_file", "read_bytes"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, method: str):
+    folder = write(make(), tmp_path / "m")
+    as_before = getattr(Path, method)
+
+    def fail(path: Path):
+        if path.name == name:
+            raise OSError(errno.EACCES, "Permission denied")  # as of read(): without the name of the file
+        return as_before(path)
+
+    monkeypatch.setattr(Path, method, fail)
+    with pytest.raises(ModelError, match=f"{folder / name} cannot be read: Permission denied") as caught:
+        read(folder, digest=make().digest)
+    assert "permissions" in caught.value.hint
 
 
 def test_a_document_that_was_reformatted_is_refused_without_a_digest(tmp_path: Path):

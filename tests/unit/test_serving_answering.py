@@ -252,7 +252,7 @@ def test_a_request_with_no_time_left_is_the_champions_and_no_failure_of_the_chal
     answer = asyncio.run(run())
     assert (answer.failover, answer.arm.name) == (True, "champion")
     assert handle.calls == []
-    assert replica.counts(3) == {}
+    assert replica.counts(3) == {("champion", "1"): (1, 0)}
     assert replica.opened == []
 
 

@@ -265,3 +265,25 @@ def test_a_field_that_is_no_feature_is_text_in_csv_too(models):
     for customer in ("007", "1e3", "0.10", "2013-07-01", "12345678901234567890"):
         body = f"delay,distance,carrier,customer\n1,1,UA,{customer}\n".encode()
         assert read_csv(body, schema, max_rows=10).first("customer") == customer
+
+
+# Values that Arrow holds and Python does not, or no text can be made of.
+NO_KEYS = {
+    "seconds": pa.array([2**60]).cast(pa.timestamp("s")),
+    "nanoseconds": pa.array([1]).cast(pa.timestamp("ns")),
+    "zone": pa.array([1]).cast(pa.timestamp("s", tz="Nowhere/Nothing")),
+    "offset": pa.array([1]).cast(pa.timestamp("s", tz="+99:99")),
+    "days": pa.array([2**31 - 1], pa.int32()).cast(pa.date32()),
+    "milliseconds": pa.array([86_400_000 * 10**11]).cast(pa.date64()),
+    "duration": pa.array([2**62]).cast(pa.duration("s")),
+    "list": pa.ListArray.from_arrays([0, 1], pa.array([2**60]).cast(pa.timestamp("s"))),
+    "struct": pa.StructArray.from_arrays([pa.array([2**60]).cast(pa.timestamp("s"))], names=["at"]),
+}
+
+
+@pytest.mark.parametrize("name", NO_KEYS)
+def test_a_routing_field_of_any_arrow_type_is_a_key_or_none(models, name):
+    replica = HeldReplica(models["binary"], serving=ServingSection(routing_field="customer"))
+    table = table_of(as_rows(examples(1, seed=3)[0])).append_column("customer", NO_KEYS[name])
+    answer = replica.ask("POST", "/predict", content=stream_of(table), headers={"Content-Type": ARROW})
+    assert answer.status_code == 200, answer.text

@@ -90,6 +90,19 @@ def test_an_open_breaker_gives_its_share_to_the_champion_and_a_new_generation_cl
     assert again.described()[1] == {"arm": "challenger", "version": "2", "weight": 0.4}
 
 
+def test_a_challenger_that_is_left_out_moves_no_key_but_its_own(models):
+    document = TrafficDocument(
+        "fraud", 1, models[0].arm("1", 0.2), (models[1].arm("2", 0.4, "app"), models[2].arm("3", 0.4)), salt="r1"
+    )
+    whole, _ = load_route(document, {}, load=load_scorer)
+    route, loaded = load_route(document, {}, load=load_scorer, absent={"2"})
+    for key in [f"user-{i}" for i in range(500)]:
+        version = whole.draw(key).arm.version
+        assert route.draw(key).arm.version == ("1" if version == "2" else version)
+    assert {entry["version"]: entry["weight"] for entry in route.described()} == {"1": 0.6, "3": 0.4}
+    assert (list(route.pinned), len(loaded), route.remote) == (["1", "3"], 2, ())
+
+
 def test_shadows_are_drawn_by_the_key_and_not_by_who_answers(models):
     document = TrafficDocument(
         "fraud",

@@ -116,7 +116,7 @@ def write(bundle: Bundle, folder: str | Path) -> Path:
         The folder, absolute.
 
     Raises:
-        ModelError: the folder exists and holds something else.
+        ModelError: the folder exists and holds something else, or cannot be read.
     """
     folder = Path(folder).absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -153,7 +153,7 @@ def read(folder: str | Path, *, digest: str | None = None) -> Bundle:
         The bundle; its digest equals the digest of the bytes on disk.
 
     Raises:
-        ModelError: a file is missing or broken, or the digest differs.
+        ModelError: a file is missing, broken or not to be read, or the digest differs.
     """
     folder = Path(folder)
     contents = _contents(folder)
@@ -172,14 +172,26 @@ def read(folder: str | Path, *, digest: str | None = None) -> Bundle:
 
 
 def _contents(folder: Path) -> dict[str, bytes]:
-    missing = [name for name in FILES if not (folder / name).is_file()]
+    found = {name: _content(folder / name) for name in FILES}
+    missing = [name for name, content in found.items() if content is None]
     if missing:
         raise ModelError(
             f"{folder} is no model bundle: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
             hint=f"a bundle is a folder with {', '.join(FILES)}",
             folder=str(folder),
         )
-    return {name: (folder / name).read_bytes() for name in FILES}
+    return {name: content for name, content in found.items() if content is not None}
+
+
+def _content(path: Path) -> bytes | None:
+    try:
+        return path.read_bytes() if path.is_file() else None
+    except OSError as error:
+        raise ModelError(
+            f"{path} cannot be read: {error.strerror or error}",
+            hint="look at its permissions and at its disk, or fetch the bundle from the registry again",
+            folder=str(path.parent),
+        ) from error
 
 
 def _canonical(name: str, document: dict[str, Any]) -> bytes:

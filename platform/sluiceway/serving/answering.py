@@ -152,13 +152,15 @@ class Answerer:
         field = self._limits.routing_field
         key = asked.key or (given.first(field) if field else None) or None
         drawn = route.draw(key)
-        scores = None
-        if drawn is not route.champion:
-            scores = await self._challenge(route, drawn, asked, matrix, given)
+        # Of a request that has waited until only the champion's time is left no challenger is asked: it counts as the
+        # champion's, and not as the challenger's failure.
+        left = asked.started + self._challengers_time - time.perf_counter()
+        challenged = drawn is not route.champion and left > 0
+        scores = await self._challenge(route, drawn, asked, matrix, given, left) if challenged else None
         failover = drawn is not route.champion and scores is None
         answering = route.champion if failover else drawn
         if scores is None:
-            scores = await self._answer_by_champion(route, asked, matrix, counted=not failover)
+            scores = await self._answer_by_champion(route, asked, matrix, counted=not challenged)
         if route.shadows:
             seen = Seen(route, asked.request_id, matrix, given, key)
             for shadow in route.shadowing(key):
@@ -186,16 +188,10 @@ class Answerer:
         return scores
 
     async def _challenge(
-        self, route: Route, arm: LoadedArm, asked: Asked, matrix: np.ndarray, given: Input
+        self, route: Route, arm: LoadedArm, asked: Asked, matrix: np.ndarray, given: Input, left: float
     ) -> np.ndarray | None:
-        """A challenger's scores; None where it did not answer in time, and where the request has no time left for it.
-
-        A request that has waited so long that only the champion's time is left is not the challenger's failure.
-        """
+        """A challenger's scores; None where it did not answer in the seconds that the request has left for it."""
         begun = time.perf_counter()
-        left = asked.started + self._challengers_time - begun
-        if left <= 0:
-            return None
         try:
             rows = matrix if arm.encoded_like_champion else _encoded_for(arm, given)
             scores = await self._scored(arm, rows, left)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Collection
 from dataclasses import replace
 from typing import Any
 
@@ -16,7 +17,7 @@ from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.records import RecordStore
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.core.errors import SluicewayError
-from sluiceway.core.traffic import TrafficDocument
+from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.serving.answering import Answerer
 from sluiceway.serving.breaker_reports import BreakerReports
 from sluiceway.serving.deadline import Deadline
@@ -162,19 +163,33 @@ class EndpointReplica(GrpcMethods):
         document = self._traffic.newest(self.endpoint)
         if document is None:
             return
-        # Where another arm's bundle is damaged the champion answers all, as at replicas that ran before it was.
-        for each in (document, _champion_alone(document)):
-            try:
-                route, self._loaded = self._load(each)
-            except SluicewayError as error:
-                self._refuse(document, error)
-                continue
-            self.answerer.open(route)
-            self.route = route
+        beside = (*document.challengers, *document.shadows, *document.warm)
+        absent = {arm.version for arm in beside if not self._has_loaded(arm, document.generation)}
+        followed = document
+        if absent & {arm.version for arm in (*document.challengers, *document.shadows)}:
+            # Of the generation before: nobody takes it for the document itself, which is tried again each second. One
+            # that lacks nothing but a warm arm is followed as it is: what a rollout counts at its generation is whole
+            # here, open breakers too, and the document that gives the arm requests loads it, or is not followed.
+            followed = replace(document, generation=document.generation - 1)
+        try:
+            route, self._loaded = self._load(followed, absent)
+        except SluicewayError as error:
+            self._refuse(document, error)
             return
+        self.answerer.open(route)
+        self.route = route
 
-    def _load(self, document: TrafficDocument) -> tuple[Route, dict[str, BundleScorer]]:
-        route, loaded = load_route(document, self._loaded, load=load_scorer, breaker=self.limits.breaker)
+    def _has_loaded(self, arm: Arm, generation: int) -> bool:
+        try:
+            self._loaded[arm.digest] = load_scorer(arm)
+        except Exception as error:  # whatever it is, it costs nobody but this arm anything
+            text = "endpoint %s starts without version %s of generation %s: %s"
+            logger.error(text, self.endpoint, arm.version, generation, error, exc_info=_unforeseen(error))
+            return False
+        return True
+
+    def _load(self, document: TrafficDocument, absent: Collection[str] = ()) -> tuple[Route, dict[str, BundleScorer]]:
+        route, loaded = load_route(document, self._loaded, load=load_scorer, breaker=self.limits.breaker, absent=absent)
         names = route.champion.scorer.schema.names
         unknown = sorted({*self.limits.log.drop, *self.limits.log.hash} - {*names})
         if unknown and (self.route is None or self.route.champion.scorer.schema.names != names):
@@ -195,13 +210,14 @@ class EndpointReplica(GrpcMethods):
             document = await asyncio.to_thread(self._traffic.newest, self.endpoint)
             if document is not None and (self.route is None or document.generation > self.route.generation):
                 await self.apply(document.to_json())
-        except SluicewayError as error:
+        except Exception as error:  # noqa: BLE001 (whatever it is, the replica answers on and looks again)
             self._refuse(document, error)
 
-    def _refuse(self, document: TrafficDocument | None, error: SluicewayError) -> None:
+    def _refuse(self, document: TrafficDocument | None, error: Exception) -> None:
         generation = document.generation if document else 0
         if generation != self._refused_generation or not generation:
-            logger.error("endpoint %s does not follow generation %s: %s", self.endpoint, generation, error)
+            text = "endpoint %s does not follow generation %s: %s"
+            logger.error(text, self.endpoint, generation, error, exc_info=_unforeseen(error))
         self._refused_generation = generation
 
     def _flushed(self) -> None:
@@ -209,10 +225,9 @@ class EndpointReplica(GrpcMethods):
         self._lease.renew()
 
 
-def _champion_alone(document: TrafficDocument) -> TrafficDocument:
-    """Of the generation before, so that nobody takes it for the document itself, which is tried again."""
-    champion = replace(document.champion, weight=1.0)
-    return TrafficDocument(document.endpoint, document.generation - 1, champion, salt=document.salt)
+def _unforeseen(error: Exception) -> Exception | None:
+    """What the log shows with its traceback: an error that is none of ours."""
+    return None if isinstance(error, SluicewayError) else error
 
 
 def _log_plan(spec: EndpointSpec) -> LogPlan:

@@ -153,7 +153,12 @@ class TableInput:
     def first(self, field: str) -> str | None:
         """As :meth:`Input.first`."""
         position = self.table.schema.get_field_index(field)
-        return as_text(self.table.column(position)[0].as_py()) if position >= 0 and len(self) else None
+        if position < 0 or not len(self):
+            return None
+        try:
+            return as_text(self.table.column(position)[0].as_py())
+        except (pa.ArrowException, ValueError, OverflowError, KeyError):
+            return None  # a time that Python has not, or in no known zone (a KeyError): no time is a key
 
 
 def as_text(value: Any) -> str | None:

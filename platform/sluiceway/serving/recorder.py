@@ -222,6 +222,8 @@ class Recorder:
                 self._metrics.judge(await asyncio.to_thread(self._judging.judged, time.time()))
             except SluicewayError as error:
                 self._complain(f"accuracy is not known: {error}")
+            except Exception:  # a recorder that ends for it takes no records meanwhile
+                logger.exception("endpoint %s: accuracy is not known", self._endpoint)
             gone = time.monotonic() - SENDER_SECONDS
             waiting = {one.replica for one in self._waiting}
             self._senders = {name: one for name, one in self._senders.items() if one.heard >= gone or name in waiting}

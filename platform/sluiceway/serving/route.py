@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -49,7 +49,8 @@ class Route:
     Attributes:
         document: the traffic document.
         champion: scored in process.
-        challengers: scored by their own applications, or in process.
+        challengers: scored by their own applications, or in process; the share of one of the document that is not among
+            them is the champion's.
         shadows: scored beside the arm that answers.
         warm: loaded, without requests.
     """
@@ -106,10 +107,12 @@ class Route:
     def described(self) -> list[dict[str, str | float]]:
         """The arms that score requests, with the weights that this replica gives them now.
 
-        The share of a challenger that it asks no more is the champion's, and the reason stands beside the 0.
+        The share of a challenger that it asks no more, or has not loaded, is the champion's; the reason of the first
+        stands beside its 0.
         """
         closed = [arm for arm in self.challengers if arm.breaker and arm.breaker.reason]
-        gained = sum(arm.arm.weight for arm in closed)
+        asked = {arm.arm.version for arm in self.challengers if arm not in closed}
+        gained = sum(arm.weight for arm in self.document.challengers if arm.version not in asked)
         told: list[dict[str, str | float]] = []
         for arm in self.arms:
             weight = 0.0 if arm in closed else arm.arm.weight
@@ -123,11 +126,13 @@ class Route:
 
     @cached_property
     def _drawn(self) -> tuple[LoadedArm, ...]:
-        return (*self.challengers, self.champion)
+        loaded = {arm.arm.version: arm for arm in self.challengers}
+        return (*(loaded.get(arm.version, self.champion) for arm in self.document.challengers), self.champion)
 
     @cached_property
     def _split(self) -> Split:
-        return Split([arm.arm.weight for arm in self.challengers], salt=self.document.salt)
+        # By the document: keys stay on their arms also where one of the others is not loaded here.
+        return Split([arm.weight for arm in self.document.challengers], salt=self.document.salt)
 
     @cached_property
     def _shadow_splits(self) -> tuple[tuple[LoadedArm, Split], ...]:
@@ -146,6 +151,7 @@ def load_route(
     *,
     load: Callable[[Arm], BundleScorer],
     breaker: BreakerSection | None = None,
+    absent: Collection[str] = (),
 ) -> tuple[Route, dict[str, BundleScorer]]:
     """Load what a document names and is not in memory yet.
 
@@ -154,6 +160,7 @@ def load_route(
         loaded: models in memory by digest, oldest use first.
         load: reads one from its bundle.
         breaker: when the replica stops asking a challenger; the default limits where it is left out.
+        absent: versions that are left out, none of them the champion.
 
     Returns:
         The route, its breakers closed, and the models to keep in memory, oldest use first.
@@ -163,6 +170,8 @@ def load_route(
     """
     kept = dict(loaded)
     for arm in (*document.warm, *document.shadows, *document.challengers, document.champion):
+        if arm.version in absent:
+            continue
         scorer = kept.pop(arm.digest, None) or load(arm)
         kept[arm.digest] = scorer
     needed = len(document.arms)
@@ -171,7 +180,7 @@ def load_route(
     limits = breaker or BreakerSection()
 
     def of(arms: tuple[Arm, ...], name: str) -> tuple[LoadedArm, ...]:
-        scorers = [(arm, kept[arm.digest]) for arm in arms]
+        scorers = [(arm, kept[arm.digest]) for arm in arms if arm.version not in absent]
         return tuple(
             LoadedArm(
                 arm,
