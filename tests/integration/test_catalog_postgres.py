@@ -14,6 +14,7 @@ import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,8 +26,9 @@ from alembic.autogenerate import compare_metadata
 from alembic.runtime.migration import MigrationContext
 
 from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
+from sluiceway.catalog.folded import FoldedRequest, folded_body
 from sluiceway.catalog.leases import LeaseStore
-from sluiceway.catalog.records import FeedbackRecord, RecordStore
+from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
 from sluiceway.catalog.rollouts import RolloutStore
 from sluiceway.catalog.schema import metadata
 from sluiceway.catalog.traffic import TrafficStore
@@ -257,3 +259,15 @@ def test_the_registry_on_postgres(server: Server, tmp_path: Path) -> None:
     (version,) = registry.versions("flights")
     assert (version.version, version.digest, version.aliases) == ("1", bundle.digest, (CHAMPION,))
     assert registry.log_run(RunRecord(experiment="flights", name="a run", key="k")) == run_id
+
+
+def test_of_a_folded_answer_and_one_of_rows_at_the_same_time_one_stays(catalog: sa.Engine) -> None:
+    store, scores = RecordStore(catalog), np.linspace(0, 1, 16)
+    with ThreadPoolExecutor(2) as pool:
+        for number in range(30):
+            name = f"q{number}"
+            whole = FoldedRequest(name, 1.0, "e", 1, "champion", "1", "", 16, folded_body(scores, scores))
+            rows = [PredictionRecord(f"{name}/{i}", 1.0, "e", 1, "challenger", "2", 0.5, 1.0) for i in range(16)]
+            both = [pool.submit(store.add_folded, [whole]), pool.submit(store.add_predictions, rows)]
+            assert sorted(one.result() for one in both) == [0, 16]
+            assert (store.add_folded([whole]), store.add_predictions(rows)) == (0, 0)

@@ -5,7 +5,8 @@ import math
 import numpy as np
 import pytest
 
-from sluiceway.catalog.comparisons import ComparisonStore
+from sluiceway.catalog.comparisons import SPREAD_ROWS, ComparisonStore
+from sluiceway.catalog.folded import FoldedRequest, folded_body
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
 from sluiceway.core.moments import Moments
 from sluiceway.core.pairs import Scores
@@ -119,3 +120,39 @@ def test_the_spread_is_the_champion_s_own(catalog, kept):
     n, spread = ComparisonStore(catalog).spread("fares", "1")
     assert n == 500
     assert spread == pytest.approx(scores.std(), rel=1e-6)
+
+
+def test_the_spread_counts_the_newest_rows_of_large_requests_too(catalog, kept):
+    drawn = np.random.default_rng(2)
+
+    def folded(number, scores, **changes):
+        body = folded_body(scores, scores)
+        request = FoldedRequest(f"q{number}", float(number), "fares", 4, "champion", "1", "", len(scores), body)
+        return request._replace(**changes)
+
+    large = [drawn.normal(5e6, 20.0, 1000) for _ in range(60)]
+    kept.add_folded(
+        [
+            *(folded(i, scores) for i, scores in enumerate(large)),
+            folded(100, large[0] * 9, version="2"),
+            folded(101, large[0] * 9, endpoint="fraud"),
+        ]
+    )
+    n, spread = ComparisonStore(catalog).spread("fares", "1")
+    assert n == SPREAD_ROWS
+    assert spread == pytest.approx(np.concatenate(large[-20:]).std(), rel=1e-6)
+    single = drawn.normal(5e6 + 50, 12.0, 5000)
+    kept.add_predictions([pair(i, score, None, arm="champion", version="1") for i, score in enumerate(single, 100)])
+    n, spread = ComparisonStore(catalog).spread("fares", "1")
+    assert n == SPREAD_ROWS + 5000
+    assert spread == pytest.approx(np.concatenate([single, *large[-20:]]).std(), rel=1e-6)
+
+
+def test_one_request_larger_than_the_sample_is_enough_for_the_spread(catalog, kept):
+    scores = np.random.default_rng(3).normal(100.0, 20.0, 3 * SPREAD_ROWS + 7)
+    kept.add_folded(
+        [FoldedRequest("q", 1.0, "fares", 4, "champion", "1", "", len(scores), folded_body(scores, scores))]
+    )
+    n, spread = ComparisonStore(catalog).spread("fares", "1")
+    assert SPREAD_ROWS / 2 < n <= SPREAD_ROWS
+    assert spread == pytest.approx(20.0, rel=0.05)

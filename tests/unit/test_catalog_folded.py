@@ -151,6 +151,71 @@ def test_a_crash_in_the_archive_of_folded_rows_moves_none_twice(catalog, records
     assert len(set(rows["request_id"].to_pylist())) == rows.num_rows == 120
 
 
+def test_an_outcome_that_comes_while_its_row_is_archived_does_not_bring_it_there_twice(
+    catalog, records, tmp_path, monkeypatch
+):
+    store, cutoff = OutcomeStore(catalog), NOW + WAIT_FOR_OUTCOME_SECONDS
+    real = store.archived_folded
+
+    def slow(endpoint, requests):
+        outcomes(records, "a/3", time=cutoff)
+        assert store.judged_since("e", 0.0) == []  # as where it had come after the archive
+        assert accuracy(catalog) == [VersionAccuracy("e", "1", "champion", 120, 0, 0)]
+        real(endpoint, requests)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(store, "archived_folded", slow)
+        assert archive(store, tmp_path, endpoint="e", cutoff=cutoff) == 120
+    assert archive(store, tmp_path, endpoint="e", cutoff=cutoff + 100) == 0
+    rows = open_table(str(tmp_path / "e")).to_pyarrow_table()
+    assert len(set(rows["request_id"].to_pylist())) == rows.num_rows == 120
+
+
+@pytest.mark.parametrize("appended", [False, True])
+def test_an_outcome_after_a_killed_archive_does_not_bring_its_row_there_twice(
+    catalog, records, tmp_path, monkeypatch, appended
+):
+    store, cutoff = OutcomeStore(catalog), NOW + WAIT_FOR_OUTCOME_SECONDS
+
+    def die(*_args, **_kwargs):
+        raise RuntimeError("killed")
+
+    with monkeypatch.context() as patched:
+        if appended:
+            patched.setattr(store, "archived_folded", die)
+        else:
+            patched.setattr("sluiceway.monitoring.archive.append", die)
+        with pytest.raises(RuntimeError):
+            archive(store, tmp_path, endpoint="e", cutoff=cutoff)
+    records.add_folded([folded("older", 30, time=NOW - 10)])  # before the first of what was being moved
+    outcomes(records, "a/3", "older/2", time=cutoff)
+    for later in (100, 200):
+        archive(store, tmp_path, endpoint="e", cutoff=cutoff + later)
+    rows = open_table(str(tmp_path / "e")).to_pyarrow_table()
+    assert len(set(rows["request_id"].to_pylist())) == rows.num_rows == 150
+    assert accuracy(catalog) == []
+
+
+def test_a_piece_has_a_bounded_number_of_rows(catalog, records, monkeypatch):
+    records.add_folded([folded("c", 40, time=NOW + 1), folded("d", 500, time=NOW + 2), folded("e", 30, time=NOW + 3)])
+    store, cutoff, pieces = OutcomeStore(catalog), NOW + WAIT_FOR_OUTCOME_SECONDS + 60, []
+    for piece in store.archivable_folded("e", cutoff=cutoff, at_once=3, rows_at_once=130):
+        pieces.append([request.request_id for request in piece])
+        store.archived_folded("e", piece)
+    assert pieces == [["a", "b"], ["c"], ["d"], ["e"]]
+
+
+def test_a_request_that_is_folded_is_answered_at_this_endpoint_only(catalog, records):
+    def row(request_id, endpoint="e"):
+        return PredictionRecord(request_id, NOW, endpoint, 1, "challenger", "2", 0.7, 1.0)
+
+    shadow = row("a/1#2")._replace(arm="shadow")
+    assert records.add_predictions([row("a/1"), row("a/1", "other"), row("c/1"), row("a"), shadow]) == 4
+    assert records.add_folded([folded("c"), folded("a", endpoint="other")]) == 200  # neither has the row 0
+    assert records.add_predictions([row("d/0")]) == 1
+    assert records.add_folded([folded("d"), folded("d", endpoint="other")]) == 100
+
+
 def test_single_records_beside_folded_ones(catalog, records):
     records.add_predictions([PredictionRecord("r1", NOW, "e", 1, "champion", "1", 0.7, 1.0)])
     outcomes(records, "r1", "a/0")

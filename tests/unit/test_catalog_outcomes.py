@@ -1,10 +1,15 @@
 """Predictions, outcomes, and their way into the archive."""
 
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
 import pyarrow as pa
 import pytest
 
+from sluiceway.catalog.folded import FoldedRequest, folded_body
 from sluiceway.catalog.outcomes import WAIT_FOR_OUTCOME_SECONDS, OutcomeStore
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
+from sluiceway.catalog.schema import leases
 from sluiceway.data.commit import append
 from sluiceway.data.tables import open_table
 from sluiceway.monitoring.accuracy import observed_accuracy
@@ -55,7 +60,7 @@ def test_a_crash_between_the_commit_and_the_removal_moves_no_row_twice(catalog, 
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "end_archive", die)
+        patched.setattr(store, "archived", die)
         with pytest.raises(RuntimeError):
             archive(store, tmp_path, endpoint="e", cutoff=NOW + 10)
     records.add_predictions([prediction(99)._replace(time=NOW + 50)])
@@ -74,12 +79,12 @@ def test_an_outcome_that_comes_between_a_crash_and_the_next_try_is_not_lost(cata
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(store, "end_archive", die)
+        patched.setattr(store, "archived", die)
         with pytest.raises(RuntimeError):
             archive(store, tmp_path, endpoint="e", cutoff=NOW + 10)
     records.add_feedback("e", [FeedbackRecord("r0008", 1.0, NOW + 20, NOW + 20)])  # its prediction is before the cutoff
-    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 8
-    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 1
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 9
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 100) == 0
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
     assert sorted(row["request_id"] for row in rows) == [f"r{i:04d}" for i in range(9)]
     assert {row["outcome"] for row in rows if row["request_id"] == "r0008"} == {1.0}
@@ -94,3 +99,87 @@ def test_what_answers_were_worth_goes_into_an_archive_of_before(catalog, records
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
     assert {row["request_id"]: row["value"] for row in rows if row["value"] is not None} == {"r0050": 12.5}
     assert len(rows) == 10
+
+
+def test_an_archive_holds_a_bounded_number_of_records_and_commits_them_by_pages(
+    catalog, records, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sluiceway.monitoring.archive.ROWS_AT_ONCE", 3)
+    store, seen = OutcomeStore(catalog), []
+    real = store.archived
+    monkeypatch.setattr(store, "archived", lambda endpoint, page: (seen.append(len(page.rows)), real(endpoint, page)))
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 10) == 8
+    assert seen == [3, 3, 2]
+    table = open_table(str(tmp_path / "e"))
+    assert (table.version(), table.to_pyarrow_table().num_rows) == (2, 8)
+    (found,) = observed_accuracy(store, tmp_path)
+    assert (found.predictions, found.with_outcome, found.accuracy) == (10, 8, 0.5)
+    # The same cutoff once more is another archive: nothing is taken for what has arrived.
+    records.add_feedback("e", [FeedbackRecord(f"r{i:04d}", 1.0, NOW, NOW) for i in (8, 9)])
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 10) == 2
+    assert open_table(str(tmp_path / "e")).to_pyarrow_table().num_rows == 10
+
+
+@pytest.mark.parametrize("moment", ["before the append", "after it", "after the removal"])
+@pytest.mark.parametrize("page", [0, 1, 2])
+def test_an_archive_that_is_killed_anywhere_has_each_record_once(catalog, records, tmp_path, monkeypatch, moment, page):
+    monkeypatch.setattr("sluiceway.monitoring.archive.ROWS_AT_ONCE", 3)
+    store, left = OutcomeStore(catalog), [page]
+
+    def killed(real, *, late):
+        def call(*args, **kwargs):
+            if late:
+                real(*args, **kwargs)
+            if not left[0]:
+                raise RuntimeError("killed")
+            left[0] -= 1
+            return None if late else real(*args, **kwargs)
+
+        return call
+
+    with monkeypatch.context() as patched:
+        if moment == "before the append":
+            patched.setattr("sluiceway.monitoring.archive.append", killed(append, late=False))
+        else:
+            patched.setattr(store, "archived", killed(store.archived, late=moment == "after the removal"))
+        with pytest.raises(RuntimeError, match="killed"):
+            archive(store, tmp_path, endpoint="e", cutoff=NOW + WAIT_FOR_OUTCOME_SECONDS)
+    records.add_predictions([prediction(number, time=NOW - 50) for number in (50, 51)])  # their ids are behind
+    records.add_predictions([prediction(0)._replace(request_id="a")])  # and before
+    known = [FeedbackRecord(name, 1.0, NOW + 20, NOW + 20) for name in ("r0008", "r0009", "a", "r0050")]
+    records.add_feedback("e", known)
+    for cutoff in (100, 200):
+        archive(store, tmp_path, endpoint="e", cutoff=NOW + WAIT_FOR_OUTCOME_SECONDS + cutoff)
+    rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
+    ids = ["a", *(f"r{number:04d}" for number in (*range(10), 50, 51))]
+    assert sorted(row["request_id"] for row in rows) == ids
+    assert {row["request_id"]: row["outcome"] for row in rows}["r0007"] == 1.0
+    assert store.accuracy("e") == []
+
+
+def test_archives_at_the_same_time_have_each_record_once(catalog, records, tmp_path, monkeypatch):
+    monkeypatch.setattr("sluiceway.monitoring.archive.ROWS_AT_ONCE", 2)
+    monkeypatch.setattr("sluiceway.monitoring.archive.REQUESTS_AT_ONCE", 1)
+    scores = np.linspace(0, 1, 20)
+    records.add_folded(
+        [FoldedRequest(f"f{i}", NOW, "e", 1, "champion", "1", "", 20, folded_body(scores, scores)) for i in range(4)]
+    )
+    cutoff = NOW + WAIT_FOR_OUTCOME_SECONDS + 60
+    with ThreadPoolExecutor(3) as pool:
+        under_way = [
+            pool.submit(archive, OutcomeStore(catalog), tmp_path, endpoint="e", cutoff=cutoff) for _ in range(3)
+        ]
+        for one in under_way:
+            one.result()
+    ids = open_table(str(tmp_path / "e")).to_pyarrow_table()["request_id"].to_pylist()
+    assert len(ids) == len(set(ids)) == 90
+    assert OutcomeStore(catalog).accuracy("e") == []
+
+
+def test_an_archive_that_a_release_before_has_begun_is_gone_on_with(catalog, records, tmp_path):
+    with catalog.begin() as connection:
+        values = {"name": "archive:e", "owner": "archive", "expires": 0.0, "body": repr(NOW - 1)}
+        connection.execute(leases.insert().values(values))
+    store = OutcomeStore(catalog)
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 10) == 0
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 10) == 8

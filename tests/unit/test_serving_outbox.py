@@ -2,13 +2,16 @@
 
 import asyncio
 from collections import Counter
+from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sluiceway.serving import outbox as outbox_module
-from sluiceway.serving.outbox import Batch, Outbox, Receipt
+from sluiceway.serving.outbox import Batch, Outbox, Parcel, Receipt
+from sluiceway.serving.recorder import Recorder
 
 
 class Recorders:
@@ -25,7 +28,7 @@ class Recorders:
 
     def take(self, parcel):
         self.parcels.append(parcel)
-        expected = self.expected.setdefault(parcel.replica, parcel.oldest)
+        expected = max(self.expected.get(parcel.replica, 0), parcel.oldest)
         self.settled.setdefault(parcel.replica, parcel.oldest)
         for number, payload in enumerate(parcel.payloads, parcel.first):
             if number == expected:
@@ -139,6 +142,83 @@ def test_what_finds_no_room_is_dropped_and_counted_and_room_comes_back():
         await box.deliver(hurry=True)
         assert dropped == [7]
         assert len(recorders.rows) == 3
+
+    asyncio.run(run())
+
+
+def test_while_the_log_cannot_be_written_new_records_go_before_what_the_catalog_has():
+    async def run():
+        recorders, dropped = Recorders(), []
+
+        async def call(parcel):
+            return recorders.take(parcel)
+
+        box = make(call, dropped, room=25)
+        for number in range(6):  # nothing of it is committed
+            box.put([batch(number)])
+            await box.deliver()
+        assert [payload for _, _, payload in recorders.taken] == [batch(number).payload for number in range(6)]
+        assert dropped == [1] * 4
+        box.put([batch(6), batch(7), batch(8)])  # the recorder has none of these
+        assert dropped == [1] * 7
+        await box.deliver()
+        assert [number for _, number, _ in recorders.taken] == list(range(8))
+        box.put([Batch(b"x" * 26, 5)])  # never finds room, and takes it from nobody
+        assert (dropped[7:], box.waiting_rows) == ([5], 2)
+
+    asyncio.run(run())
+
+
+def test_what_is_not_for_the_log_is_not_lost_to_it():
+    async def run():
+        recorders, dropped = Recorders(), []
+
+        async def call(parcel):
+            return recorders.take(parcel)
+
+        box = make(call, dropped, room=25)
+        for number in range(6):
+            box.put([replace(batch(number), logged=False)])
+            await box.deliver()
+        assert (len(recorders.taken), dropped) == (6, [])
+
+    asyncio.run(run())
+
+
+def test_a_new_recorder_goes_on_behind_what_went_while_it_was_asked():
+    async def run():
+        recorders = Recorders()
+
+        async def call(parcel):
+            receipt = recorders.take(parcel)
+            if parcel.first == 2:
+                box.put([batch(3)])
+            return receipt
+
+        box = make(call, room=30)
+        box.put([batch(0), batch(1)])
+        await box.deliver()
+        recorders.born()
+        box.put([batch(2)])
+        await box.deliver()  # it expects batch 0, which has gone
+        await box.deliver()
+        assert [number for _, number, _ in recorders.taken] == [1, 2, 3]
+
+    asyncio.run(run())
+
+
+def test_the_recorder_itself_goes_on_behind_what_went():
+    async def run():
+        got = []
+
+        async def taken(_replica, number, _payload):
+            got.append(number)
+            return True
+
+        recorder = SimpleNamespace(_senders={}, _taken=taken)
+        assert await Recorder.take(recorder, Parcel("r", 0, 2, (b"c",))) == Receipt(0, 0)
+        assert (await Recorder.take(recorder, Parcel("r", 1, 1, (b"b", b"c")))).expected == 3
+        assert got == [1, 2]
 
     asyncio.run(run())
 

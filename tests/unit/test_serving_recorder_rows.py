@@ -13,7 +13,8 @@ import xxhash
 
 from serving_models import CARRIERS, GRADES, examples, train_grades, train_small
 from sluiceway.catalog.folded import FOLD_FROM, ROW
-from sluiceway.catalog.records import PredictionRecord, RecordStore
+from sluiceway.catalog.outcomes import OutcomeStore
+from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
 from sluiceway.catalog.schema import folded_predictions, predictions
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.serving.ledger import Answer
@@ -250,3 +251,25 @@ def test_the_catalog_has_no_features_and_the_hash_of_a_key_only(route):
     assert Counter(record.key_hash for record in records) == {KEYS.text("customer 7"): 2}
     by_chance = recorded(record_batches([answer(route.champion, "two")], LogPlan(1.0)))
     assert {record.key_hash for record in by_chance} == {""}
+
+
+@pytest.mark.parametrize("rows", [FOLD_FROM - 1, FOLD_FROM])
+@pytest.mark.parametrize("first", ["champion", "challenger"])
+def test_of_two_answers_with_one_id_the_first_stays_whatever_their_size(route, catalog, rows, first):
+    store, champion = RecordStore(catalog), route.champion
+    by = {
+        "champion": answer(champion, "again", rows=rows),
+        "challenger": answer(route.challengers[0], "again", rows=rows, paired=champion),
+    }
+    second = "challenger" if first == "champion" else "champion"
+
+    def keep(given):
+        sent = [from_bytes(to_bytes(batch)) for batch in record_batches([given], LogPlan())]
+        return sum(keep_records(store, batch, endpoint="fraud", keys=KEYS) for batch in sent)
+
+    assert [keep(by[first]), keep(by[second]), keep(by[first])] == [rows, 0, 0]
+    outcomes = OutcomeStore(catalog)
+    store.add_feedback("fraud", [FeedbackRecord("again/0", 1.0, NOON, NOON)])
+    assert [(one.request_id, one.arm) for one in outcomes.judged_since("fraud", 0.0)] == [("again/0", first)]
+    assert [keep(by[second]), keep(by[first])] == [0, 0]  # also where rows of it have been unfolded
+    assert [(one.arm, one.predictions) for one in outcomes.accuracy("fraud")] == [(first, rows)]

@@ -9,16 +9,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import reaching
-from sluiceway.catalog.folded import unfold
+from sluiceway.catalog.folded import newest_scores, unfold
 from sluiceway.catalog.records import begun, same_request, same_request_as_shadow
 from sluiceway.catalog.schema import feedback, predictions
 from sluiceway.core.moments import NOTHING, Moments
 from sluiceway.core.pairs import LARGEST_IN_SPREADS, SMALLEST_PROBABILITY, Scores
 
 Number = sa.ColumnElement[Any]
+# Answers of large requests that tell the spread of scores: a sample of this size is off by less than 1 %.
+SPREAD_ROWS = 20_000
 
 
 @dataclass(frozen=True)
@@ -108,7 +111,9 @@ class ComparisonStore:
         }
 
     def spread(self, endpoint: str, version: str) -> tuple[int, float]:
-        """How many of a champion's answers have a record of their own, and the standard deviation of their scores.
+        """How many of a champion's answers were looked at, and the standard deviation of their scores.
+
+        Those are all that have a record of their own, and of large requests the newest.
 
         Args:
             endpoint: its name.
@@ -117,10 +122,12 @@ class ComparisonStore:
         p = predictions.c
         chosen = (p.endpoint == endpoint) & (p.version == version) & (p.arm == "champion")
         mean = sa.select(sa.func.avg(p.score)).where(chosen).scalar_subquery()
-        query = sa.select(sa.func.count(), sa.func.avg((p.score - mean) * (p.score - mean))).where(chosen)
+        squares = sa.func.avg((p.score - mean) * (p.score - mean))
+        query = sa.select(sa.func.count(), sa.func.avg(p.score), squares).where(chosen)
         with reaching(self._engine), self._engine.connect() as connection:
-            n, variance = connection.execute(query).one()
-        return int(n), float(variance or 0.0) ** 0.5
+            n, middle, variance = connection.execute(query).one()
+            newest = newest_scores(connection, endpoint, version, rows=SPREAD_ROWS)
+        return _together((int(n), float(middle or 0.0), float(variance or 0.0)), newest)
 
     def _by_generation(
         self, value: Number, chosen: sa.ColumnElement[bool], source: sa.FromClause
@@ -129,6 +136,16 @@ class ComparisonStore:
         query = sa.select(generation, *_sums(value)).select_from(source).where(chosen).group_by(generation)
         with reaching(self._engine), self._engine.connect() as connection:
             return {int(row[0]): _moments(row[1:]) for row in connection.execute(query)}
+
+
+def _together(known: tuple[int, float, float], scores: np.ndarray) -> tuple[int, float]:
+    """Number and standard deviation of both; around the means, as large numbers lose their spread in sums."""
+    n, mean, variance = known
+    total = n + len(scores)
+    if not len(scores):
+        return n, variance**0.5
+    apart = (float(scores.mean()) - mean) ** 2 * n / total
+    return total, float((n * variance + len(scores) * (float(scores.var()) + apart)) / total) ** 0.5
 
 
 def _pairs(endpoint: str, version: str, generations: Sequence[int], *, shadow: bool) -> sa.ColumnElement[bool]:

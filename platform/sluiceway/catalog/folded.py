@@ -14,6 +14,7 @@ import numpy as np
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import insert, reaching
+from sluiceway.catalog.first_answer import insertion, one_writer
 from sluiceway.catalog.schema import feedback, folded_predictions, predictions
 
 # From so many rows on a request is folded: below it, folding and unfolding cost more than they spare.
@@ -37,7 +38,7 @@ class FoldedRequest(NamedTuple):
         arm: who answered.
         version: of the model that answered.
         key_hash: keyed hash of what the arm was drawn by, hex; "" where it was drawn by chance.
-        rows: how many rows it still holds.
+        rows: how many rows it still holds; negative in the table while an archive takes them.
         body: these rows, an array of ``ROW`` as bytes.
     """
 
@@ -64,18 +65,38 @@ def folded_body(scores: np.ndarray, decisions: np.ndarray) -> bytes:
     return rows.tobytes()
 
 
+def row_id(request_id: str, row: int) -> str:
+    """The id of a row of a request with several."""
+    return f"{request_id}{SLASH}{row}"
+
+
+def row_of(name: str) -> tuple[str, int] | None:
+    """The request that an id may be a row of, and which row; None where it cannot be one."""
+    request_id, _, row = name.rpartition(SLASH)
+    if request_id and len(row) < MOST_DIGITS and row.isascii() and row.isdecimal() and str(int(row)) == row:
+        return request_id, int(row)
+    return None
+
+
 def add_folded(engine: sa.Engine, requests: Iterable[FoldedRequest]) -> int:
-    """Write folded requests; of two of an endpoint with the same id the first stays.
+    """Write folded requests; one that the endpoint has answered before stays as it was recorded first.
 
     Returns:
         How many rows were written.
     """
-    statement = insert(engine, folded_predictions).on_conflict_do_nothing().returning(folded_predictions.c.rows)
-    values = [request._asdict() for request in requests]
+    values = list(requests)
     if not values:
         return 0
+    written = 0
     with reaching(engine), engine.begin() as connection:
-        return sum(connection.execute(statement, values).scalars())
+        for endpoint in sorted({request.endpoint for request in values}):
+            one_writer(connection, endpoint)
+        statement = insertion(connection, folded_predictions, FoldedRequest._fields, unless=predictions)
+        for request in values:
+            # Whoever recorded its rows one by one began with the first.
+            first = (request.endpoint, row_id(request.request_id, 0))
+            written += request.rows * connection.exec_driver_sql(statement, (*request, *first)).rowcount
+    return written
 
 
 def unfold(engine: sa.Engine, endpoint: str | None, *, received: float = 0.0) -> None:
@@ -101,31 +122,88 @@ def unfold(engine: sa.Engine, endpoint: str | None, *, received: float = 0.0) ->
 def folded_counts(connection: sa.Connection, endpoint: str | None) -> dict[tuple[str, str, str], int]:
     """Rows that are folded, by endpoint, version and arm."""
     f = folded_predictions.c
-    query = sa.select(f.endpoint, f.version, f.arm, sa.func.sum(f.rows)).group_by(f.endpoint, f.version, f.arm)
+    rows = sa.func.sum(sa.func.abs(f.rows))
+    query = sa.select(f.endpoint, f.version, f.arm, rows).group_by(f.endpoint, f.version, f.arm)
     if endpoint is not None:
         query = query.where(f.endpoint == endpoint)
-    return {(name, version, arm): int(rows) for name, version, arm, rows in connection.execute(query) if rows}
+    return {(name, version, arm): int(n) for name, version, arm, n in connection.execute(query) if n}
 
 
-def folded_until(engine: sa.Engine, endpoint: str, *, cutoff: float, at_once: int) -> Iterator[list[FoldedRequest]]:
-    """Folded requests up to a time, oldest first, so many at once; the caller drops each list before the next comes."""
-    f = folded_predictions
-    query = sa.select(f).where(f.c.endpoint == endpoint, f.c.time <= cutoff).order_by(f.c.time, f.c.request_id)
-    while True:
-        with reaching(engine), engine.connect() as connection:
-            found = [_request(row) for row in connection.execute(query.limit(at_once)).mappings()]
-        if not found:
-            return
-        yield found
+def newest_scores(connection: sa.Connection, endpoint: str, version: str, *, rows: int) -> np.ndarray:
+    """Scores of the champion's folded rows, of its newest requests; shape (n,), float64.
+
+    Args:
+        connection: to the catalog.
+        endpoint: its name.
+        version: that answered.
+        rows: so many are enough; a large request's are drawn evenly.
+    """
+    f = folded_predictions.c
+    names = sa.select(f.request_id).where(
+        f.endpoint == endpoint, f.version == version, f.arm == "champion", f.rows != 0
+    )
+    found, missing = [np.empty(0)], rows
+    # One by one: a request has as many rows as its caller liked.
+    for name in connection.execute(names.order_by(f.time.desc()).limit(rows)).scalars().all():
+        body = sa.select(f.body).where(f.endpoint == endpoint, f.request_id == name)
+        scores = np.frombuffer(connection.execute(body).scalar_one_or_none() or b"", ROW)["score"]
+        found.append(scores[:: max(1, -(-len(scores) // missing))].copy())
+        missing -= len(found[-1])
+        if missing <= 0:
+            break
+    return np.concatenate(found)
+
+
+def take_folded(
+    engine: sa.Engine, endpoint: str, *, until: float, at_once: int, rows_at_once: int
+) -> list[FoldedRequest]:
+    """Folded requests up to a time, oldest first, that nobody unfolds from then on.
+
+    Until they are dropped they are what every call gives: who takes them may be killed.
+
+    Args:
+        engine: of the catalog.
+        endpoint: whose.
+        until: UTC epoch seconds.
+        at_once: so many requests at most.
+        rows_at_once: so many rows at most, but one request at least.
+    """
+    f = folded_predictions.c
+    taken = sa.select(folded_predictions).where(f.endpoint == endpoint, f.rows < 0).order_by(f.time, f.request_id)
+    with reaching(engine), engine.begin() as connection:
+        one_writer(connection, endpoint)
+        # First a statement that writes, so that SQLite, too, lets nobody between the look and the taking.
+        connection.execute(folded_predictions.delete().where(f.endpoint == endpoint, f.time <= until, f.rows == 0))
+        if connection.execute(taken.limit(1)).first() is None:
+            ids = _oldest(connection, endpoint, until=until, at_once=at_once, rows_at_once=rows_at_once)
+            for start in range(0, len(ids), CHUNK):
+                chosen = (f.endpoint == endpoint) & f.request_id.in_(ids[start : start + CHUNK]) & (f.rows > 0)
+                connection.execute(folded_predictions.update().where(chosen).values(rows=-f.rows))
+        found = [_request(row) for row in connection.execute(taken).mappings()]
+    return [request._replace(rows=-request.rows) for request in found]
 
 
 def drop_folded(engine: sa.Engine, endpoint: str, request_ids: Sequence[str]) -> None:
-    """Remove folded requests of an endpoint."""
+    """Remove folded requests of an endpoint that :func:`take_folded` has given."""
     f = folded_predictions
     with reaching(engine), engine.begin() as connection:
         for start in range(0, len(request_ids), CHUNK):
             chunk = request_ids[start : start + CHUNK]
-            connection.execute(f.delete().where(f.c.endpoint == endpoint, f.c.request_id.in_(chunk)))
+            gone = (f.c.endpoint == endpoint) & f.c.request_id.in_(chunk) & (f.c.rows < 0)
+            connection.execute(f.delete().where(gone))
+
+
+def _oldest(connection: sa.Connection, endpoint: str, *, until: float, at_once: int, rows_at_once: int) -> list[str]:
+    f = folded_predictions.c
+    query = sa.select(f.request_id, f.rows).where(f.endpoint == endpoint, f.time <= until, f.rows > 0)
+    ids: list[str] = []
+    total = 0
+    for name, rows in connection.execute(query.order_by(f.time, f.request_id).limit(at_once)):
+        total += rows
+        if ids and total > rows_at_once:
+            break
+        ids.append(name)
+    return ids
 
 
 def _endpoints() -> sa.Select[str]:
@@ -144,9 +222,9 @@ def _asked_for(connection: sa.Connection, endpoint: str, received: float) -> dic
     )
     found: dict[str, list[int]] = {}
     for name in connection.execute(query).scalars():
-        request_id, _, row = name.rpartition(SLASH)
-        if len(row) < MOST_DIGITS and row.isascii() and row.isdecimal() and str(int(row)) == row:
-            found.setdefault(request_id, []).append(int(row))
+        found_row = row_of(name)
+        if found_row is not None:
+            found.setdefault(found_row[0], []).append(found_row[1])
     return found
 
 

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import sqlalchemy as sa
 
-from sluiceway.catalog.dialect import insert, reaching
-from sluiceway.catalog.folded import FoldedRequest, drop_folded, folded_counts, folded_until, unfold
+from sluiceway.catalog import archiving
+from sluiceway.catalog.archiving import Page
+from sluiceway.catalog.dialect import reaching
+from sluiceway.catalog.folded import FoldedRequest, drop_folded, folded_counts, take_folded, unfold
 from sluiceway.catalog.records import same_request
-from sluiceway.catalog.schema import feedback, leases, predictions
+from sluiceway.catalog.schema import feedback, predictions
 
 # A prediction waits so long for its outcome before it is archived without one.
 WAIT_FOR_OUTCOME_SECONDS = 7 * 86_400.0
-
-# Placeholders in one DELETE ... IN (...): below SQLite's and Postgres' limits.
-CHUNK = 5_000
 
 
 @dataclass(frozen=True)
@@ -131,55 +128,57 @@ class OutcomeStore:
         Returns:
             The cutoff to archive with.
         """
-        values = {"name": _lease(endpoint), "owner": "archive", "expires": 0.0, "body": json.dumps(cutoff)}
-        with self._engine.begin() as connection:
-            connection.execute(insert(self._engine, leases).values(values).on_conflict_do_nothing())
-            body = connection.execute(sa.select(leases.c.body).where(leases.c.name == _lease(endpoint))).scalar_one()
-        return float(json.loads(body))
+        unfold(self._engine, endpoint)
+        return archiving.begin(self._engine, endpoint, cutoff=cutoff)
 
-    def archivable(self, endpoint: str, *, cutoff: float) -> list[dict[str, Any]]:
+    def archivable(self, endpoint: str, *, at_once: int) -> Iterator[Page]:
         """Predictions up to the cutoff whose outcome is known, or has not come for a week, in the order of their ids.
 
-        The others stay, so that an outcome that comes late still finds its prediction.
-        """
-        unfold(self._engine, endpoint)
-        waited = predictions.c.time <= cutoff - WAIT_FOR_OUTCOME_SECONDS
-        query = (
-            sa.select(predictions, feedback.c.outcome, feedback.c.time.label("outcome_time"), feedback.c.value)
-            .select_from(predictions.outerjoin(feedback, same_request()))
-            .where((predictions.c.endpoint == endpoint) & (predictions.c.time <= cutoff))
-            .where(feedback.c.outcome.is_not(None) | waited)
-            .order_by(predictions.c.request_id)
-        )
-        with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+        The others stay, so that an outcome that comes late still finds its prediction. The caller calls
+        :meth:`archived` with each page before it takes the next one.
 
-    def archivable_folded(self, endpoint: str, *, cutoff: float, at_once: int) -> Iterator[list[FoldedRequest]]:
+        Args:
+            endpoint: whose.
+            at_once: so many records a page at most.
+        """
+        after = ""
+        while True:
+            page = archiving.next_page(
+                self._engine, endpoint, wait=WAIT_FOR_OUTCOME_SECONDS, after=after, at_once=at_once
+            )
+            if page is None:
+                return
+            yield page
+            # A page that an earlier archive has left tells nothing of what is before it.
+            after = page.rows[-1]["request_id"] if page.new else after
+
+    def archived(self, endpoint: str, page: Page) -> None:
+        """Remove the records of a page that is now in Delta; an outcome that it has not stays."""
+        archiving.forget(self._engine, endpoint, page)
+
+    def archivable_folded(
+        self, endpoint: str, *, cutoff: float, at_once: int, rows_at_once: int
+    ) -> Iterator[list[FoldedRequest]]:
         """Folded requests whose outcomes have not come for a week before the cutoff, oldest first, so many at once.
 
-        The caller calls :meth:`archived_folded` with each list before it takes the next one.
+        No outcome unfolds them from then on. The caller calls :meth:`archived_folded` with each list before it takes
+        the next one; a list that it has not, because it was killed, comes again as it was.
+
+        Args:
+            endpoint: whose.
+            cutoff: as :meth:`begin_archive` gives it.
+            at_once: so many requests at most.
+            rows_at_once: so many rows at most, but one request at least.
         """
-        return folded_until(self._engine, endpoint, cutoff=cutoff - WAIT_FOR_OUTCOME_SECONDS, at_once=at_once)
+        until = cutoff - WAIT_FOR_OUTCOME_SECONDS
+        unfold(self._engine, endpoint)
+        while found := take_folded(self._engine, endpoint, until=until, at_once=at_once, rows_at_once=rows_at_once):
+            yield found
 
     def archived_folded(self, endpoint: str, requests: Sequence[FoldedRequest]) -> None:
         """Remove what is now in Delta."""
         drop_folded(self._engine, endpoint, [request.request_id for request in requests])
 
-    def end_archive(self, endpoint: str, *, archived: Sequence[Mapping[str, Any]]) -> None:
-        """Remove what is now in Delta, and the note that it was under way.
-
-        An outcome that came while its prediction was archived without it is not among the archived, and stays.
-        """
-        ids = [row["request_id"] for row in archived]
-        with_outcome = [row["request_id"] for row in archived if row["outcome"] is not None]
-        with self._engine.begin() as connection:
-            for table, gone in ((predictions, ids), (feedback, with_outcome)):
-                for start in range(0, len(gone), CHUNK):
-                    chunk = gone[start : start + CHUNK]
-                    here = (table.c.endpoint == endpoint) & table.c.request_id.in_(chunk)
-                    connection.execute(table.delete().where(here))
-            connection.execute(leases.delete().where(leases.c.name == _lease(endpoint)))
-
-
-def _lease(endpoint: str) -> str:
-    return f"archive:{endpoint}"
+    def end_archive(self, endpoint: str) -> None:
+        """Remove the note that an archive is under way."""
+        archiving.end(self._engine, endpoint)

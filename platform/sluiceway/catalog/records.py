@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 import sqlalchemy as sa
 
 from sluiceway.catalog.dialect import insert, reaching
-from sluiceway.catalog.folded import FoldedRequest, add_folded, unfold
-from sluiceway.catalog.schema import arm_counts, feedback, predictions, traffic
+from sluiceway.catalog.first_answer import insertion, one_writer
+from sluiceway.catalog.folded import FoldedRequest, add_folded, row_of, unfold
+from sluiceway.catalog.schema import arm_counts, feedback, folded_predictions, predictions, traffic
 
 # Bounds how long one transaction holds SQLite's only write lock.
 ROWS_PER_TRANSACTION = 5_000
@@ -48,6 +49,10 @@ class PredictionRecord(NamedTuple):
     champion_version: str | None = None
     champion_score: float | None = None
     champion_decision: float | None = None
+
+
+# Places in a record.
+REQUEST_ID, ENDPOINT = (PredictionRecord._fields.index(name) for name in ("request_id", "endpoint"))
 
 
 @dataclass(frozen=True)
@@ -153,7 +158,7 @@ class RecordStore:
         self._engine = engine
 
     def add_predictions(self, rows: Iterable[tuple[Any, ...]]) -> int:
-        """Write prediction records; of two of an endpoint with the same request id the first stays.
+        """Write prediction records; of two of an endpoint with the same request id the first stays, folded or not.
 
         Args:
             rows: :class:`PredictionRecord`, or plain tuples of the same values in the same order.
@@ -161,18 +166,17 @@ class RecordStore:
         Returns:
             How many were written.
         """
-        # Past SQLAlchemy's handling of parameters, which takes most of the time of such rows.
-        mark = "?" if self._engine.dialect.paramstyle == "qmark" else "%s"
-        names, marks = ", ".join(PredictionRecord._fields), ", ".join(mark for _ in PredictionRecord._fields)
-        statement = f"INSERT INTO predictions ({names}) VALUES ({marks}) ON CONFLICT DO NOTHING"
         values, written = list(rows), 0
         for start in range(0, len(values), ROWS_PER_TRANSACTION):
             with reaching(self._engine), self._engine.begin() as connection:
-                written += connection.exec_driver_sql(statement, values[start : start + ROWS_PER_TRANSACTION]).rowcount
+                written += _add_rows(connection, values[start : start + ROWS_PER_TRANSACTION])
         return written
 
     def add_folded(self, requests: Iterable[FoldedRequest]) -> int:
-        """Write requests of many rows as one record each; of two of an endpoint with the same id the first stays.
+        """Write requests of many rows as one record each; what the endpoint has answered before stays as it is.
+
+        Args:
+            requests: answered ones.
 
         Returns:
             How many rows were written.
@@ -277,6 +281,26 @@ class RecordStore:
             outcomes_without_prediction=int(received[0]),
             outcomes=int(received[1]),
         )
+
+
+def _add_rows(connection: sa.Connection, rows: Sequence[tuple[Any, ...]]) -> int:
+    """In one transaction; rows of requests with several are left out where the request is recorded as a whole."""
+    alone: list[tuple[Any, ...]] = []
+    of_several: list[tuple[Any, ...]] = []
+    for row in rows:
+        found = row_of(row[REQUEST_ID])
+        if found is None:
+            alone.append(row)
+        else:
+            of_several.append((*row, row[ENDPOINT], found[0]))
+    for endpoint in sorted({row[ENDPOINT] for row in of_several}):
+        one_writer(connection, endpoint)
+    written = 0
+    for values, unless in ((alone, None), (of_several, folded_predictions)):
+        if values:
+            statement = insertion(connection, predictions, PredictionRecord._fields, unless=unless)
+            written += connection.exec_driver_sql(statement, values).rowcount
+    return written
 
 
 def same_request(mark: str = "") -> sa.ColumnElement[bool]:

@@ -198,7 +198,7 @@ folded_predictions = sa.Table(
     sa.Column("arm", sa.Text, nullable=False),
     sa.Column("version", sa.Text, nullable=False),
     sa.Column("key_hash", sa.Text, nullable=False, server_default=""),
-    sa.Column("rows", sa.BigInteger, nullable=False),  # that no outcome has asked for yet
+    sa.Column("rows", sa.BigInteger, nullable=False),  # without those that outcomes asked for; negative: being archived
     sa.Column("body", sa.LargeBinary, nullable=False),  # these, as catalog.folded.ROW
     sa.Index("folded_by_time", "endpoint", "time"),
 )

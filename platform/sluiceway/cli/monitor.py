@@ -9,13 +9,15 @@ import typer
 
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
 from sluiceway.config.load import load_platform
-from sluiceway.core.errors import BackendError
+from sluiceway.core.errors import BackendError, InputError
 from sluiceway.monitoring.accuracy import observed_accuracy
+from sluiceway.monitoring.archive import archive
 from sluiceway.monitoring.discovery import DiscoveryServer, live_groups, target_groups
+from sluiceway.rollout.observe import SETTLE_SECONDS
 from sluiceway.wiring.stores import build_stores, read_stores, state_folder
 
 app = typer.Typer(
-    help="What became of the predictions, and where metrics are shown: status, targets, discovery.",
+    help="What became of the predictions, and where metrics are shown: status, archive, targets, discovery.",
     no_args_is_help=True,
     add_completion=False,
 )
@@ -46,6 +48,30 @@ def status(config: ConfigOption = None, as_json: Json = False) -> None:
         for row in found
     ]
     print_rows(rows, as_json=as_json, empty="no predictions are recorded yet")
+
+
+@app.command("archive")
+def archive_records(
+    endpoint: Annotated[
+        str | None, typer.Argument(metavar="[ENDPOINT]", help="As `serve status` names it; all where it is left out.")
+    ] = None,
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> None:
+    """Move records whose outcome is known, or has not come for a week, out of the catalog; may run at any time."""
+    platform = load_platform(config)
+    stores, folder = read_stores(platform), state_folder(platform) / "records"
+    known = stores.traffic.endpoints()
+    if endpoint is not None and endpoint not in known:
+        there = f"there are {', '.join(known)}" if known else None
+        raise InputError(f"no endpoint {endpoint} has had a model yet", hint=there)
+    rows = []
+    for name in known if endpoint is None else [endpoint]:
+        # A few seconds back, as what is newer may still be on its way.
+        cutoff = datetime.now(UTC).timestamp() - SETTLE_SECONDS
+        moved = archive(stores.outcomes, folder, endpoint=name, cutoff=cutoff)
+        rows.append({"endpoint": name, "rows": moved, "table": str(folder / name)})
+    print_rows(rows, as_json=as_json, empty="no endpoints yet")
 
 
 @app.command("targets")

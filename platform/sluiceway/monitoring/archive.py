@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,6 @@ import pyarrow.compute as pc
 from sluiceway.catalog.folded import ROW, SLASH, FoldedRequest
 from sluiceway.catalog.outcomes import OutcomeStore
 from sluiceway.data.commit import append
-from sluiceway.data.tables import open_table
 
 SCHEMA = pa.schema(
     [
@@ -34,15 +34,17 @@ SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
-# Of requests with many rows: bounds what an archive holds in memory.
+# Bound what an archive holds in memory, and what one commit has.
+ROWS_AT_ONCE = 20_000
 REQUESTS_AT_ONCE = 500
+ROWS_OF_REQUESTS_AT_ONCE = 100_000
 
 
 def archive(store: OutcomeStore, folder: Path, *, endpoint: str, cutoff: float) -> int:
-    """Append the records up to a time to ``<folder>/<endpoint>`` and remove them from the catalog.
+    """Append the records up to a time to ``<folder>/<endpoint>`` and remove them from the catalog, in many commits.
 
-    The cutoff is written down first: after a crash the same records are taken again, under the same batch id, which
-    the table already knows if they had arrived.
+    What a commit takes is written down first: after a crash the same records are taken again, under the same batch id,
+    which the table already knows if they had arrived. So each is there once, also where several archive at once.
 
     Args:
         store: the catalog's side.
@@ -52,42 +54,57 @@ def archive(store: OutcomeStore, folder: Path, *, endpoint: str, cutoff: float) 
 
     Returns:
         Rows moved.
+
+    Raises:
+        BackendError: the catalog cannot be used.
+        DataError: the table cannot be written; what has not been moved stays in the catalog.
     """
     began = store.begin_archive(endpoint, cutoff=cutoff)
-    rows: list[dict[str, Any]] = store.archivable(endpoint, cutoff=began)
-    if rows:
-        committed = append(
-            str(folder / endpoint),
-            pa.Table.from_pylist(rows, schema=SCHEMA),
-            message=f"{len(rows):,} predictions of {endpoint}",
-            source=f"catalog of {endpoint}",
-            batch_id=f"{endpoint}/{began!r}",
-            more_columns=True,  # of a release that kept fewer
-        )
-        if committed.skipped:
-            rows = _arrived(str(folder / endpoint), rows)
-    moved = len(rows) + _archive_folded(store, str(folder / endpoint), endpoint=endpoint, cutoff=began)
-    store.end_archive(endpoint, archived=rows)
+    uri = str(folder / endpoint)
+    moved = _archive_rows(store, uri, endpoint=endpoint)
+    moved += _archive_folded(store, uri, endpoint=endpoint, cutoff=began)
+    store.end_archive(endpoint)
+    return moved
+
+
+def _archive_rows(store: OutcomeStore, uri: str, *, endpoint: str) -> int:
+    moved = 0
+    for page in store.archivable(endpoint, at_once=ROWS_AT_ONCE):
+        _append(uri, pa.Table.from_pylist(list(page.rows), schema=SCHEMA), endpoint=endpoint, name=page.name)
+        store.archived(endpoint, page)
+        moved += len(page.rows)
     return moved
 
 
 def _archive_folded(store: OutcomeStore, uri: str, *, endpoint: str, cutoff: float) -> int:
-    """The rows of large requests, piece by piece; a piece that a crash has left is known by its first request."""
+    """The rows of large requests, piece by piece."""
     moved = 0
-    for requests in store.archivable_folded(endpoint, cutoff=cutoff, at_once=REQUESTS_AT_ONCE):
+    for requests in store.archivable_folded(
+        endpoint, cutoff=cutoff, at_once=REQUESTS_AT_ONCE, rows_at_once=ROWS_OF_REQUESTS_AT_ONCE
+    ):
         rows = folded_table(requests)
-        if rows.num_rows:
-            append(
-                uri,
-                rows,
-                message=f"{rows.num_rows:,} predictions of {endpoint}",
-                source=f"catalog of {endpoint}",
-                batch_id=f"{endpoint}/{cutoff!r}/{requests[0].request_id}",
-                more_columns=True,
-            )
+        _append(uri, rows, endpoint=endpoint, name=_name(requests))
         store.archived_folded(endpoint, requests)
         moved += rows.num_rows
     return moved
+
+
+def _name(requests: Sequence[FoldedRequest]) -> str:
+    """Of a piece: a digest of what is in it, which nobody changes any more."""
+    told = json.dumps([(request.request_id, request.time, request.rows) for request in requests])
+    return hashlib.sha256(told.encode()).hexdigest()
+
+
+def _append(uri: str, rows: pa.Table, *, endpoint: str, name: str) -> None:
+    if rows.num_rows:
+        append(
+            uri,
+            rows,
+            message=f"{rows.num_rows:,} predictions of {endpoint}",
+            source=f"catalog of {endpoint}",
+            batch_id=f"{endpoint}/{name}",
+            more_columns=True,  # of a release that kept fewer
+        )
 
 
 def folded_table(requests: Sequence[FoldedRequest]) -> pa.Table:
@@ -109,18 +126,3 @@ def folded_table(requests: Sequence[FoldedRequest]) -> pa.Table:
         made[name] = pa.array(values, SCHEMA.field(name).type).take(places)
     columns = [made[field.name] if field.name in made else pa.nulls(len(rows), field.type) for field in SCHEMA]
     return pa.Table.from_arrays(columns, schema=SCHEMA)
-
-
-def _arrived(uri: str, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """What of these an earlier try has brought into the table: outcomes that came after it have to wait for the next.
-
-    A prediction that arrived without its outcome keeps the outcome in the catalog.
-    """
-    ids = pa.array([row["request_id"] for row in rows])
-    known = (
-        open_table(uri)
-        .to_pyarrow_dataset()
-        .to_table(["request_id", "outcome"], filter=pc.field("request_id").isin(ids))
-    )
-    found: list[dict[str, Any]] = known.to_pylist()
-    return found

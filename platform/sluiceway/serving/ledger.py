@@ -17,7 +17,7 @@ from sluiceway.catalog.records import FeedbackRecord, RecordStore, ReplicaCounts
 from sluiceway.core.errors import BackendError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS
 from sluiceway.serving.outbox import Batch, Outbox
-from sluiceway.serving.record_batches import LogPlan, from_bytes, record_batches, to_bytes
+from sluiceway.serving.record_batches import About, LogPlan, from_bytes, record_batches, to_bytes
 from sluiceway.serving.record_keeping import keep_records
 
 if TYPE_CHECKING:
@@ -237,7 +237,10 @@ class Ledger:
         for start in range(0, len(answers), ANSWERS_AT_ONCE):
             some = answers[start : start + ANSWERS_AT_ONCE]
             try:
-                packed += [Batch(to_bytes(batch), batch.num_rows) for batch in record_batches(some, self._plan)]
+                packed += [
+                    Batch(to_bytes(batch), batch.num_rows, About.of(batch).logged)
+                    for batch in record_batches(some, self._plan)
+                ]
             except Exception:  # a model that fails here must not end the task that all other records go through
                 logger.exception("the records of %d requests are lost", len(some))
                 self._dropped(sum(len(answer.scores) for answer in some))

@@ -2,7 +2,8 @@
 
 Batches are numbered. The recorder tells which one it expects next and up to which one all are settled: in the table, or
 lost and counted there. What is not settled stays here and is sent again where the recorder is another one than before:
-one that died takes nothing with it. Room is bounded; what finds none is dropped and counted.
+one that died takes nothing with it. Room is bounded; what the recorder has taken gives it to what it has not, and what
+finds none is dropped and counted.
 """
 
 from __future__ import annotations
@@ -32,10 +33,12 @@ class Batch:
     Attributes:
         payload: an Arrow IPC stream.
         rows: how many.
+        logged: whether they are for the log, too; all are for the catalog.
     """
 
     payload: bytes
     rows: int
+    logged: bool = True
 
 
 @dataclass(frozen=True)
@@ -99,13 +102,30 @@ class Outbox:
         return sum(batch.rows for batch in list(self._batches))
 
     def put(self, batches: Sequence[Batch]) -> None:
-        """Take batches, or drop and count those that find no room."""
+        """Take batches; where there is no room, the oldest that the recorder has taken go, else the new ones.
+
+        What the recorder has taken is in the catalog, and waits for the log only: by the catalog rollouts are judged.
+        What goes is counted as lost to the log, although the recorder may still bring it there.
+        """
         for batch in batches:
+            self._make_room(len(batch.payload))
             if self._bytes + len(batch.payload) > self._room:
                 self._dropped(batch.rows)
                 continue
             self._bytes += len(batch.payload)
             self._batches.append(batch)
+
+    def _make_room(self, size: int) -> None:
+        while size <= self._room < self._bytes + size and self._oldest < self._next:
+            gone = self._forget()
+            if gone.logged:
+                self._dropped(gone.rows)
+
+    def _forget(self) -> Batch:
+        batch = self._batches.popleft()
+        self._bytes -= len(batch.payload)
+        self._oldest += 1
+        return batch
 
     async def deliver(self, *, hurry: bool = False) -> bool:
         """Send what has not been sent, and learn what is settled; never raises.
@@ -170,8 +190,7 @@ class Outbox:
 
     def _settle(self, receipt: Receipt) -> None:
         while self._batches and self._oldest < receipt.settled:
-            self._bytes -= len(self._batches.popleft().payload)
-            self._oldest += 1
+            self._forget()
         self._next = min(max(receipt.expected, self._oldest), self._oldest + len(self._batches))
 
     def _complain(self, error: Exception) -> None:

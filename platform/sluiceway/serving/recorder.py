@@ -111,6 +111,8 @@ class Recorder:
             sender = self._senders[parcel.replica] = _Sender(parcel.oldest, parcel.oldest)
         async with sender.lock:
             sender.heard = time.monotonic()
+            # A replica without room lets go what this recorder, or one before it, has taken.
+            sender.expected = max(sender.expected, parcel.oldest)
             for number, payload in enumerate(parcel.payloads, parcel.first):
                 if number == sender.expected:
                     if not await self._taken(parcel.replica, number, payload):
