@@ -13,7 +13,7 @@ from rollout_world import make_plan
 from serving_models import train_small
 from sluiceway.catalog.stores import open_stores
 from sluiceway.cli.main import run_command
-from sluiceway.core.errors import ModelError
+from sluiceway.core.errors import BackendError, ConflictError, HookRefusedError, ModelError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.mlflow_registry import Registry, RunRecord
@@ -338,7 +338,9 @@ def _entry(feature):
     return {name: value for name, value in feature.items() if name != "kind" or value == "category"}
 
 
-def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(place, stores, monkeypatch):
+@pytest.fixture
+def of_version(place, stores, monkeypatch):
+    """A version's way to the endpoint, as the process that rolls it out has it."""
     from sluiceway.config.lifecycle import ReleaseStep  # noqa: PLC0415 (brings the configuration and Ray)
     from sluiceway.config.load import load_settings  # noqa: PLC0415
     from sluiceway.core.references import TableVersion  # noqa: PLC0415
@@ -346,14 +348,22 @@ def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(p
     from sluiceway.lifecycle.deployment import EnvironmentRollout  # noqa: PLC0415
     from sluiceway.wiring.context import build_context  # noqa: PLC0415
 
-    (place.folder / "flights.yaml").write_text(CONFIG)
     monkeypatch.chdir(place.folder)
-    context = build_context(load_settings("flights.yaml"))
+
+    def make(version, *overrides, **more):
+        (place.folder / "flights.yaml").write_text(CONFIG)
+        context = build_context(load_settings("flights.yaml", overrides=overrides))
+        arm = place.arm(version)
+        candidate = Candidate(TableVersion("/tables/flights", 2, "d", 300, "2"), arm.bundle, arm.digest, {})
+        step = ReleaseStep(step="release", name=f"flights {version}")
+        return EnvironmentRollout(context, step, candidate, version, "production", **more)
+
+    return make
+
+
+def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(place, stores, of_version):
+    effects = of_version("2")
     place.registry.promote("flights", "1")
-    arm = place.arm("2")
-    candidate = Candidate(TableVersion("/tables/flights", 2, "d", 300, "2"), arm.bundle, arm.digest, {})
-    step = ReleaseStep(step="release", name="flights 2")
-    effects = EnvironmentRollout(context, step, candidate, "2", "production")
     rollout(stores, place, "r2", "2", "1", Phase.STEP)
     plan = dataclasses.replace(Journal.open(stores.rollouts, "r2").plan, application="", isolation="replica")
 
@@ -389,3 +399,126 @@ def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(p
             {"champion": "1", "challenger": None, "previous": "2"},
             {"id": "r2", "outcome": "undone", "cause": "accuracy", "time": "1970-01-01T00:50:00+00:00"},
         )
+
+
+AB = ("deployment.strategy=ab", "deployment.ab={weight: 0.2, min_seconds: 60, others: ['3']}")
+
+
+def test_the_winner_of_a_test_has_the_aliases_and_the_story(place, stores, of_version):
+    effects = of_version("2", *AB)
+    place.registry.promote("flights", "1")
+    publish(stores, TrafficDocument(ENDPOINT, 1, place.arm("1")))
+    plan = effects.check("ab1")
+    journal = Journal.begin(stores.rollouts, plan)
+
+    def go(phase, **state):
+        journal.append(RolloutState(phase=phase, step=0, generation=2, **state), action="x", evidence={}, now=1000.0)
+
+    def outcome(version):
+        kept = place.registry.version("flights", version).tags[f"rollout.{ENDPOINT}.outcome"]
+        (told,) = place("lineage", f"flights@{version}")["rollouts"]
+        assert told["outcome"] == kept
+        return kept, told["reason"]
+
+    go(Phase.STEP)
+    effects.started(plan)
+    assert place.registry.alias("flights", "challenger") == "2"
+    go(Phase.PROMOTING, winner="3", reason="version 3 is better")
+    for _ in range(2):
+        effects.promoted(plan.won_by("3"))
+    aliases = {alias: place.registry.alias("flights", alias) for alias in ("champion", "challenger", "previous")}
+    assert aliases == {"champion": "3", "challenger": None, "previous": "1"}
+    assert outcome("3") == ("promoted", "version 3 is better")
+    assert outcome("2") == ("rolled_back", "version 3 has won the test")
+    publish(stores, plan.won_by("3").promoted_document(generation=2))
+    go(Phase.PROMOTED, winner="3")
+    assert place("retire", "flights@2")["since"]
+
+
+def test_a_release_takes_no_further_version_that_is_retired_or_that_gates_hold_back(place, stores, of_version):
+    publish(stores, TrafficDocument(ENDPOINT, 1, place.arm("1")))
+    place.registry.tag("flights", "3", {"gate_performance": "FAIL: auc 0.4 < 0.6"})
+    try:
+        with pytest.raises(ModelError, match="gates do not let version 3"):
+            of_version("2", *AB, gated=True).check("ab1")
+        assert of_version("2", *AB).check("ab1").versions == ("2", "3")  # `rollout start --ungated`
+    finally:
+        place.registry.tag("flights", "3", {"gate_performance": "PASS"})
+    assert of_version("2", *AB, gated=True).check("ab1").versions == ("2", "3")
+    place("retire", "flights@3")
+    for gated in (True, False):
+        with pytest.raises(ModelError, match="is retired since"):
+            of_version("2", *AB, gated=gated).check("ab1")
+
+
+@pytest.fixture
+def deployed(monkeypatch):
+    """Neither Serve nor users: what is deployed beside the endpoint."""
+    from sluiceway.lifecycle import deployment  # noqa: PLC0415
+    from sluiceway.serving.specs import ServeAddress  # noqa: PLC0415
+
+    there = set()
+    monkeypatch.setattr(deployment, "start_serve", lambda _: ServeAddress("127.0.0.1", 1))
+    monkeypatch.setattr(deployment, "deploy_endpoint", lambda _: None)
+    monkeypatch.setattr(deployment.EnvironmentRollout, "_replay", lambda *_: None)
+    monkeypatch.setattr(deployment, "deploy_challenger", lambda spec: there.add(spec.application))
+    monkeypatch.setattr(deployment, "remove_challenger", there.discard)
+    return there
+
+
+def test_a_challenger_that_a_hook_lets_not_begin_is_not_left_behind(place, stores, of_version, deployed):
+    publish(stores, TrafficDocument(ENDPOINT, 1, place.arm("1")))
+    no = "deployment.hooks=[{'on': [before_start], command: 'exit 1'}]"
+    with pytest.raises(HookRefusedError, match="has not begun"):
+        of_version("2", "platform.serving.isolation=process", no).run("r2")
+    assert deployed == set()
+
+
+@pytest.mark.parametrize(
+    ("phases", "needed"),
+    [
+        ((Phase.STEP,), True),
+        ((Phase.STEP, Phase.PAUSED), True),
+        ((Phase.STEP, Phase.PROMOTING), False),
+        ((Phase.STEP, Phase.PROMOTING, Phase.PROBATION), False),
+        ((Phase.STEP, Phase.ROLLING_BACK), False),
+    ],
+)
+def test_gone_on_with_a_rollout_deploys_what_it_still_needs(
+    place, stores, of_version, deployed, monkeypatch, phases, needed
+):
+    rollout(stores, place, "r2", "2", "1", *phases)
+
+    def stopped(*_):
+        raise ConflictError("far enough")
+
+    monkeypatch.setattr("sluiceway.lifecycle.deployment.run", stopped)
+    with pytest.raises(ConflictError, match="far enough"):
+        of_version("2", "platform.serving.isolation=process").run("r2")
+    assert bool(deployed) is needed
+
+
+@pytest.mark.parametrize("wrong", ["retired", "Prometheus", "files"])
+def test_what_is_under_way_is_not_superseded_by_what_cannot_begin(place, stores, of_version, monkeypatch, wrong):
+    from sluiceway.lifecycle.start_rollout import end_others  # noqa: PLC0415 (brings Ray)
+
+    ended = []
+    monkeypatch.setattr("sluiceway.lifecycle.start_rollout._end", lambda _, known, __: ended.append(known))
+    publish(stores, TrafficDocument(ENDPOINT, 1, place.arm("1")))
+    rollout(stores, place, "r2", "2", "1", Phase.STEP)
+    away = ("deployment.source=prometheus", "deployment.prometheus={url: 'http://127.0.0.1:1', timeout_seconds: 1}")
+    good, bad = (of_version("3", *overrides).context for overrides in ((), away))
+    if wrong == "retired":
+        place("retire", "flights@3")
+    with monkeypatch.context() as patch:
+        if wrong == "files":
+            patch.setattr(type(place.registry), "bundle", broken)
+        with pytest.raises(BackendError if wrong == "Prometheus" else ModelError):
+            end_others(bad if wrong == "Prometheus" else good, "3", "production", but="r3")
+    assert ended == []
+    end_others(good, "4", "production", but="r4")
+    assert ended == ["r2"]
+
+
+def broken(*_):
+    raise ModelError("the files are damaged")

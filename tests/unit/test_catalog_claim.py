@@ -4,13 +4,16 @@ import os
 import signal
 import subprocess
 import sys
+import time
+from datetime import UTC, datetime
 
 import pytest
 
-from sluiceway.catalog.claim import claim
+from sluiceway.catalog import claim as claims
+from sluiceway.catalog.claim import claim, holder
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.core.clock import SystemClock
-from sluiceway.core.errors import ConflictError
+from sluiceway.core.errors import BackendError, ConflictError
 
 HOLD = """
 import sys
@@ -26,7 +29,7 @@ with claim(LeaseStore(open_catalog(sys.argv[1])), "run:x", clock=SystemClock()):
 
 
 @pytest.fixture
-def holder(catalog):
+def living(catalog):
     command = [sys.executable, "-c", HOLD, str(catalog.url)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout.readline() == "held\n"
@@ -34,14 +37,85 @@ def holder(catalog):
         process.kill()
 
 
-def test_a_living_process_is_respected(catalog, holder):
-    with pytest.raises(ConflictError, match=str(holder.pid)), claim(LeaseStore(catalog), "run:x", clock=SystemClock()):
+def test_a_living_process_is_respected(catalog, living):
+    with pytest.raises(ConflictError, match=str(living.pid)), claim(LeaseStore(catalog), "run:x", clock=SystemClock()):
         pass
 
 
-def test_a_killed_process_leaves_nothing_that_one_has_to_wait_for(catalog, holder):
-    os.kill(holder.pid, signal.SIGKILL)
-    holder.wait(10)
+def test_a_killed_process_leaves_nothing_that_one_has_to_wait_for(catalog, living):
+    os.kill(living.pid, signal.SIGKILL)
+    living.wait(10)
     with claim(LeaseStore(catalog), "run:x", clock=SystemClock()):
         assert len(LeaseStore(catalog).list("run:x")) == 1
     assert LeaseStore(catalog).list("run:x") == []
+
+
+@pytest.fixture
+def quick(monkeypatch):
+    """Leases of a second."""
+    monkeypatch.setattr(claims, "HEARTBEAT_SECONDS", 0.05)
+    monkeypatch.setattr(claims, "TTL_SECONDS", 1.0)
+
+
+def until(holds):
+    ends = time.monotonic() + 10
+    while not holds():
+        assert time.monotonic() < ends
+        time.sleep(0.02)
+
+
+def take(store, owner="elsewhere:1:2"):
+    return store.acquire("run:x", owner=owner, ttl=60, now=datetime.now(UTC))
+
+
+class Blips(LeaseStore):
+    """A catalog that does not answer now and then."""
+
+    asked = 0
+
+    def renew(self, *args, **kwargs):
+        self.asked += 1
+        if self.asked % 2:
+            raise BackendError("the catalog cannot be used: database is locked")
+        return super().renew(*args, **kwargs)
+
+
+def test_the_heart_beats_on_when_the_catalog_has_not_answered(catalog, quick):
+    store = Blips(catalog)
+    with claim(store, "run:x", clock=SystemClock()) as held:
+        until(lambda: store.asked > 30)  # longer than it lasts by itself
+        assert holder(store, "run:x", now=datetime.now(UTC)) is not None
+        assert not take(store)
+        assert not held.lost
+
+
+def test_a_lease_that_another_one_has_is_lost_for_good_and_stays_theirs(catalog, quick):
+    store = LeaseStore(catalog)
+    with claim(store, "run:x", clock=SystemClock()) as held:
+        held.check()
+        store.release("run:x", owner=holder(store, "run:x"))
+        assert take(store)
+        with pytest.raises(ConflictError, match="run:x was lost: elsewhere:1:2 has it now"):
+            held.check()
+        store.release("run:x", owner="elsewhere:1:2")
+        with pytest.raises(ConflictError, match="nobody has it now"):
+            held.check()
+        assert take(store)
+    assert holder(store, "run:x") == "elsewhere:1:2"
+
+
+def test_the_heart_notices_that_a_lease_is_lost(catalog, quick):
+    store = LeaseStore(catalog)
+    with claim(store, "run:x", clock=SystemClock()) as held:
+        store.release("run:x", owner=holder(store, "run:x"))
+        until(lambda: held.lost)
+
+
+def test_one_that_ended_while_nobody_took_it_is_held_again(catalog, monkeypatch):
+    monkeypatch.setattr(claims, "TTL_SECONDS", 0.1)
+    store = LeaseStore(catalog)
+    with claim(store, "run:x", clock=SystemClock()) as held:
+        until(lambda: holder(store, "run:x", now=datetime.now(UTC)) is None)
+        monkeypatch.setattr(claims, "TTL_SECONDS", 60.0)
+        held.check()
+        assert not take(store)

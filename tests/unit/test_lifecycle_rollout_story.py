@@ -6,10 +6,12 @@ from datetime import datetime
 
 import pytest
 
-from rollout_world import Crash, World, make_plan
+from rollout_world import Crash, World, make_plan, plan_of
+from sluiceway.core.traffic import Arm
 from sluiceway.lifecycle.rollout_story import story_of
 from sluiceway.rollout.controller import abort, run
 from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.state import Phase, RolloutState
 
 STEPS = tuple({"weight": weight, "max_seconds": 20} for weight in (0.1, 0.5, 1.0))
 
@@ -96,3 +98,26 @@ def test_what_a_person_aborts_is_told_with_the_reason():
         run(make_plan(), world.doors(), poll_seconds=20)
     abort("r1", world.doors(), reason="too early")
     assert (world.said("outcome"), world.said("cause"), world.said("reason")) == ("rolled_back", "", "too early")
+
+
+def test_of_a_test_the_winner_is_promoted_and_each_version_is_told_what_became_of_it():
+    others = tuple(Arm(version, 0.0, f"bundles/{version}", f"d{version}", f"a{version}") for version in "34")
+    plan = plan_of({"strategy": "ab", "ab": {"weight": 0.2, "min_seconds": 60}}, others=others)
+    journal = Journal.begin(World().rollouts, plan)
+
+    def told(part):
+        return [story_of(journal, version)[f"rollout.flights.{part}"] for version in "234"]
+
+    def go(phase, now, **state):
+        journal.append(RolloutState(phase=phase, step=0, **state), action=str(phase), evidence={}, now=now)
+
+    go(Phase.STEP, 1000.0)
+    assert told("outcome") == ["started"] * 3
+    go(Phase.STEP, 1100.0, stopped=("4",), reason="version 4: it fails")
+    go(Phase.PROMOTING, 1200.0, stopped=("4",), winner="3", reason="version 3 is better")
+    assert told("outcome") == ["rolled_back", "promoted", "rolled_back"]
+    assert told("reason") == ["version 3 has won the test", "version 3 is better", "version 4: it fails"]
+    go(Phase.PROBATION, 1200.0, stopped=("4",), winner="3")
+    go(Phase.ROLLING_BACK, 1300.0, stopped=("4",), winner="3", cause="accuracy", reason="worse")
+    assert told("outcome") == ["rolled_back", "undone", "rolled_back"]
+    assert told("cause") == ["", "accuracy", ""]

@@ -310,3 +310,74 @@ def test_the_state_is_known_to_the_journal():
     run(make_plan(), world.doors(), poll_seconds=5)
     phases = [RolloutState.from_json(row.state).phase for row in world.rollouts.journal("r1")]
     assert phases == [Phase.STEP] * 4 + [Phase.PROMOTING, Phase.PROMOTED]
+
+
+def once_after(world, seconds, do):
+    """Do something once, when so many seconds are over."""
+    sleep, ends, done = world.sleep, world.time + seconds, []
+
+    def slept(duration):
+        sleep(duration)
+        if world.time > ends and not done:
+            done.append(True)
+            do()
+
+    world.sleep = slept
+
+
+def taken(world):
+    """Somebody else takes the lease, although it is held."""
+    world.leases.leases.clear()
+    assert world.leases.acquire("rollout:flights", owner="hand:1:2", ttl=6000, now=world.now())
+
+
+def by_hand(world):
+    newest = world.documents.newest("flights")
+    world.documents.publish(TrafficDocument("flights", newest.generation + 1, CHAMPION))
+
+
+def test_a_controller_that_has_lost_its_lease_leaves_everything_to_who_has_it():
+    world = World.served(rate=40)
+
+    def moved():
+        taken(world)
+        by_hand(world)
+        world.apply(world.documents.newest("flights"))
+
+    once_after(world, 10, moved)
+    with pytest.raises(ConflictError, match="hand:1:2"):
+        run(make_plan(steps=({"weight": 0.25}, {"weight": 1.0})), world.doors(), poll_seconds=1)
+    assert (world.applied.generation, world.applied.champion, world.applied.challengers) == (3, CHAMPION, ())
+    assert world.aliases["champion"] == "1"
+    assert len(world.rollouts.journal("r1")) == 1
+    assert world.leases.leases["rollout:flights"].owner == "hand:1:2"
+
+
+def test_a_lease_that_is_lost_between_the_journal_and_its_effect_stops_the_effect():
+    world = World.served()
+    started = world.started
+
+    def lost(plan):
+        started(plan)
+        taken(world)
+
+    world.started = lost
+    with pytest.raises(ConflictError, match="hand:1:2"):
+        run(make_plan(), world.doors(), poll_seconds=1)
+    assert world.documents.newest("flights").generation == 1
+
+
+def test_traffic_that_somebody_else_has_moved_is_not_moved_on():
+    world = World.served()
+    once_after(world, 1, lambda: by_hand(world))
+    with pytest.raises(ConflictError, match="generation 3 by somebody else"):
+        run(make_plan(), world.doors(), poll_seconds=1)
+    assert world.documents.newest("flights").generation == 3
+    assert len(world.rollouts.journal("r1")) == 1
+
+
+def test_traffic_that_somebody_else_has_moved_still_goes_back():
+    world = World.served(errors=(0.0, 0.33))
+    once_after(world, 0, lambda: by_hand(world))
+    assert run(make_plan(), world.doors(), poll_seconds=0.1).status == "rolled_back"
+    assert (world.applied.generation, world.applied.champion) == (4, CHAMPION)

@@ -138,6 +138,20 @@ def test_a_probation_that_nobody_runs_is_aborted_at_once():
     assert world.applied.champion == CHAMPION
 
 
+def test_what_died_while_it_promoted_is_aborted_without_a_probation():
+    for crash_at in range(1, 40):
+        world = World.served(delay=120.0)
+        world.crash_at = crash_at
+        with pytest.raises(Crash):
+            run(plan(probation_seconds=36000.0), world.doors(), poll_seconds=5)
+        if phases(world)[-1:] == [Phase.PROMOTING]:
+            break
+    world.crash_at, began = None, world.time
+    outcome = abort("r1", world.doors(), reason="superseded")
+    assert (outcome.status, outcome.reason) == ("rolled_back", "superseded")
+    assert (world.time, world.applied.champion, world.aliases) == (began, CHAMPION, {"champion": "1"})
+
+
 def test_the_first_model_has_nothing_to_go_back_to_and_no_probation():
     world = World()
     first = plan_first("r0", endpoint="flights", model="flights", arm=CHAMPION, now=0.0)

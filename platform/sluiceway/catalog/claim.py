@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import threading
@@ -12,15 +13,75 @@ from pathlib import Path
 
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.core.clock import Clock
-from sluiceway.core.errors import ConflictError
+from sluiceway.core.errors import BackendError, ConflictError
 
 # A claim outlives a lost heartbeat by this long; only a process on another machine is ever waited for.
 TTL_SECONDS = 60.0
 HEARTBEAT_SECONDS = 15.0
+_log = logging.getLogger(__name__)
+
+
+class Claim:
+    """A lease that is held while a body runs.
+
+    Args:
+        leases: the catalog's.
+        name: what is held.
+        owner: who holds it.
+        clock: gives the lease its times.
+        body: JSON document kept with it.
+
+    Attributes:
+        lost: somebody else has had it since, as far as is known; for good.
+    """
+
+    def __init__(self, leases: LeaseStore, name: str, *, owner: str, clock: Clock, body: str) -> None:
+        self._leases, self._name, self._owner, self._clock, self._body = leases, name, owner, clock, body
+        self.lost = False
+
+    def acquire(self) -> bool:
+        """Take it where it is free, expired or one's own; False where somebody else holds it."""
+        return self._leases.acquire(
+            self._name, owner=self._owner, ttl=TTL_SECONDS, now=self._clock.now(), body=self._body
+        )
+
+    def check(self) -> None:
+        """See that it is still held; asks the catalog.
+
+        Raises:
+            ConflictError: it was lost; says who has it now.
+            BackendError: the catalog does not answer.
+        """
+        self._hold()
+        if self.lost:
+            who = holder(self._leases, self._name, now=self._clock.now()) or "nobody"
+            raise ConflictError(
+                f"the lease {self._name} was lost: {who} has it now",
+                hint="see what has happened meanwhile, then begin again",
+            )
+
+    def beat(self, stop: threading.Event) -> None:
+        """Keep it until told to stop, or until it is lost; a catalog that does not answer is asked again.
+
+        Args:
+            stop: ends it.
+        """
+        while not self.lost and not stop.wait(HEARTBEAT_SECONDS):
+            try:
+                self._hold()
+            except BackendError as error:
+                _log.warning("the lease %s could not be renewed: %s", self._name, error.message)
+
+    def _hold(self) -> None:
+        if self.lost or self._leases.renew(self._name, owner=self._owner, ttl=TTL_SECONDS, now=self._clock.now()):
+            return
+        # One that has ended and still has this owner's name was nobody else's meanwhile: whoever takes it puts another
+        # name there, and whoever gives it back removes it.
+        self.lost = holder(self._leases, self._name) != self._owner or not self.acquire()
 
 
 @contextmanager
-def claim(leases: LeaseStore, name: str, *, clock: Clock, body: str = "{}") -> Iterator[None]:
+def claim(leases: LeaseStore, name: str, *, clock: Clock, body: str = "{}") -> Iterator[Claim]:
     """Hold a lease while the body runs.
 
     Args:
@@ -29,21 +90,25 @@ def claim(leases: LeaseStore, name: str, *, clock: Clock, body: str = "{}") -> I
         clock: gives the lease its times.
         body: JSON document kept with it.
 
+    Yields:
+        What tells whether it is still held.
+
     Raises:
         ConflictError: a living process holds it.
     """
     owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    held = Claim(leases, name, owner=owner, clock=clock, body=body)
     _release_the_dead(leases, name)
-    if not leases.acquire(name, owner=owner, ttl=TTL_SECONDS, now=clock.now(), body=body):
+    if not held.acquire():
         who = holder(leases, name) or "another process"
         raise ConflictError(
             f"{name} is being run by {who}", hint=f"wait for it, or end it; its claim ends {TTL_SECONDS:.0f} s later"
         )
     stop = threading.Event()
-    heart = threading.Thread(target=_beat, args=(leases, name, owner, clock, stop), daemon=True, name=f"lease {name}")
+    heart = threading.Thread(target=held.beat, args=(stop,), daemon=True, name=f"lease {name}")
     heart.start()
     try:
-        yield
+        yield held
     finally:
         stop.set()
         heart.join()
@@ -59,11 +124,6 @@ def holder(leases: LeaseStore, name: str, *, now: datetime | None = None) -> str
         now: given, one that has ended is nobody's.
     """
     return next((lease.owner for lease in leases.list(name, now=now) if lease.name == name), None)
-
-
-def _beat(leases: LeaseStore, name: str, owner: str, clock: Clock, stop: threading.Event) -> None:
-    while not stop.wait(HEARTBEAT_SECONDS):
-        leases.renew(name, owner=owner, ttl=TTL_SECONDS, now=clock.now())
 
 
 def _release_the_dead(leases: LeaseStore, name: str) -> None:

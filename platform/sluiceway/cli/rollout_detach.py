@@ -51,7 +51,7 @@ def start_detached(
         connect_ray(settings.platform.ray, catalog=catalog_url(settings.platform))
         _refuse_run_by_others(context.stores, endpoint, rollout_id)
         if supersede:
-            end_others(context, environments[0], but=rollout_id)
+            end_others(context, number, environments[0], but=rollout_id)
         start = start_for(
             settings,
             context,

@@ -8,6 +8,7 @@ from typing import Any
 
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
+from sluiceway.core.errors import HookRefusedError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.candidate import Candidate
@@ -27,16 +28,21 @@ from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION
 from sluiceway.rollout.controller import Doors, abort, run
 from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
+from sluiceway.rollout.journal import Journal as RolloutJournal
 from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
 from sluiceway.rollout.observe_means import WithMeans
 from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
 from sluiceway.rollout.prometheus_source import Observe
+from sluiceway.rollout.state import Phase
 from sluiceway.serving.deploy import deploy_challenger, deploy_endpoint, remove_challenger
 from sluiceway.serving.instance import start_serve
 from sluiceway.serving.prediction_log import log_uri
 from sluiceway.serving.specs import ChallengerSpec, EndpointSpec, ServeAddress
 from sluiceway.serving.traffic import ServeTraffic
+
+# Where a version gets requests beside the champion, or may get some next.
+NEEDS_CHALLENGERS = frozenset({Phase.PENDING, Phase.STEP, Phase.PAUSED})
 
 
 @dataclass(frozen=True)
@@ -80,7 +86,7 @@ def roll_out(
         environment: one of ``deployment.environments``.
         name: of the step in the journal; the rollout's id is made of it.
     """
-    rollout = EnvironmentRollout(context, step, candidate, model_version, environment)
+    rollout = EnvironmentRollout(context, step, candidate, model_version, environment, gated=True)
     outcome = journal.perform(
         name,
         lambda: rollout.run(f"{journal.run_id}/{name}"),
@@ -99,15 +105,24 @@ class EnvironmentRollout:
         candidate: its model.
         model_version: the registry's version.
         environment: where to.
+        gated: gates have to let further versions of a test pass; False: whoever begins it has seen to that.
     """
 
     def __init__(
-        self, context: Context, step: ReleaseStep, candidate: Candidate, model_version: str, environment: str
+        self,
+        context: Context,
+        step: ReleaseStep,
+        candidate: Candidate,
+        model_version: str,
+        environment: str,
+        *,
+        gated: bool = False,
     ) -> None:
         self.context = context
         self.release = step
         self.candidate = candidate
         self.environment = environment
+        self.gated = gated
         self.policy = context.deployment.of(environment)
         self.endpoint = endpoint_spec(context, environment)
         # The registry tells what the last environment, the one with the users, serves.
@@ -139,13 +154,11 @@ class EnvironmentRollout:
                 not come up.
         """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
-        plan = self._plan(rollout_id)
-        if not self.context.stores.rollouts.journal(rollout_id):  # one that has begun keeps its version from retiring
-            refuse_retired(self.context.registry, plan.model, plan.version)
-        check_source(self.context, self.policy, plan)
+        plan = self.check(rollout_id)
         address = start_serve(self.context.serving)
-        # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
-        self._deploy_challengers(plan)
+        if RolloutJournal(self.context.stores.rollouts, plan).state.phase in NEEDS_CHALLENGERS:
+            # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
+            self._deploy_challengers(plan)
         deploy_endpoint(self.endpoint)
         url = address.url + self.endpoint.route_prefix
         with self._key(plan, address) as headers:
@@ -156,11 +169,31 @@ class EnvironmentRollout:
                     observed(self.context, self.policy, plan, self._counted()) as observe,
                 ):
                     outcome = run(plan, self._doors(observe, load, hooks, stays=stays))
+            except HookRefusedError:
+                self._remove_challengers(plan)  # nothing has begun, and nobody would end it
+                raise
             finally:
                 report = load.stop() if load else None
         self._archive()
         keep_history(self.context)
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
+
+    def check(self, rollout_id: str) -> RolloutPlan:
+        """See that a rollout can begin, as far as that can be known before; gives its plan, and changes nothing.
+
+        Args:
+            rollout_id: its name.
+
+        Raises:
+            ModelError: the version is retired.
+            InputError: Prometheus does not take a query of the plan, or the configuration makes no plan.
+            BackendError: Prometheus does not answer before the beginning.
+        """
+        plan = self._plan(rollout_id)
+        if not self.context.stores.rollouts.journal(rollout_id):  # one that has begun keeps its version from retiring
+            refuse_retired(self.context.registry, plan.model, plan.version)
+        check_source(self.context, self.policy, plan)
+        return plan
 
     def abort(self, rollout_id: str, *, reason: str) -> None:
         """Give the traffic of a rollout that nobody runs back to the champion.
@@ -183,20 +216,25 @@ class EnvironmentRollout:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
             self.context.registry.promote(plan.model, plan.version)
-        for application in plan.applications:
-            remove_challenger(application)
+            self._take_challenger_alias(plan)
+        self._remove_challengers(plan)
         self._tell_story(plan)
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         registry = self.context.registry
-        if self.tells_registry and registry.alias(plan.model, CHALLENGER) == plan.version:
-            registry.remove_alias(plan.model, CHALLENGER)
+        if self.tells_registry:
+            self._take_challenger_alias(plan)
         if self.tells_registry and plan.champion and registry.alias(plan.model, CHAMPION) == plan.version:
             registry.promote(plan.model, plan.champion.version)  # a promotion that is undone
-        for application in plan.applications:
-            remove_challenger(application)
+        self._remove_challengers(plan)
         self._tell_story(plan)
+
+    def _take_challenger_alias(self, plan: RolloutPlan) -> None:
+        """Another version of a test may have won than the one that is called so."""
+        registry = self.context.registry
+        if registry.alias(plan.model, CHALLENGER) in plan.versions:
+            registry.remove_alias(plan.model, CHALLENGER)
 
     def _tell_story(self, plan: RolloutPlan) -> None:
         # Effects follow their entry: the journal has what is to be told.
@@ -212,7 +250,10 @@ class EnvironmentRollout:
         if newest is None:
             return plan_first(rollout_id, endpoint=self.endpoint.name, model=model, arm=new, now=now)
         champion, endpoint, policy = newest.champion, self.endpoint.name, self.policy
-        challengers = (new, *further_arms(self.context, policy, endpoint=endpoint, champion=champion))
+        challengers = (
+            new,
+            *further_arms(self.context, policy, endpoint=endpoint, champion=champion, gated=self.gated),
+        )
         return plan_canary(
             rollout_id,
             endpoint=endpoint,
@@ -230,6 +271,10 @@ class EnvironmentRollout:
         for arm in plan.others:
             if arm.application:
                 deploy_challenger(spec_of(self.context, self.endpoint.name, arm))
+
+    def _remove_challengers(self, plan: RolloutPlan) -> None:
+        for application in plan.applications:
+            remove_challenger(application)
 
     def _counted(self) -> Observe:
         stores = self.context.stores

@@ -5,14 +5,17 @@ from __future__ import annotations
 from dataclasses import replace
 
 from sluiceway.config.deployment import PolicySection
-from sluiceway.core.errors import InputError
+from sluiceway.core.errors import InputError, ModelError
 from sluiceway.core.traffic import Arm
 from sluiceway.lifecycle.context import Context
+from sluiceway.lifecycle.retirement import refuse_retired
 from sluiceway.rollout.plan import fresh_baseline
 from sluiceway.serving.specs import ChallengerSpec
 
 
-def further_arms(context: Context, policy: PolicySection, *, endpoint: str, champion: Arm) -> tuple[Arm, ...]:
+def further_arms(
+    context: Context, policy: PolicySection, *, endpoint: str, champion: Arm, gated: bool
+) -> tuple[Arm, ...]:
     """The arms beside the version that is rolled out, as the registry has them.
 
     Args:
@@ -20,9 +23,10 @@ def further_arms(context: Context, policy: PolicySection, *, endpoint: str, cham
         policy: of the environment.
         endpoint: name of the endpoint.
         champion: the arm that answers today.
+        gated: gates have to let the versions of a test pass.
 
     Raises:
-        ModelError: a version of the test is not registered.
+        ModelError: a version of the test is not registered, it is retired, or its gates do not let it.
         InputError: a fresh baseline is wanted where challengers have no deployments.
     """
     beside = context.serving.isolation == "process"
@@ -36,7 +40,10 @@ def further_arms(context: Context, policy: PolicySection, *, endpoint: str, cham
         found.append(fresh_baseline(champion))
     if policy.strategy == "ab":
         for name in policy.ab.others:
+            refuse_retired(context.registry, context.experiment.name, name)
             version, bundle = context.registry.bundle(context.experiment.name, name)
+            if gated:
+                check_gates(context, version, otherwise="take it out of deployment.ab.others")
             found.append(Arm(version, 0.0, context.bundles.put(bundle), bundle.digest))
     if not beside:
         return tuple(found)
@@ -46,3 +53,26 @@ def further_arms(context: Context, policy: PolicySection, *, endpoint: str, cham
 def spec_of(context: Context, endpoint: str, arm: Arm) -> ChallengerSpec:
     """The deployment of such an arm."""
     return ChallengerSpec(endpoint, arm.version, arm.bundle, arm.digest, None, context.serving)
+
+
+def check_gates(context: Context, version: str, *, otherwise: str) -> None:
+    """Refuse a version that no gate has judged, or that gates do not let pass.
+
+    Args:
+        context: what to work with.
+        version: its number.
+        otherwise: what else can be done, for the hint.
+
+    Raises:
+        ModelError: it is such a one.
+    """
+    name = context.experiment.name
+    said = context.registry.version(name, version).gates
+    if not said:
+        raise ModelError(
+            f"no gate has judged version {version} of {name}",
+            hint=f"sluiceway gates run {name}@{version}, or {otherwise}",
+        )
+    bad = [f"{gate} {value}" for gate, value in said.items() if value.startswith(("FAIL", "ERROR"))]
+    if bad:
+        raise ModelError(f"gates do not let version {version} of {name} pass: {', '.join(bad)}", hint=otherwise)

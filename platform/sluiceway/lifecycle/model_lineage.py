@@ -90,12 +90,13 @@ def rollouts_of(stores: Stores, name: str, found: ModelVersion) -> Iterator[dict
     """
     for row in reversed(stores.rollouts.list()):
         plan = RolloutPlan.from_json(row.plan)
-        if (plan.model, plan.version, plan.digest) != (name, found.version, found.digest):
+        arms = {plan.version: plan.digest, **{arm.version: arm.digest for arm in plan.others}}
+        if plan.model != name or arms.get(found.version) != found.digest:
             continue
         journal = Journal(stores.rollouts, plan)
         if not journal.entries:
             continue
-        story = story_of(journal)
+        story = story_of(journal, found.version)
         yield {
             "endpoint": plan.endpoint,
             "began": _time(plan.created),

@@ -16,21 +16,23 @@ PARTS = ("id", "outcome", "cause", "reason", "time")
 _log = logging.getLogger(__name__)
 
 
-def story_of(journal: Journal) -> dict[str, str]:
-    """The tags of a rollout that has begun.
+def story_of(journal: Journal, version: str = "") -> dict[str, str]:
+    """The tags of a rollout that has begun, for one of its versions.
 
     Args:
         journal: of the rollout; what it says now is told.
+        version: which one of an A/B/n test; what was asked for if left out.
 
     Returns:
         ``rollout.ENDPOINT.id``, ``.outcome`` (``started``, ``promoted``, ``rolled_back``, or ``undone`` of a promotion
         that was taken back), ``.cause`` (the metric, or ""), ``.reason``, and ``.time`` of the decision.
     """
     decided = _decided(journal.entries)
-    promoted = any(entry.state.phase is Phase.PROMOTING for entry in journal.entries)
-    back = decided.state.phase is Phase.ROLLING_BACK
-    outcome = ("undone" if promoted else "rolled_back") if back else "promoted" if promoted else "started"
-    values = (journal.plan.rollout_id, outcome, decided.state.cause, decided.state.reason, _time(decided.time))
+    outcome, cause, reason = _outcome(journal.entries), decided.state.cause, decided.state.reason
+    lost = _lost(journal, version or journal.plan.version)
+    if lost is not None:
+        (decided, reason), outcome, cause = lost, "rolled_back", ""
+    values = (journal.plan.rollout_id, outcome, cause, reason, _time(decided.time))
     return told(journal.plan.endpoint, dict(zip(PARTS, values, strict=True)))
 
 
@@ -40,16 +42,17 @@ def told(endpoint: str, parts: dict[str, str]) -> dict[str, str]:
 
 
 def tell(registry: Registry, rollouts: Rollouts, rollout_id: str) -> None:
-    """Write a rollout's story on its version; one that somebody has deleted in MLflow is told nothing.
+    """Write a rollout's story on its versions; one that somebody has deleted in MLflow is told nothing.
 
     Raises:
         BackendError: MLflow refused or does not answer.
     """
     journal = Journal.open(rollouts, rollout_id)
-    try:
-        registry.tag(journal.plan.model, journal.plan.version, dict(story_of(journal)))
-    except ModelError as error:  # a rollback must not wait for a version that is gone
-        _log.warning("the story of rollout %s is told nowhere: %s", rollout_id, error.message)
+    for version in journal.plan.versions:
+        try:
+            registry.tag(journal.plan.model, version, dict(story_of(journal, version)))
+        except ModelError as error:  # a rollback must not wait for a version that is gone
+            _log.warning("the story of rollout %s is told nowhere: %s", rollout_id, error.message)
 
 
 def tell_by_hand(registry: Registry, model: str, document: TrafficDocument, *, now: float) -> None:
@@ -75,6 +78,25 @@ def _decided(entries: tuple[Entry, ...]) -> Entry:
     """The entry that decided how it stands: the newest of going back or promoting, else the first one."""
     moves = [entry for entry in entries if entry.state.phase in (Phase.ROLLING_BACK, Phase.PROMOTING)]
     return moves[-1] if moves else entries[0]
+
+
+def _outcome(entries: tuple[Entry, ...]) -> str:
+    promoted = any(entry.state.phase is Phase.PROMOTING for entry in entries)
+    if _decided(entries).state.phase is Phase.ROLLING_BACK:
+        return "undone" if promoted else "rolled_back"
+    return "promoted" if promoted else "started"
+
+
+def _lost(journal: Journal, version: str) -> tuple[Entry, str] | None:
+    """What ended a version of a test beside which another one has won, or which was stopped, and why; else None."""
+    for entry in journal.entries:
+        state = entry.state
+        if version in state.stopped:
+            return entry, state.reason
+        winner = state.winner or journal.plan.version
+        if state.phase is Phase.PROMOTING and version != winner:
+            return entry, f"version {winner} has won the test"
+    return None
 
 
 def _time(seconds: float) -> str:

@@ -11,14 +11,14 @@ from typing import Any
 from sluiceway.catalog.claim import holder
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.core.command import Order
-from sluiceway.core.errors import ConflictError, InputError, ModelError
+from sluiceway.core.errors import ConflictError, InputError
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import EnvironmentRollout
+from sluiceway.lifecycle.further_arms import check_gates
 from sluiceway.lifecycle.incremental import version_of
 from sluiceway.lifecycle.retirement import refuse_retired
-from sluiceway.registry.bundle import Bundle
 from sluiceway.rollout.journal import Journal, unfinished
 from sluiceway.rollout.outcome import outcome_of
 
@@ -99,7 +99,7 @@ def startable(context: Context, version: str, *, environments: Sequence[str], un
         refuse_retired(context.registry, name, other)
     if not ungated:
         for one in (number, *others):
-            _check_gates(context, one)
+            check_gates(context, one, otherwise="roll it out with --ungated")
     return number
 
 
@@ -156,26 +156,29 @@ def go_on(
             told = outcome_of(journal.plan, journal.entries).to_dict()
             return Started(environment, {"rollout": told, "load": None, "url": ""})
     if supersede:
-        end_others(context, environment, but=rollout_id)
-    _, bundle = context.registry.bundle(context.experiment.name, version)
-    return Started(environment, _rollout(context, version, bundle, environment).run(rollout_id, stays=stays))
+        end_others(context, version, environment, but=rollout_id)
+    return Started(environment, _rollout(context, version, environment).run(rollout_id, stays=stays))
 
 
-def end_others(context: Context, environment: str, *, but: str) -> None:
-    """Abort what is under way in an environment, by whoever runs it, or here.
+def end_others(context: Context, version: str, environment: str, *, but: str) -> None:
+    """Abort what is under way in an environment, by whoever runs it, or here, once what takes its place can begin.
 
     Args:
         context: what to work with, connected to Ray.
+        version: number of what takes its place.
         environment: where.
-        but: the rollout that is not aborted.
+        but: the rollout of that, which is not aborted.
 
     Raises:
-        ConflictError: it does not obey.
+        SluicewayError: that one cannot begin; nothing is aborted.
+        ConflictError: what is in the way does not obey.
     """
     endpoint = endpoint_name(context.experiment.name, environment)
-    for known in unfinished(context.stores.rollouts, endpoint):
-        if known != but:
-            _end(context, known, environment)
+    others = [known for known in unfinished(context.stores.rollouts, endpoint) if known != but]
+    if others:
+        _rollout(context, version, environment).check(but)
+    for known in others:
+        _end(context, known, environment)
 
 
 def _others(context: Context, environments: Sequence[str]) -> list[str]:
@@ -185,22 +188,8 @@ def _others(context: Context, environments: Sequence[str]) -> list[str]:
     return [context.registry.bundle(context.experiment.name, name)[0] for name in named]
 
 
-def _check_gates(context: Context, version: str) -> None:
-    name = context.experiment.name
-    said = context.registry.version(name, version).gates
-    if not said:
-        raise ModelError(
-            f"no gate has judged version {version} of {name}",
-            hint=f"sluiceway gates run {name}@{version}, or roll it out with --ungated",
-        )
-    bad = [f"{gate} {value}" for gate, value in said.items() if value.startswith(("FAIL", "ERROR"))]
-    if bad:
-        raise ModelError(
-            f"gates do not let version {version} of {name} pass: {', '.join(bad)}", hint="roll it out with --ungated"
-        )
-
-
-def _rollout(context: Context, version: str, bundle: Bundle, environment: str) -> EnvironmentRollout:
+def _rollout(context: Context, version: str, environment: str) -> EnvironmentRollout:
+    _, bundle = context.registry.bundle(context.experiment.name, version)
     # Replayed requests are rows that the model has not learned from: those of its own version, where it says which.
     trained_on = version_of(bundle) if "data" in bundle.lineage else context.version()
     candidate = Candidate(trained_on, context.bundles.put(bundle), bundle.digest, {})

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from sluiceway.catalog.claim import claim
+from sluiceway.catalog.claim import Claim, claim
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.config.deployment import Moment
 from sluiceway.core.clock import Clock, SystemClock
@@ -93,17 +93,17 @@ def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> Rollou
         poll_seconds: between two looks.
 
     Raises:
-        ConflictError: another controller works on this endpoint, another rollout of it has not ended, or somebody
-            else moved its traffic.
+        ConflictError: another controller works on this endpoint or has taken the lease, another rollout of it has not
+            ended, or somebody else moved its traffic.
     """
-    with claim(doors.leases, f"rollout:{plan.endpoint}", clock=doors.clock):
+    with claim(doors.leases, f"rollout:{plan.endpoint}", clock=doors.clock) as held:
         others = [name for name in unfinished(doors.rollouts, plan.endpoint) if name != plan.rollout_id]
         if others:
             raise ConflictError(
                 f"rollout {others[0]} of endpoint {plan.endpoint} has not ended",
                 hint="resume it or roll it back before another one begins",
             )
-        return _Controller(Journal.begin(doors.rollouts, plan), doors, poll_seconds).run()
+        return _Controller(Journal.begin(doors.rollouts, plan), doors, held, poll_seconds).run()
 
 
 def resume(rollout_id: str, doors: Doors, *, poll_seconds: float = 0.5) -> RolloutOutcome:
@@ -134,16 +134,14 @@ def abort(rollout_id: str, doors: Doors, *, reason: str = "by hand") -> RolloutO
         ConflictError: another controller still works on it.
     """
     journal = Journal.open(doors.rollouts, rollout_id)
-    with claim(doors.leases, f"rollout:{journal.plan.endpoint}", clock=doors.clock):
-        controller = _Controller(journal, doors, 0.5)
-        if journal.state.phase in (Phase.STEP, Phase.PAUSED, Phase.PROBATION):
-            controller.take(Decision(RollBack("", reason)), None)
-        return controller.run()
+    with claim(doors.leases, f"rollout:{journal.plan.endpoint}", clock=doors.clock) as held:
+        return _Controller(journal, doors, held, 0.5).back(reason)
 
 
 class _Controller:
-    def __init__(self, journal: Journal, doors: Doors, poll_seconds: float) -> None:
+    def __init__(self, journal: Journal, doors: Doors, held: Claim, poll_seconds: float) -> None:
         self.journal = journal
+        self.held = held
         self.plan = journal.plan
         self.doors = doors
         self.poll_seconds = poll_seconds
@@ -154,6 +152,8 @@ class _Controller:
         self._restart_the_clock()
         self._perform()
         while not self._ended():
+            if self.held.lost:
+                self.held.check()
             state = self.journal.state
             # After a test the rollout is that of the version that has won it.
             seen = self.doors.observe(self.plan.won_by(state.winner), state) if state.judged else None
@@ -168,12 +168,24 @@ class _Controller:
                 self.doors.clock.sleep(self.poll_seconds)
         return outcome_of(self.plan, self.journal.entries)
 
+    def back(self, reason: str) -> RolloutOutcome:
+        """Go back; with a promotion that is half done once it is on probation."""
+        if self.journal.state.phase is Phase.PROMOTING:
+            self._perform()
+        if self.journal.state.phase in (Phase.STEP, Phase.PAUSED, Phase.PROBATION):
+            self.take(Decision(RollBack("", reason)), None)
+        return self.run()
+
     def _ended(self) -> bool:
         state = self.journal.state
         return state.terminal or (state.phase is Phase.PAUSED and not self.doors.stays)
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
-        """Write a decision down and do it; False where it is to hold."""
+        """Write a decision down and do it; False where it is to hold.
+
+        Raises:
+            ConflictError: the lease was lost, or somebody else moved the traffic, of which only going back is possible.
+        """
         newest = self.doors.documents.newest(self.plan.endpoint)
         before = self.journal.state
         generation = newest.generation if newest else 0
@@ -182,6 +194,10 @@ class _Controller:
             after = replace(after, commands=decision.command.sequence)
         if after is before:
             return False
+        own = before.generation or generation
+        if newest is not None and generation > own and not isinstance(decision.action, RollBack):
+            self.held.check()  # who has the lease says more
+            raise self._moved_by(newest)
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
         moved = after.phase is not before.phase or after.step != before.step
@@ -247,6 +263,7 @@ class _Controller:
         state, plan = self.journal.state, self.plan.won_by(self.journal.state.winner)
         if state.phase is Phase.STEP:
             if state.step == 0:
+                self.held.check()
                 self.doors.effects.started(plan)
             self._move(plan.step_document(state.step, generation=state.generation, stopped=state.stopped))
         elif state.phase is Phase.PAUSED and state.stopped:
@@ -254,6 +271,7 @@ class _Controller:
             self._move(plan.step_document(state.step, generation=state.generation, stopped=state.stopped))
         elif state.phase is Phase.PROMOTING:
             self._move(plan.promoted_document(generation=state.generation))
+            self.held.check()
             self.doors.effects.promoted(plan)
             watched = plan.probation_seconds > 0 and plan.champion is not None
             after = Phase.PROBATION if watched else Phase.PROMOTED
@@ -262,20 +280,25 @@ class _Controller:
             self._move(plan.promoted_document(generation=state.generation))
         elif state.phase is Phase.ROLLING_BACK:
             self._move(plan.rolled_back_document(generation=state.generation))
+            self.held.check()
             self.doors.effects.rolled_back(plan, state.reason)
             self._write(replace(state, phase=Phase.ROLLED_BACK, since=self._now()), "rolled back", {})
 
     def _move(self, document: TrafficDocument) -> None:
+        self.held.check()
         newest = self.doors.documents.newest(document.endpoint)
         if newest is None or newest.generation < document.generation:
             self.doors.documents.publish(document)
         elif newest != document:
-            raise ConflictError(
-                f"the traffic of endpoint {document.endpoint} was moved to generation {newest.generation} by "
-                f"{newest.rollout_id or 'somebody else'} during rollout {self.plan.rollout_id}",
-                hint="look at the endpoint, then resume the rollout or begin another one",
-            )
+            raise self._moved_by(newest)
         self.doors.traffic.apply(document)
+
+    def _moved_by(self, newest: TrafficDocument) -> ConflictError:
+        return ConflictError(
+            f"the traffic of endpoint {newest.endpoint} was moved to generation {newest.generation} by "
+            f"{newest.rollout_id or 'somebody else'} during rollout {self.plan.rollout_id}",
+            hint="look at the endpoint, then resume the rollout or begin another one",
+        )
 
     def _restart_the_clock(self) -> None:
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
@@ -285,6 +308,7 @@ class _Controller:
             self._write(resumed, f"resume step {state.step}", {})
 
     def _write(self, state: RolloutState, action: str, evidence: dict[str, object]) -> None:
+        self.held.check()
         self.journal.append(state, action=action, evidence=evidence, now=self._now())
 
     def _now(self) -> float:

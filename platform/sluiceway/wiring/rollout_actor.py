@@ -25,7 +25,7 @@ from sluiceway.core.errors import BackendError, ConflictError, SluicewayError
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.persistent import persistently
-from sluiceway.lifecycle.start_rollout import Started, go_on, name_rollout
+from sluiceway.lifecycle.start_rollout import Started, end_others, go_on, name_rollout
 from sluiceway.rollout.journal import Journal
 from sluiceway.wiring.cluster import connect_ray
 from sluiceway.wiring.context import build_context
@@ -214,11 +214,9 @@ class RolloutActor:
             ray.kill(ray.get_actor(self._start.name, namespace=NAMESPACE), no_restart=True)
 
     def _run(self) -> None:
-        start, rest = self._start, self._start.environments[1:]
         done = persistently(self._go_on, clock=SystemClock())
-        if rest and done.status == "promoted":
-            name = name_rollout(build_context(self._settings), start.version, rest[0], supersede=start.supersede)
-            begin_detached(replace(start, environments=rest, rollout_id=name))
+        if self._start.environments[1:] and done.status == "promoted":
+            persistently(self._begin_next, clock=SystemClock())
 
     def _go_on(self) -> Started:
         start, platform = self._start, self._settings.platform
@@ -231,3 +229,12 @@ class RolloutActor:
             supersede=start.supersede,
             stays=True,
         )
+
+    def _begin_next(self) -> None:
+        """Let another actor roll the version out to the next environment."""
+        start, rest = self._start, self._start.environments[1:]
+        context = build_context(self._settings)
+        name = name_rollout(context, start.version, rest[0], supersede=start.supersede)
+        if start.supersede:
+            end_others(context, start.version, rest[0], but=name)
+        begin_detached(replace(start, environments=rest, rollout_id=name))
