@@ -7,8 +7,14 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[2] / "platform" / "sluiceway"
 MOVES = {"set_alias", "remove_alias", "promote", "set_registered_model_alias", "delete_registered_model_alias"}
-# A rollout's effects; a switch or an undo by hand, which moves the same traffic; and the registry itself.
-ALLOWED = {"lifecycle/deployment.py", "cli/serve_traffic.py", "registry/mlflow_registry.py"}
+# A rollout's effects, also where it is aborted by hand; a switch or an undo by hand, which moves the same traffic;
+# and the registry itself.
+ALLOWED = {
+    "lifecycle/abort_by_hand.py",
+    "lifecycle/deployment.py",
+    "cli/serve_traffic.py",
+    "registry/mlflow_registry.py",
+}
 
 
 def movers() -> set[str]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
+import socket
 import threading
 import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -62,30 +64,102 @@ def test_what_is_under_way_is_listed_with_who_runs_it(tmp_path, engine, journal)
 
 
 def test_a_command_waits_where_nobody_runs_the_rollout(tmp_path, engine, journal):
-    assert "r1: nobody runs it" in said(tmp_path, "abort", "r1", "-m", "not today")
+    told = said(tmp_path, "resume", "r1", "-m", "all clear", expect=1)
+    assert "r1: nobody runs it" in told
+    assert "rollout start flights@2 --config CONFIG" in told
     command = RolloutStore(engine).next_command("r1", after=0)
-    assert (command.order, command.reason) == ("abort", "not today")
+    assert (command.order, command.reason) == ("resume", "all clear")
+
+
+@pytest.fixture
+def traffic(engine):
+    """The documents of that step: 5% of the requests are the version's."""
+    store = TrafficStore(engine)
+    store.publish(TrafficDocument("flights", 1, make_plan().champion))
+    store.publish(make_plan().step_document(0, generation=2))
+    return store
+
+
+DEAD = f"{socket.gethostname()}:999999999:1"
+
+
+@pytest.mark.parametrize("words", [["abort", "r1"], ["abort", "flights"], ["undo", "flights"]])
+@pytest.mark.parametrize("dead", [False, True])
+def test_what_nobody_runs_goes_back_from_here(tmp_path, engine, journal, traffic, words, dead):
+    if dead:  # whoever ran it was killed on this machine, and its lease is still there
+        LeaseStore(engine).acquire("rollout:flights", owner=DEAD, ttl=60, now=datetime.now(UTC))
+    told = said(tmp_path, *words, "-m", "it burns")
+    assert "r1: rolled back; nobody ran it, so it was done from here. Version 1 answers all requests" in told
+    assert "replicas that run follow within a second" in told
+    assert "nobody asks flights-challenger-2 any more" in told
+    assert "the registry's aliases are where they were" in told
+    newest = traffic.newest("flights")
+    assert (newest.generation, newest.champion, newest.challengers) == (3, make_plan().champion, ())
+    ended = Journal.open(RolloutStore(engine), "r1")
+    assert [entry.action for entry in ended.entries] == ["advance to step 0", "rollback", "rolled back"]
+    assert ended.state.reason.endswith(": it burns")
+    assert LeaseStore(engine).list("rollout:") == []
+    assert "no rollout is under way" in said(tmp_path, "status")
+
+
+def test_a_first_model_has_nothing_to_go_back_to(tmp_path, engine):
+    journal = Journal.begin(RolloutStore(engine), make_plan(champion=None))
+    journal.append(RolloutState(Phase.PROMOTING, 0, 1), action="promote", evidence={}, now=1.0)
+    assert "no champion to go back to" in said(tmp_path, "abort", "r1", expect=2)
+    assert len(Journal.open(RolloutStore(engine), "r1").entries) == 1
 
 
 @pytest.mark.parametrize(
     ("arguments", "order"),
-    [(["pause"], "pause"), (["resume"], "resume"), (["promote"], "advance"), (["promote", "--full"], "promote")],
+    [
+        (["pause"], "pause"),
+        (["resume"], "resume"),
+        (["promote"], "advance"),
+        (["promote", "--full"], "promote"),
+        (["abort"], "abort"),
+    ],
 )
 def test_a_command_is_told_by_id_or_endpoint_and_its_end_is_shown(tmp_path, engine, journal, arguments, order):
+    phase = {"pause": Phase.PAUSED, "promote": Phase.PROMOTING, "abort": Phase.ROLLING_BACK}.get(order, Phase.STEP)
+    with controller(engine, journal, lambda command: (f"obeyed {command.order}", {"phase": phase, "since": 2.0})):
+        told = said(tmp_path, *arguments, "flights")
+    assert told.splitlines()[0] == f"r1: obeyed {order}"
+    assert ("only the replicas' breakers judge it" in told) == (order == "pause")
+
+
+@contextlib.contextmanager
+def controller(engine, journal, answers):
+    """Somebody who runs the rollout on another machine, and writes one entry for the first command that comes."""
     LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
 
-    def controller():
+    def obey():
         store, ends = RolloutStore(engine), time.monotonic() + 20
         while (command := store.next_command("r1", after=0)) is None and time.monotonic() < ends:
             time.sleep(0.05)
-        state = RolloutState(Phase.PAUSED, 0, 2, generations=(2,), commands=command.sequence)
-        journal.append(state, action=f"obeyed {command.order}", evidence={}, now=2.0)
+        action, changes = answers(command)
+        changes = {"commands": command.sequence} | changes
+        journal.append(replace(journal.state, **changes), action=action, evidence={}, now=2.0)
 
-    thread = threading.Thread(target=controller)
+    thread = threading.Thread(target=obey)
     thread.start()
-    told = said(tmp_path, *arguments, "flights")
+    yield
     thread.join()
-    assert told.strip() == f"r1: obeyed {order}"
+
+
+@pytest.mark.parametrize(
+    ("order", "action", "changes"),
+    [
+        ("resume", "resume by ann is refused: it runs already", {}),
+        ("promote", "pause", {"phase": Phase.PAUSED, "since": 2.0, "reason": "hook x does not let it"}),
+        ("pause", "rollback", {"phase": Phase.ROLLING_BACK, "commands": 2}),  # an abort that came later went first
+        ("pause", "rollback", {"phase": Phase.ROLLED_BACK, "commands": 0}),  # it failed before anybody was obeyed
+    ],
+)
+def test_a_command_that_is_not_obeyed_is_exit_code_1(tmp_path, engine, journal, order, action, changes):
+    with controller(engine, journal, lambda command: (action, changes)):
+        told = sluiceway(tmp_path, "rollout", order, "flights", expect=1)
+    assert told["obeyed"] is False
+    assert action in told["answer"] or "has ended meanwhile: rolled_back" in told["answer"]
 
 
 @pytest.mark.parametrize(
@@ -95,14 +169,13 @@ def test_a_command_is_told_by_id_or_endpoint_and_its_end_is_shown(tmp_path, engi
         (["resume", "r1"], "resume"),
         (["promote", "r1"], "advance"),
         (["promote", "r1", "--full"], "promote"),
-        (["abort", "r1"], "abort"),
-        (["undo", "flights"], "abort"),
     ],
 )
 def test_a_program_reads_what_became_of_a_command(tmp_path, engine, journal, arguments, order):
-    told = sluiceway(tmp_path, "rollout", *arguments)
+    told = sluiceway(tmp_path, "rollout", *arguments, expect=1)
     assert (told["rollout"], told["told"]) == ("r1", order)
     assert told["answer"].startswith("nobody runs it")
+    assert told["obeyed"] is False
 
 
 class Counting(RolloutStore):
@@ -131,13 +204,36 @@ def test_who_looks_for_a_rollout_reads_each_journal_once(engine, journal):
 def test_who_does_not_obey_in_time_is_told_of(tmp_path, engine, journal):
     LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
     assert "has not obeyed yet" in said(tmp_path, "pause", "r1", "--wait", "0")
+    assert "has not obeyed yet" in said(tmp_path, "abort", "r1", "--wait", "0.1", expect=1)
 
 
 def test_to_undo_what_is_under_way_is_to_abort_it(tmp_path, engine, journal):
     told = sluiceway(tmp_path, "rollout", "undo", "flights", "--reason", "bad numbers")
     assert (told["rollout"], told["told"]) == ("r1", "abort")
-    command = RolloutStore(engine).next_command("r1", after=0)
-    assert (command.order, command.reason) == ("abort", "bad numbers")
+    assert (told["obeyed"], told["answer"].split(";")[0]) == (True, "rolled back")
+
+
+def test_what_hooks_have_not_let_begin_is_not_under_way(tmp_path, engine):
+    Journal.begin(RolloutStore(engine), make_plan())
+    assert "no rollout is under way" in said(tmp_path, "status")
+    for words in (["abort", "flights"], ["pause", "r1"]):
+        assert "rollout r1 has not begun, and nobody runs it" in said(tmp_path, *words, expect=2)
+    # While hooks are asked somebody runs it.
+    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    (row,) = sluiceway(tmp_path, "rollout", "status")
+    assert (row["rollout"], row["phase"], row["run by"]) == ("r1", "pending", "box:1:2")
+    assert "not obeyed yet" in said(tmp_path, "abort", "flights", "--wait", "0.1", expect=1)
+    # What was not let begin before is nobody's, whoever runs another one.
+    late = Journal.begin(RolloutStore(engine), make_plan(rollout_id="r2", created=2000.0))
+    late.append(RolloutState(Phase.STEP, 0, 2, generations=(2,)), action="advance", evidence={}, now=2.0)
+    assert [row["rollout"] for row in sluiceway(tmp_path, "rollout", "status")] == ["r2"]
+
+
+def test_to_undo_goes_only_to_a_champion_of_before(tmp_path, engine, traffic):
+    told = said(tmp_path, "undo", "flights", "--to", "5", expect=2)
+    assert "version 5 has never been the champion of flights" in told
+    assert "it has had 1" in told
+    assert traffic.newest("flights").generation == 2
 
 
 def test_what_is_not_there_or_has_ended_is_refused(tmp_path, engine, journal):
@@ -216,6 +312,14 @@ def test_a_rollout_is_drawn_with_its_evidence(tmp_path, engine, journal, counted
         "latency_p99",
         "accuracy",
     ]
+
+
+def test_a_pause_is_drawn_with_its_reason(tmp_path, engine, journal, counted):
+    paused = replace(journal.state, phase=Phase.PAUSED, reason="hook x does not let it: status 500")
+    journal.append(paused, action="pause", evidence={}, now=time.time())
+    assert "next: paused: hook x does not let it: status 500" in said(tmp_path, "watch", "flights", "--once")
+    looked = sluiceway(tmp_path, "rollout", "watch", "flights")
+    assert (looked["next"], looked["reason"]) == ("hold", "paused: hook x does not let it: status 500")
 
 
 def test_it_is_drawn_until_it_has_ended(tmp_path, engine, journal, counted):

@@ -9,16 +9,19 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from rollout_world import Crash, World, arm_seen, make_plan
+from rollout_world import CHAMPION, Crash, World, arm_seen, make_plan
 from sluiceway.catalog.rollouts import RolloutStore
 from sluiceway.config.deployment import DeploymentSection, LimitsSection, RollbackSection
 from sluiceway.config.stages import LinearSection, StepSection
 from sluiceway.core.command import Command, Order
+from sluiceway.core.errors import ConflictError
+from sluiceway.core.traffic import TrafficDocument
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.decide import Advance, Hold, Pause, Promote, Resume, RollBack, decide, follow
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
+from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
@@ -382,3 +385,35 @@ def test_commands_have_an_order_of_their_own(catalog):
     assert [one and one.sequence for one in found] == [*range(1, 9), None]
     assert {one.who for one in found[:-1]} == {f"w{i}" for i in range(8)}
     assert store.next_command("r2", after=0) == Command(1, Order.ABORT, "ann", "why", 2.0)
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("phase", [Phase.STEP, Phase.PAUSED])
+def test_an_abort_that_waits_is_obeyed_first_whoever_has_moved_the_traffic(phase, stays):
+    world = World.served()
+    journal = Journal.begin(world.rollouts, make_plan())
+    journal.append(RolloutState(phase, 0, 2, generations=(2,)), action="as it was left", evidence={}, now=2000.0)
+    world.documents.publish(make_plan().step_document(0, generation=2))
+    world.documents.publish(TrafficDocument("flights", 3, CHAMPION))  # by hand, while nobody ran it
+    world.rollouts.command("r1", Order.PAUSE)
+    world.rollouts.command("r1", Order.ABORT, reason="end it")
+    outcome = run(make_plan(), replace(world.doors(), stays=stays), poll_seconds=1)
+    assert (outcome.status, outcome.reason) == ("rolled_back", "by ann: end it")
+    assert actions(world) == ["as it was left", "rollback", "rolled back"]
+    assert (world.applied.generation, world.applied.champion, world.applied.challengers) == (4, CHAMPION, ())
+    assert Journal.open(world.rollouts, "r1").state.commands == 2
+
+
+def test_an_abort_that_waits_for_a_cut_off_rollback_takes_it_past_whoever_moved_the_traffic():
+    world = World.served()
+    journal = Journal.begin(world.rollouts, make_plan())
+    going = RolloutState(Phase.ROLLING_BACK, 0, 3, generations=(2,), cause="accuracy", reason="worse")
+    journal.append(going, action="rollback", evidence={}, now=2000.0)
+    world.documents.publish(make_plan().step_document(0, generation=2))
+    world.documents.publish(TrafficDocument("flights", 3, CHAMPION))
+    with pytest.raises(ConflictError, match="somebody else"):
+        run(make_plan(), world.doors())
+    world.rollouts.command("r1", Order.ABORT)
+    outcome = run(make_plan(), world.doors())
+    assert (outcome.status, outcome.cause, outcome.reason) == ("rolled_back", "accuracy", "worse")
+    assert world.applied.generation == 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 
 import pytest
@@ -13,6 +14,7 @@ from sluiceway.core.errors import ConflictError, InputError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.rollout.controller import abort, resume, run
 from sluiceway.rollout.decide import decide
+from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -381,3 +383,53 @@ def test_traffic_that_somebody_else_has_moved_still_goes_back():
     once_after(world, 0, lambda: by_hand(world))
     assert run(make_plan(), world.doors(), poll_seconds=0.1).status == "rolled_back"
     assert (world.applied.generation, world.applied.champion) == (4, CHAMPION)
+
+
+def cut_off_in(phase, plan):
+    """A world in which whoever ran the rollout died in a phase."""
+    for crash_at in range(1, 60):
+        world = World.served()
+        world.crash_at = crash_at
+        with contextlib.suppress(Crash):
+            run(plan, world.doors(), poll_seconds=5)
+        world.crash_at = None
+        if Journal.open(world.rollouts, plan.rollout_id).state.phase is phase:
+            return world
+    raise AssertionError(f"no crash leaves it in {phase}")
+
+
+def test_a_promotion_that_was_cut_off_is_undone_without_waiting_for_its_probation():
+    plan = make_plan(steps=({"weight": 0.25}, {"weight": 1.0}), probation_seconds=3600.0)
+    world = cut_off_in(Phase.PROMOTING, plan)
+    began = world.time
+    outcome = abort("r1", world.doors(), reason="superseded")
+    assert (outcome.status, outcome.reason, world.time) == ("rolled_back", "superseded", began)
+    assert (world.applied.champion, world.aliases) == (CHAMPION, {"champion": "1"})
+
+
+def test_what_has_not_begun_is_aborted_without_any_traffic_moved():
+    world = World.served()
+    Journal.begin(world.rollouts, make_plan())
+    outcome = abort("r1", world.doors(), reason="no")
+    assert (outcome.status, outcome.reason) == ("rolled_back", "no")
+    assert world.moves == []
+    assert world.documents.newest("flights").generation == 1
+
+
+def test_a_crash_anywhere_in_an_abort_ends_in_the_same_state():
+    def paused():
+        world = World.served(rate=0)
+        run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60)
+        return world, world.operations
+
+    undisturbed, before = paused()
+    abort("r1", undisturbed.doors())
+    assert undisturbed.operations > before + 4
+    for crash_at in range(before + 1, undisturbed.operations + 1):
+        world, _ = paused()
+        world.crash_at = crash_at
+        with pytest.raises(Crash):
+            abort("r1", world.doors())
+        world.crash_at = None
+        assert abort("r1", world.doors()).status == "rolled_back", crash_at
+        assert world.end_state() == undisturbed.end_state(), crash_at

@@ -193,13 +193,13 @@ def test_what_is_no_hook_is_refused(wrong):
 
 
 class Slow:
-    """Whoever is asked before an increase says nothing until told to; says what was asked for."""
+    """Whoever is asked at a moment says nothing until told to; says what was asked for."""
 
-    def __init__(self, said=""):
-        self.said, self.asked, self.answers = said, [], threading.Event()
+    def __init__(self, said="", moment="before_increase"):
+        self.said, self.moment, self.asked, self.answers = said, moment, [], threading.Event()
 
     def refusal(self, event):
-        if event.moment != "before_increase":
+        if event.moment != self.moment:
             return ""
         self.asked.append(event)
         self.answers.wait(20)
@@ -267,6 +267,26 @@ def test_people_are_obeyed_while_a_hook_is_asked():
     outcome = world.rolled_out()
     assert (outcome.status, outcome.reason) == ("rolled_back", "by ann: no")
     assert world.rollouts.next_command("r1", after=2) is None
+
+
+def test_an_abort_before_the_start_ends_it_without_any_traffic_moved():
+    world = Meanwhile.asking(
+        Slow(moment="before_start"), lambda world: world.rollouts.command("r1", Order.ABORT, reason="no")
+    )
+    outcome = world.rolled_out()
+    assert (outcome.status, outcome.reason) == ("rolled_back", "by ann: no")
+    assert world.actions() == ["rollback", "rolled back"]
+    assert (world.moves, world.documents.newest("flights").generation) == ([], 1)
+
+
+def test_a_pause_before_the_start_is_obeyed_in_the_first_step():
+    def pause(world):
+        world.rollouts.command("r1", Order.PAUSE)
+        world.hooks.answers.set()
+
+    world = Meanwhile.asking(Slow(moment="before_start"), pause)
+    assert world.rolled_out().status == "paused"
+    assert world.actions() == ["advance to step 0", "pause"]
 
 
 def test_looks_are_not_kept_by_the_second_while_a_hook_is_asked():

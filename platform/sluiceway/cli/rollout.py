@@ -15,7 +15,7 @@ from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows
 from sluiceway.cli.rollout_explain import explain_one
-from sluiceway.cli.rollout_tell import found, runner, tell
+from sluiceway.cli.rollout_tell import found, runner, tell, under_way
 from sluiceway.cli.rollout_watch import Watcher, drawn, watch
 from sluiceway.cli.rollout_watch import as_json as look_as_json
 from sluiceway.cli.serve_address import Address
@@ -25,7 +25,7 @@ from sluiceway.core.command import Order
 from sluiceway.core.pairs import BINARY, Scores
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.rollout.forecast import StepForecast, forecast
-from sluiceway.rollout.journal import Journal, unfinished
+from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.looks import read as read_looks
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.present_traffic import measured
@@ -94,8 +94,10 @@ def start(
 def status(config: ConfigOption = None, as_json: Json = False) -> None:
     """The rollouts that are under way: where each is, and who runs it."""
     stores = read_stores(load_platform(config))
-    rows = [_under_way(stores, rollout) for rollout in stores.rollouts.list()]
-    print_rows([row for row in rows if row is not None], as_json=as_json, empty="no rollout is under way")
+    known = stores.rollouts.list()
+    going = [name for endpoint in dict.fromkeys(row.endpoint for row in known) for name in under_way(stores, endpoint)]
+    rows = [_under_way(stores, row) for row in known if row.rollout_id in going]
+    print_rows(rows, as_json=as_json, empty="no rollout is under way")
 
 
 @app.command("plan")
@@ -163,17 +165,22 @@ def watch_one(
 @app.command("pause")
 def pause(
     rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None, as_json: Json = False
-) -> None:
-    """Leave the weights as they are until somebody resumes it; what fails meanwhile is not acted on."""
-    tell(config, rollout, Order.PAUSE, reason, wait, as_json=as_json)
+) -> int:
+    """Leave the weights as they are until somebody resumes it.
+
+    The version goes on to answer its share. As long as somebody runs the rollout, as the actor of `start --detach`
+    does, it is judged on, and goes back where it fails. A `rollout start` or `run` in the foreground ends with the
+    pause: then only the breakers of the endpoint's replicas judge it.
+    """
+    return tell(config, rollout, Order.PAUSE, reason, wait, as_json=as_json)
 
 
 @app.command("resume")
 def resume(
     rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None, as_json: Json = False
-) -> None:
+) -> int:
     """Go on with the step that a pause has interrupted."""
-    tell(config, rollout, Order.RESUME, reason, wait, as_json=as_json)
+    return tell(config, rollout, Order.RESUME, reason, wait, as_json=as_json)
 
 
 @app.command("promote")
@@ -184,20 +191,28 @@ def promote(
     wait: Wait = 10.0,
     config: ConfigOption = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """End the present step well, though its evidence may be missing; this opens a step that waits for a person.
 
     Nothing goes past a metric that has failed.
     """
-    tell(config, rollout, Order.PROMOTE if full else Order.ADVANCE, reason, wait, as_json=as_json)
+    return tell(config, rollout, Order.PROMOTE if full else Order.ADVANCE, reason, wait, as_json=as_json)
 
 
 @app.command("abort")
 def abort(
-    rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None, as_json: Json = False
-) -> None:
-    """Give all traffic back to the champion."""
-    tell(config, rollout, Order.ABORT, reason, wait, as_json=as_json)
+    rollout: Which,
+    reason: Why = "",
+    wait: Wait = 10.0,
+    address: Address = None,
+    config: ConfigOption = None,
+    as_json: Json = False,
+) -> int:
+    """Give all traffic back to the champion: by whoever runs the rollout, or from here where nobody does.
+
+    From here the registry's aliases go back, too, with --config of the model's own configuration.
+    """
+    return tell(config, rollout, Order.ABORT, reason, wait, as_json=as_json, address=address)
 
 
 @app.command("history")
@@ -272,27 +287,27 @@ def undo(
     endpoint: Annotated[str, typer.Argument(metavar="ENDPOINT", help="As `serve status` names it.")],
     to: Annotated[
         str | None,
-        typer.Option(metavar="VERSION", help="Any earlier version; the champion before this one if left out."),
+        typer.Option(metavar="VERSION", help="An earlier champion of it; the one before this one if left out."),
     ] = None,
     reason: Why = "",
     wait: Wait = 10.0,
     address: Address = None,
     config: ConfigOption = None,
     as_json: Json = False,
-) -> None:
+) -> int:
     """Go back: a rollout that is under way is aborted; without one, the champion before this one answers at once.
 
     The present champion is kept warm, so that this can be undone, too. With --config of the endpoint's own
     configuration the registry's champion moves with the last environment's.
     """
     stores = read_stores(load_platform(config))
-    going = next(iter(unfinished(stores.rollouts, endpoint)), None)
+    going = next(iter(under_way(stores, endpoint)), None)
     if going is not None and to is None:
-        tell(config, going, Order.ABORT, reason, wait, as_json=as_json)
-        return
-    from sluiceway.cli.serve_traffic import traffic  # noqa: PLC0415 (Serve, which the other words have no use for)
+        return tell(config, going, Order.ABORT, reason, wait, as_json=as_json, address=address)
+    from sluiceway.cli.rollout_undo import go_back  # noqa: PLC0415 (Serve, which the other words have no use for)
 
-    traffic(endpoint, switch=to, back=to is None, address=address, config=config, as_json=as_json)
+    go_back(endpoint, to, stores, address=address, config=config, as_json=as_json)
+    return 0
 
 
 @app.command("replay")
@@ -346,11 +361,9 @@ def _duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{minutes} min" if minutes < 120 else f"{minutes / 60:.1f} h"
 
 
-def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any] | None:
+def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
     journal = Journal.open(stores.rollouts, rollout.rollout_id)
     state, plan = journal.state, journal.plan
-    if state.terminal:
-        return None
     return {
         **_head(plan, state),
         "weight": plan.steps[state.step].name if _has_weight(state) else "",

@@ -14,7 +14,7 @@ from sluiceway.cli.rollout_tell import runner
 from sluiceway.config.settings import Settings
 from sluiceway.core.errors import ConfigError, ConflictError
 from sluiceway.core.traffic import endpoint_name
-from sluiceway.lifecycle.start_rollout import end_others, name_rollout, startable
+from sluiceway.lifecycle.start_rollout import end_others, name_rollout, startable, without_champion
 from sluiceway.wiring.cluster import connect_ray, disconnect
 from sluiceway.wiring.context import build_context
 from sluiceway.wiring.rollout_actor import NAMESPACE, actor_name, begin_detached, running, start_for, wait_until_begun
@@ -45,18 +45,20 @@ def start_detached(
     settings = _on_known_cluster(settings)
     context = build_context(settings)
     number = startable(context, version, environments=environments, ungated=ungated)
-    rollout_id = name_rollout(context, number, environments[0], supersede=supersede)
-    endpoint = endpoint_name(settings.experiment.name, environments[0])
+    wanted = without_champion(context, number, environments)
+    left_out = [environment for environment in environments if environment not in wanted]
+    rollout_id = name_rollout(context, number, wanted[0], supersede=supersede)
+    endpoint = endpoint_name(settings.experiment.name, wanted[0])
     try:
         connect_ray(settings.platform.ray, catalog=catalog_url(settings.platform))
         _refuse_run_by_others(context.stores, endpoint, rollout_id)
         if supersede:
-            end_others(context, number, environments[0], but=rollout_id)
+            end_others(context, number, wanted[0], but=rollout_id)
         start = start_for(
             settings,
             context,
             version=number,
-            environments=tuple(environments),
+            environments=wanted,
             rollout_id=rollout_id,
             supersede=supersede,
         )
@@ -65,8 +67,10 @@ def start_detached(
         disconnect()
     told = {"rollout": rollout_id, "endpoint": endpoint, "actor": actor_name(endpoint), "namespace": NAMESPACE}
     if as_json:
-        print_json({**told, "phase": phase})
+        print_json({**told, "phase": phase, "left_out": left_out})
     else:
+        for environment in left_out:
+            Console().print(f"{environment}: left out: version {number} is its champion already", highlight=False)
         line = f"{rollout_id}: {phase}, run by the actor {told['actor']}; `{program()} rollout watch {endpoint}`"
         Console().print(escape(line), soft_wrap=True, highlight=False)
     return 0

@@ -20,7 +20,7 @@ from sluiceway.lifecycle.start_rollout import Started, start_rollout
 from sluiceway.wiring.cluster import disconnect
 from sluiceway.wiring.context import build_context
 
-STATUSES = {"promoted": Status.PASS, "paused": Status.INCONCLUSIVE, "rolled_back": Status.FAIL}
+STATUSES = {"promoted": Status.PASS, "skipped": Status.PASS, "paused": Status.INCONCLUSIVE, "rolled_back": Status.FAIL}
 
 
 def start(
@@ -78,5 +78,7 @@ def start(
 
 def _line(one: Started) -> str:
     rollout: dict[str, Any] = one.result["rollout"]
+    if one.status == "skipped":
+        return f"{one.environment}: left out: {rollout['reason']}"
     told = f"{one.environment}: {one.status.replace('_', ' ')} after {rollout['seconds']:.0f} s"
     return f"{told}: {rollout['reason']}" if rollout["reason"] else told

@@ -4,87 +4,182 @@ from __future__ import annotations
 
 import getpass
 import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from rich.console import Console
 from rich.markup import escape
 
-from sluiceway.catalog.claim import holder
+from sluiceway.catalog.claim import claim, holder
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import print_json, program
 from sluiceway.config.load import load_platform
+from sluiceway.core.clock import SystemClock
 from sluiceway.core.command import Command, Order
-from sluiceway.core.errors import InputError
-from sluiceway.rollout.journal import Journal
-from sluiceway.rollout.state import TERMINAL, Phase
+from sluiceway.core.errors import ConflictError, InputError
+from sluiceway.rollout.journal import Entry, Journal, unfinished
+from sluiceway.rollout.plan import RolloutPlan
+from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
 
+JUDGED_IN_A_PAUSE = (
+    "the version goes on to answer its share, and is judged on only while somebody runs the rollout (`rollout status` "
+    "tells who): a run in the foreground ends with the pause, and then only the replicas' breakers judge it"
+)
 
-def tell(config: str | None, name: str, order: Order, reason: str, wait: float, *, as_json: bool) -> None:
-    """Leave a command in the catalog, wait for what becomes of it, and say so.
+
+@dataclass(frozen=True)
+class Answer:
+    """What has become of a command: one sentence, whether it was obeyed, and what else is to be known."""
+
+    told: str
+    obeyed: bool
+    notes: tuple[str, ...] = ()
+
+
+def tell(
+    config: str | None, name: str, order: Order, reason: str, wait: float, *, as_json: bool, address: str | None = None
+) -> int:
+    """Leave a command in the catalog, wait for what becomes of it, and say so; abort what nobody runs.
 
     Args:
         config: the configuration that says where the catalog is, or None.
         name: of the rollout, or of its endpoint.
         order: what is asked for.
         reason: why, or "".
-        wait: seconds.
+        wait: seconds; 0: it is only left.
         as_json: print one JSON document.
+        address: of the Serve that an abort by hand is for, where somebody gave one.
+
+    Returns:
+        The exit code: 0 where it was obeyed, or only left; 1 where it was refused, or not obeyed within ``wait``.
 
     Raises:
         InputError: there is no such rollout, or it has ended.
     """
     stores = read_stores(load_platform(config))
     rollout_id = found(stores, name)
-    command = stores.rollouts.command(rollout_id, order, who=getpass.getuser(), reason=reason, now=time.time())
-    told = _obeyed(stores, rollout_id, command, wait)
+    answer = None
+    if order is Order.ABORT:
+        answer = _aborted_here(stores, rollout_id, config=config, address=address, reason=reason)
+    if answer is None:
+        command = stores.rollouts.command(rollout_id, order, who=getpass.getuser(), reason=reason, now=time.time())
+        answer = _answer(stores, rollout_id, command, wait)
     if as_json:
-        print_json({"rollout": rollout_id, "told": str(order), "answer": told})
+        body = {"rollout": rollout_id, "told": str(order), "answer": answer.told, "obeyed": answer.obeyed}
+        print_json({**body, "notes": list(answer.notes)})
     else:
-        Console().print(escape(f"{rollout_id}: {told}"), soft_wrap=True, highlight=False)
-
-
-def _obeyed(stores: Stores, rollout_id: str, command: Command, wait: float) -> str:
-    """What has become of a command, within the seconds that it is waited for.
-
-    Raises:
-        InputError: the rollout has ended without obeying it.
-    """
-    if runner(stores, Journal.open(stores.rollouts, rollout_id).plan.endpoint) is None:
-        return f"nobody runs it; whoever goes on with it, e.g. `{program()} run CONFIG`, obeys first"
-    ends = time.monotonic() + wait
-    while time.monotonic() < ends:
-        entries = Journal.open(stores.rollouts, rollout_id).entries
-        done = next((entry for entry in entries if entry.state.commands >= command.sequence), None)
-        if done is not None:
-            return done.action
-        if entries and entries[-1].state.terminal:
-            raise InputError(f"rollout {rollout_id} has ended meanwhile: {entries[-1].state.phase}")
-        time.sleep(0.2)
-    return f"it has been told to {command.order}, and has not obeyed yet"
+        for line in (f"{rollout_id}: {answer.told}", *answer.notes):
+            Console().print(escape(line), soft_wrap=True, highlight=False)
+    return 0 if answer.obeyed or wait <= 0 else 1
 
 
 def found(stores: Stores, name: str) -> str:
     """The rollout of an id, or the one of an endpoint that is under way.
 
     Raises:
-        InputError: there is none, or it has ended.
+        InputError: there is none, or it has ended, or never begun.
     """
     known = stores.rollouts.list()
     rows = [row for row in known if name in (row.rollout_id, row.endpoint)]
     if not rows:
         there = ", ".join(row.rollout_id for row in known[:5])
         raise InputError(f"there is no rollout {name}", hint=f"the newest are: {there or 'none'}")
-    phases: list[Phase] = []
+    newest: Journal | None = None
     for row in rows:
-        phases.append(Journal.open(stores.rollouts, row.rollout_id).state.phase)
-        if phases[-1] not in TERMINAL:
+        journal = Journal.open(stores.rollouts, row.rollout_id)
+        if journal.entries and not journal.state.terminal:
             return row.rollout_id
-    raise InputError(
-        f"rollout {rows[0].rollout_id} has ended: {phases[0]}", hint="`rollout status` lists those under way"
-    )
+        newest = newest or journal
+    assert newest is not None
+    if not newest.entries and rows[0].rollout_id in _asked(stores, rows[0].endpoint):
+        return rows[0].rollout_id
+    what = f"has ended: {newest.state.phase}" if newest.entries else "has not begun, and nobody runs it"
+    raise InputError(f"rollout {rows[0].rollout_id} {what}", hint="`rollout status` lists those under way")
+
+
+def under_way(stores: Stores, endpoint: str) -> Sequence[str]:
+    """Ids of an endpoint's rollouts that are under way; one that has not begun is, while somebody runs it.
+
+    Args:
+        stores: the catalog's.
+        endpoint: its name.
+    """
+    return list(unfinished(stores.rollouts, endpoint)) or _asked(stores, endpoint)
 
 
 def runner(stores: Stores, endpoint: str) -> str | None:
     """Who holds the lease of an endpoint's rollout."""
     return holder(stores.leases, f"rollout:{endpoint}", now=datetime.now(UTC))
+
+
+def _asked(stores: Stores, endpoint: str) -> Sequence[str]:
+    """The rollout that hooks are asked about whether it may start; what they have not let has no entry, either."""
+    if runner(stores, endpoint) is None:
+        return ()
+    newest = stores.rollouts.list(endpoint)[:1]
+    return [row.rollout_id for row in newest if not stores.rollouts.journal(row.rollout_id)]
+
+
+def _aborted_here(
+    stores: Stores, rollout_id: str, *, config: str | None, address: str | None, reason: str
+) -> Answer | None:
+    """What has become of a rollout that nobody runs; None where somebody does, who is to be told."""
+    plan = Journal.open(stores.rollouts, rollout_id).plan
+    if not _is_free(stores, plan.endpoint):
+        return None
+    from sluiceway.cli.rollout_abort import abort_here  # noqa: PLC0415 (Serve, which other commands do not need)
+
+    told = f"by {getpass.getuser()}" + (f": {reason}" if reason else "")
+    try:
+        done = abort_here(plan, stores, config=config, address=address, reason=told)
+    except ConflictError:  # somebody has just begun to run it
+        return None
+    champion = plan.champion.version if plan.champion else "none"
+    what = f"{done.outcome.status.replace('_', ' ')}; nobody ran it, so it was done from here"
+    return Answer(f"{what}. Version {champion} answers all requests", True, done.notes)
+
+
+def _is_free(stores: Stores, endpoint: str) -> bool:
+    """True where no living process runs the endpoint's rollout; a dead one of this machine has no claim."""
+    try:
+        with claim(stores.leases, f"rollout:{endpoint}", clock=SystemClock()):
+            return True
+    except ConflictError:
+        return False
+
+
+def _answer(stores: Stores, rollout_id: str, command: Command, wait: float) -> Answer:
+    """What has become of a command, within the seconds that it is waited for."""
+    plan = Journal.open(stores.rollouts, rollout_id).plan
+    if runner(stores, plan.endpoint) is None:
+        return Answer(_unrun(plan), obeyed=False)
+    ends = time.monotonic() + wait
+    while time.monotonic() < ends:
+        entries = Journal.open(stores.rollouts, rollout_id).entries
+        for before, entry in zip((None, *entries), entries, strict=False):
+            if entry.state.commands >= command.sequence:
+                return _become(before, entry, command)
+        if entries and entries[-1].state.terminal:
+            phase = entries[-1].state.phase
+            wanted = command.order is Order.ABORT and phase is Phase.ROLLED_BACK
+            return Answer(f"it has ended meanwhile: {phase}", obeyed=wanted)
+        time.sleep(0.2)
+    return Answer(f"it has been told to {command.order}, and has not obeyed yet", obeyed=False)
+
+
+def _become(before: Entry | None, entry: Entry, command: Command) -> Answer:
+    """Refused, it is all that an entry says; who asked for more than a hook lets has a pause; an abort goes first."""
+    old = RolloutState() if before is None else before.state
+    refused = replace(entry.state, commands=old.commands) == old
+    paused = entry.state.phase is Phase.PAUSED and command.order is not Order.PAUSE
+    passed_over = entry.state.commands > command.sequence
+    obeyed = not (refused or paused or passed_over)
+    notes = (JUDGED_IN_A_PAUSE,) if obeyed and command.order is Order.PAUSE else ()
+    return Answer(entry.action, obeyed, notes)
+
+
+def _unrun(plan: RolloutPlan) -> str:
+    start = f"{program()} rollout start {plan.model}@{plan.version} --config CONFIG"
+    return f"nobody runs it; whoever goes on with it obeys first: `{start}`"

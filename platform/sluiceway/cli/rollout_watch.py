@@ -102,9 +102,7 @@ def drawn(look: Look) -> Group:
         if look.plan.asks_prometheus:
             told = look.seen.told.line if look.seen.told else "has not been asked yet"
             parts.append(Text(f"source: {plan.source}; Prometheus: {told}", overflow="fold"))
-    action = look.decision.action
-    next_one = action.reason if isinstance(action, Hold) else f"{type(action).__name__.lower()}: {action.reason}"
-    told = state.reason if state.terminal else next_one
+    told = state.reason if state.terminal else _next(look)
     parts.append(Text(f"{'ended' if state.terminal else 'next'}: {told}", overflow="fold"))
     return Group(*parts)
 
@@ -121,8 +119,20 @@ def as_json(look: Look) -> dict[str, Any]:
         "seen": None if look.seen is None else look.seen.to_dict(),
         "verdicts": [verdict.to_dict() for verdict in look.decision.verdicts],
         "next": type(look.decision.action).__name__.lower(),
-        "reason": look.decision.action.reason,
+        "reason": _reason(look),
     }
+
+
+def _next(look: Look) -> str:
+    action = look.decision.action
+    return _reason(look) if isinstance(action, Hold) else f"{type(action).__name__.lower()}: {action.reason}"
+
+
+def _reason(look: Look) -> str:
+    """Why; of a pause, why it is one."""
+    reason, state = look.decision.action.reason, look.state
+    waits = state.phase is Phase.PAUSED and isinstance(look.decision.action, Hold) and state.reason
+    return f"{reason}: {state.reason}" if waits else reason
 
 
 def _where(look: Look) -> str:

@@ -66,11 +66,38 @@ def traffic(
     endpoint's own configuration, a new champion of the last environment is the registry's champion, too.
     """
     change = _change(weights, switch, back, shadow)
-    notes: tuple[str, ...] = ()
+    champion = switch is not None or back
+    move(endpoint, change, address=address, config=config, as_json=as_json, champion=champion)
+
+
+def move(
+    endpoint: str,
+    change: Change | None,
+    *,
+    address: str | None,
+    config: str | None,
+    as_json: bool,
+    champion: bool,
+    notes: tuple[str, ...] = (),
+) -> None:
+    """Change an endpoint's traffic by hand, and show it.
+
+    Args:
+        endpoint: its name.
+        change: what is done; None only shows it.
+        address: of the Serve, where somebody gave one.
+        config: the configuration that was named, or None.
+        as_json: print one JSON document.
+        champion: True: it gives the endpoint another champion, which the registry is told.
+        notes: what else is to be said, one line each.
+
+    Raises:
+        InputError: there is no such endpoint, or its traffic cannot be moved so now.
+    """
     if change is not None:
         changed = _changed(endpoint, change, address, config)
-        notes = changed.notes
-        if switch is not None or back:
+        notes = (*notes, *changed.notes)
+        if champion:
             notes = (*notes, *_told_registry(endpoint, changed.document, config))
     stores = read_stores(load_platform(config))
     document = stores.traffic.newest(endpoint)
@@ -129,7 +156,7 @@ def _changed(endpoint: str, change: Change, address: str | None, config: str | N
         registered=lambda model, version: build_registry(platform).bundle(model, version),
         refuse=lambda model, version: refuse_retired_by_hand(build_registry(platform), model, version),
     )
-    with _running(endpoint, address, platform, stores) as running:
+    with running_endpoint(endpoint, address, platform, stores) as running:
         hand = TrafficByHand(
             endpoint,
             stores=stores,
@@ -142,10 +169,20 @@ def _changed(endpoint: str, change: Change, address: str | None, config: str | N
 
 
 @contextmanager
-def _running(
+def running_endpoint(
     endpoint: str, address: str | None, platform: PlatformSection, stores: Stores
 ) -> Iterator[RunningEndpoint | None]:
-    """The endpoint on the Serve that runs it; None where none is known, or only its dashboard."""
+    """The endpoint on the Serve that runs it; None where none is known, or only its dashboard.
+
+    Args:
+        endpoint: its name.
+        address: that somebody gave, or None.
+        platform: whose Serve it is, where nobody gave one.
+        stores: the catalog's.
+
+    Raises:
+        BackendError: nobody answers there.
+    """
     place = known_ray(address, platform, stores.leases, now=datetime.now(UTC))
     if place is None or is_dashboard(place):
         yield None

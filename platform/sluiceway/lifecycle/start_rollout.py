@@ -40,7 +40,7 @@ class Started:
 
     @property
     def status(self) -> str:
-        """``promoted``, ``rolled_back`` or ``paused``."""
+        """``promoted``, ``rolled_back`` or ``paused``; ``skipped`` where the version was the champion already."""
         return str(self.result["rollout"]["status"])
 
 
@@ -54,7 +54,7 @@ def start_rollout(
 ) -> tuple[Started, ...]:
     """Roll a version of ``experiment.name`` out; the next environment begins when the one before has promoted it.
 
-    A rollout of the same version that is under way is gone on with.
+    A rollout of the same version that is under way is gone on with; an environment whose champion it is is left out.
 
     Args:
         context: what to work with.
@@ -66,12 +66,16 @@ def start_rollout(
     Raises:
         ModelError: there is no such version, it is retired, or its gates do not let it.
         ConflictError: another rollout is under way, or somebody else moves the traffic.
-        InputError: it is the champion already.
+        InputError: it is the champion of all of them already.
     """
     number = startable(context, version, environments=environments, ungated=ungated)
+    wanted = without_champion(context, number, environments)
     context.connect()
     done: list[Started] = []
     for environment in environments:
+        if environment not in wanted:
+            done.append(_skipped(context, number, environment))
+            continue
         rollout_id = name_rollout(context, number, environment, supersede=supersede)
         done.append(go_on(context, number, environment, rollout_id=rollout_id, supersede=supersede))
         if done[-1].status != "promoted":
@@ -101,6 +105,24 @@ def startable(context: Context, version: str, *, environments: Sequence[str], un
         for one in (number, *others):
             check_gates(context, one, otherwise="roll it out with --ungated")
     return number
+
+
+def without_champion(context: Context, version: str, environments: Sequence[str]) -> tuple[str, ...]:
+    """The environments that a version is still to be rolled out to, in the same order.
+
+    Args:
+        context: what to work with.
+        version: its number.
+        environments: that are wanted; one whose champion it is, and in which no rollout is under way, is left out.
+
+    Raises:
+        InputError: it is the champion of all of them already.
+    """
+    left = tuple(one for one in environments if not _has_champion(context, version, one))
+    if not left:
+        endpoints = ", ".join(endpoint_name(context.experiment.name, one) for one in environments)
+        raise InputError(f"version {version} is the champion of {endpoints} already", hint="roll out another version")
+    return left
 
 
 def name_rollout(context: Context, version: str, environment: str, *, supersede: bool) -> str:
@@ -179,6 +201,20 @@ def end_others(context: Context, version: str, environment: str, *, but: str) ->
         _rollout(context, version, environment).check(but)
     for known in others:
         _end(context, known, environment)
+
+
+def _has_champion(context: Context, version: str, environment: str) -> bool:
+    endpoint = endpoint_name(context.experiment.name, environment)
+    newest = context.stores.traffic.newest(endpoint)
+    is_champion = newest is not None and newest.champion.version == version
+    # On probation it is the champion, too, and that rollout has not ended.
+    return is_champion and not any(unfinished(context.stores.rollouts, endpoint))
+
+
+def _skipped(context: Context, version: str, environment: str) -> Started:
+    endpoint = endpoint_name(context.experiment.name, environment)
+    told = {"status": "skipped", "cause": None, "reason": f"version {version} is the champion of {endpoint} already"}
+    return Started(environment, {"rollout": {**told, "seconds": 0.0}, "load": None, "url": ""})
 
 
 def _others(context: Context, environments: Sequence[str]) -> list[str]:

@@ -18,6 +18,11 @@ from sluiceway.rollout.journal import unfinished
 from sluiceway.serving.rearrange import applications, reweighted, shadowed, switched
 from sluiceway.serving.specs import ChallengerSpec
 
+ONLY_IN_CATALOG = (
+    "no Serve that runs it is known: the catalog has the new weights; replicas that run follow within a second, "
+    "others when they start"
+)
+
 
 class RunningServe(Protocol):
     """What is done on a Serve that runs the endpoint."""
@@ -204,14 +209,16 @@ class TrafficByHand:
 
     def _notes(self, left: list[str]) -> Iterator[str]:
         if self._running is None:
-            yield (
-                "no Serve that runs it is known: the catalog has the new weights; replicas that run follow within a "
-                "second, others when they start"
-            )
-            if left:
-                yield f"nobody asks {', '.join(left)} any more; take it away where Serve runs"
+            yield ONLY_IN_CATALOG
+            yield from left_behind(left)
         for rollout in unfinished(self._stores.rollouts, self._endpoint):
             yield f"rollout {rollout} has not ended: gone on with, it finds that its traffic was moved, and stops"
+
+
+def left_behind(applications: Sequence[str]) -> Iterator[str]:
+    """What is to be said of challengers that nobody asks any more, and that run on."""
+    if applications:
+        yield f"nobody asks {', '.join(applications)} any more; take it away where Serve runs"
 
 
 def _features(lookup: ArmLookup, arm: Arm) -> set[str]:

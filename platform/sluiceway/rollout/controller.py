@@ -14,11 +14,23 @@ from sluiceway.catalog.claim import Claim, claim
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.config.deployment import Moment
 from sluiceway.core.clock import Clock, SystemClock
+from sluiceway.core.command import Order
 from sluiceway.core.doors import Progress, SilentProgress, Traffic
 from sluiceway.core.errors import ConflictError, HookRefusedError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.rollout.asking import Asking
-from sluiceway.rollout.decide import Advance, Confirm, Decision, Hold, Pause, Promote, RollBack, decide, follow
+from sluiceway.rollout.decide import (
+    Advance,
+    Confirm,
+    Decision,
+    Hold,
+    Pause,
+    Promote,
+    RollBack,
+    decide,
+    follow,
+    going_back,
+)
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
 from sluiceway.rollout.journal import Journal, Rollouts, unfinished
@@ -122,7 +134,10 @@ def resume(rollout_id: str, doors: Doors, *, poll_seconds: float = 0.5) -> Rollo
 
 
 def abort(rollout_id: str, doors: Doors, *, reason: str = "by hand") -> RolloutOutcome:
-    """Roll an interrupted or paused rollout back now, or undo a promotion that is on probation.
+    """Roll an interrupted or paused rollout back now, or undo a promotion that is under way or on probation.
+
+    One that has not begun ends without any traffic moved. An endpoint's first model is promoted: there is nothing to go
+    back to.
 
     Args:
         rollout_id: its name.
@@ -135,7 +150,7 @@ def abort(rollout_id: str, doors: Doors, *, reason: str = "by hand") -> RolloutO
     """
     journal = Journal.open(doors.rollouts, rollout_id)
     with claim(doors.leases, f"rollout:{journal.plan.endpoint}", clock=doors.clock) as held:
-        return _Controller(journal, doors, held, 0.5).back(reason)
+        return _Controller(journal, doors, held, 0.5).abort(reason)
 
 
 class _Controller:
@@ -149,6 +164,7 @@ class _Controller:
         self.asking = Asking(doors.hooks)
 
     def run(self) -> RolloutOutcome:
+        self._obey_an_abort()
         self._restart_the_clock()
         self._perform()
         while not self._ended():
@@ -168,13 +184,23 @@ class _Controller:
                 self.doors.clock.sleep(self.poll_seconds)
         return outcome_of(self.plan, self.journal.entries)
 
-    def back(self, reason: str) -> RolloutOutcome:
-        """Go back; with a promotion that is half done once it is on probation."""
-        if self.journal.state.phase is Phase.PROMOTING:
+    def abort(self, reason: str) -> RolloutOutcome:
+        """Go back from wherever it was left."""
+        action = going_back(self.plan, self.journal.state, reason)
+        if isinstance(action, RollBack):
+            self.take(Decision(action), None)
+        else:
             self._perform()
-        if self.journal.state.phase in (Phase.STEP, Phase.PAUSED, Phase.PROBATION):
-            self.take(Decision(RollBack("", reason)), None)
-        return self.run()
+        return outcome_of(self.plan, self.journal.entries)
+
+    def _obey_an_abort(self) -> None:
+        """Before anything is done again: where somebody else has moved the traffic meanwhile, nothing else can be."""
+        command = self.journal.next_command(abort_first=True)
+        if command is None or command.order is not Order.ABORT:
+            return
+        decision = decide(self.plan, state=self.journal.state, observations=None, now=self._now(), command=command)
+        if isinstance(decision.action, RollBack):
+            self.take(decision, None)
 
     def _ended(self) -> bool:
         state = self.journal.state
@@ -279,7 +305,8 @@ class _Controller:
         elif state.phase is Phase.PROBATION:
             self._move(plan.promoted_document(generation=state.generation))
         elif state.phase is Phase.ROLLING_BACK:
-            self._move(plan.rolled_back_document(generation=state.generation))
+            if state.generation:  # else it was aborted before it began
+                self._move(plan.rolled_back_document(generation=state.generation))
             self.held.check()
             self.doors.effects.rolled_back(plan, state.reason)
             self._write(replace(state, phase=Phase.ROLLED_BACK, since=self._now()), "rolled back", {})

@@ -21,7 +21,7 @@ from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.own_queries import judge_queries
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.source_verdicts import SOURCE, cannot_tell, gives_up, judge_by_source
-from sluiceway.rollout.state import Phase, RolloutState
+from sluiceway.rollout.state import TERMINAL, Phase, RolloutState
 
 # The cause of a rollback where a replica has given the challenger up before a metric could.
 # Reasons of pauses that a person has told begin so.
@@ -126,6 +126,8 @@ def decide(
         now: UTC epoch seconds.
         command: the oldest one that nobody has obeyed yet, or None.
     """
+    if command is not None and command.order is Order.ABORT and not (state.judged or state.terminal):
+        return Decision(going_back(plan, state, command.told), command=command)
     if state.phase is Phase.PENDING:
         return Decision(Promote("the first model of this endpoint") if plan.champion is None else Advance(0, "begin"))
     if state.phase is Phase.PAUSED:
@@ -147,6 +149,23 @@ def decide(
     if command is not None:
         return Decision(_obeyed(plan, state, command), verdicts, command)
     return Decision(_action(plan, state, verdicts, now, seen), verdicts)
+
+
+def going_back(plan: RolloutPlan, state: RolloutState, reason: str) -> RollBack | Hold:
+    """What an abort leads to that no look comes before: whoever ran the rollout may have died anywhere.
+
+    Args:
+        plan: of the rollout.
+        state: where it is.
+        reason: why it is aborted.
+    """
+    first = state.phase is Phase.PROMOTING and plan.champion is None
+    if state.terminal or first:
+        return Hold(f"{state.phase}")
+    if state.phase is Phase.ROLLING_BACK:
+        # It goes back already, for a reason of its own; once more, whoever has moved the traffic since.
+        return RollBack(state.cause, state.reason)
+    return RollBack("", reason)
 
 
 def _verdicts(plan: RolloutPlan, state: RolloutState, observations: Observations | None) -> tuple[Verdict, ...]:
@@ -404,6 +423,8 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
     if isinstance(action, Miss):
         return replace(state, failures=state.failures + 1, checks=state.checks + 1, reason=action.reason)
     moved = replace(state, generation=newest_generation + 1, since=now, reason=action.reason)
+    if isinstance(action, RollBack) and not state.generation:
+        moved = replace(moved, generation=0)  # it has not begun: there is no traffic to give back
     if isinstance(action, Advance):
         generations = (*state.generations, moved.generation)
         return replace(moved, phase=Phase.STEP, step=action.step, generations=generations, cause="", checks=0)
@@ -420,7 +441,7 @@ def _check_possible(state: RolloutState, action: Action) -> None:
         Miss: {Phase.STEP},
         Stop: {Phase.STEP, Phase.PAUSED},
         Resume: {Phase.PAUSED},
-        RollBack: {Phase.STEP, Phase.PAUSED, Phase.PROBATION},
+        RollBack: set(Phase) - TERMINAL,
         Confirm: {Phase.PROBATION},
     }[type(action)]
     skips = isinstance(action, Advance) and action.step != state.step + 1

@@ -5,7 +5,10 @@ pending -> step 0 -> step 1 ... -> promoting -> promoted
    |          |-> rolling_back -> rolled_back
    |          |-> step (the same one, an interval of it has failed)
    |          `-> paused -> step (the same one, resumed) | promoting | rolling_back
-   `-> promoting (the first model of an endpoint)
+   |-> promoting (the first model of an endpoint)
+   `-> rolling_back (aborted before it began; no traffic is moved)
+
+An abort also leads from promoting, where whoever ran the rollout died, to rolling_back.
 """
 
 from __future__ import annotations
