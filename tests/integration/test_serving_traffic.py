@@ -30,6 +30,7 @@ from sluiceway.core.traffic import TrafficDocument
 from sluiceway.registry.mlflow_registry import Registry, RunRecord
 from sluiceway.rollout.controller import Doors, run
 from sluiceway.rollout.decide import decide
+from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.load import LoadGenerator
 from sluiceway.rollout.observe import RecordObserver
 from sluiceway.rollout.plan import RolloutPlan, plan_first
@@ -458,6 +459,25 @@ def test_the_command_moves_the_traffic_of_a_running_endpoint(endpoint):
     assert registry.alias("flights", "champion") == "1"
     assert arms("--shadow", "newest=0.5") == [("champion", "1", 1.0), ("shadow", "3", 0.5), ("warm", "2", 0.0)]
     assert arms("--shadow", "3=0") == [("champion", "1", 1.0), ("warm", "2", 0.0)]
+
+
+def test_a_rollout_that_nobody_runs_is_given_back_by_a_command(endpoint):
+    from ray import serve  # noqa: PLC0415
+
+    application = endpoint.challenger()
+    document = endpoint.canary(0.5, application)
+    plan = make_plan(
+        rollout_id="left", endpoint=NAME, application=application, champion=endpoint.models["1"].arm("1", 1.0)
+    )
+    state = RolloutState(Phase.STEP, 0, document.generation, generations=(document.generation,))
+    Journal.begin(endpoint.stores.rollouts, plan).append(state, action="as it was left", evidence={}, now=1.0)
+    told = sluiceway(endpoint.folder, "rollout", "abort", NAME)
+    assert (told["rollout"], told["obeyed"]) == ("left", True)
+    assert [note for note in told["notes"] if "aliases" not in note] == []
+    assert (endpoint.newest.generation, endpoint.newest.challengers) == (document.generation + 1, ())
+    row = as_rows(examples(1, seed=16)[0])[0]
+    assert {endpoint.send(row).json()["version"] for _ in range(20)} == {"1"}
+    endpoint.settled(lambda: application not in serve.status().applications, seconds=120)
 
 
 def test_the_command_refuses_what_it_must_and_changes_nothing(endpoint):
