@@ -391,7 +391,7 @@ def test_a_replica_that_starts_beside_a_damaged_challenger_answers_by_the_champi
     from sluiceway.serving.deploy import deploy_endpoint  # noqa: PLC0415 (Ray has to be up)
 
     with stage.endpoint("restart") as endpoint, endpoint.users() as users:
-        going = endpoint.start(GOOD, steps=two_steps(min_seconds=20))
+        going = endpoint.start(GOOD, steps=two_steps(min_seconds=45))
         going.reaches(Phase.STEP, step=0)
         spec = endpoint.rollout(GOOD).endpoint
         with damaged(stage, GOOD):
