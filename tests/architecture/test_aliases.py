@@ -10,7 +10,7 @@ MOVES = {"set_alias", "remove_alias", "promote", "set_registered_model_alias", "
 # A rollout's effects, also where it is aborted by hand; a switch or an undo by hand, which moves the same traffic;
 # and the registry itself.
 ALLOWED = {
-    "lifecycle/abort_by_hand.py",
+    "lifecycle/rollout_aliases.py",
     "lifecycle/deployment.py",
     "cli/serve_traffic.py",
     "registry/mlflow_registry.py",

@@ -10,9 +10,10 @@ from sluiceway.catalog.stores import Stores
 from sluiceway.core.clock import Clock
 from sluiceway.core.errors import InputError, SluicewayError
 from sluiceway.core.traffic import TrafficDocument
+from sluiceway.lifecycle.rollout_aliases import give_back
 from sluiceway.lifecycle.rollout_story import tell
 from sluiceway.lifecycle.traffic_by_hand import ONLY_IN_CATALOG, RunningServe, left_behind
-from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION, Registry
+from sluiceway.registry.mlflow_registry import Registry
 from sluiceway.rollout.controller import Doors, abort
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.journal import Journal
@@ -134,8 +135,6 @@ class _Hand:
         if self._registry is None:
             self.notes.append("the registry's aliases are where they were; --config of the model moves them, too")
             return
-        if self._moves_aliases and self._registry.alias(plan.model, CHALLENGER) == plan.version:
-            self._registry.remove_alias(plan.model, CHALLENGER)
-        if self._moves_aliases and plan.champion and self._registry.alias(plan.model, CHAMPION) == plan.version:
-            self._registry.promote(plan.model, plan.champion.version)  # a promotion that is undone
+        if self._moves_aliases:
+            give_back(self._registry, plan)
         tell(self._registry, self._stores.rollouts, plan.rollout_id)

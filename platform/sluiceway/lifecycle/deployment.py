@@ -20,12 +20,13 @@ from sluiceway.lifecycle.metric_source import check_source, observed
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
 from sluiceway.lifecycle.retirement import refuse_retired
+from sluiceway.lifecycle.rollout_aliases import end_challenger, give_back
 from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.archive import archive
-from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION
+from sluiceway.registry.mlflow_registry import CHALLENGER
 from sluiceway.rollout.controller import Doors, abort, run
 from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
 from sluiceway.rollout.journal import Journal as RolloutJournal
@@ -216,25 +217,16 @@ class EnvironmentRollout:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
             self.context.registry.promote(plan.model, plan.version)
-            self._take_challenger_alias(plan)
+            end_challenger(self.context.registry, plan)
         self._remove_challengers(plan)
         self._tell_story(plan)
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
-        registry = self.context.registry
         if self.tells_registry:
-            self._take_challenger_alias(plan)
-        if self.tells_registry and plan.champion and registry.alias(plan.model, CHAMPION) == plan.version:
-            registry.promote(plan.model, plan.champion.version)  # a promotion that is undone
+            give_back(self.context.registry, plan)
         self._remove_challengers(plan)
         self._tell_story(plan)
-
-    def _take_challenger_alias(self, plan: RolloutPlan) -> None:
-        """Another version of a test may have won than the one that is called so."""
-        registry = self.context.registry
-        if registry.alias(plan.model, CHALLENGER) in plan.versions:
-            registry.remove_alias(plan.model, CHALLENGER)
 
     def _tell_story(self, plan: RolloutPlan) -> None:
         # Effects follow their entry: the journal has what is to be told.
