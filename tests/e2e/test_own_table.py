@@ -88,7 +88,7 @@ def test_a_second_regression_is_promoted_by_its_error_and_not_by_an_accuracy_tha
     summary = sluiceway(folder, "run", "sluiceway.yaml", *more)
     last = summary["steps"][-1]
     assert last["headline"].startswith("promoted")
-    assert any(line.strip().startswith("rollout loss") for line in last["details"]), last
+    assert any(line.strip().startswith("canary loss") for line in last["details"]), last
 
 
 @pytest.fixture(scope="module")
