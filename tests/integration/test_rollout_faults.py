@@ -391,13 +391,15 @@ def test_a_replica_that_starts_beside_a_damaged_challenger_answers_by_the_champi
     from sluiceway.serving.deploy import deploy_endpoint  # noqa: PLC0415 (Ray has to be up)
 
     with stage.endpoint("restart") as endpoint, endpoint.users() as users:
-        going = endpoint.start(GOOD, steps=two_steps(min_seconds=45))
+        # It waits for a person, however long the restart takes.
+        going = endpoint.start(GOOD, steps=two_steps(manual=True))
         going.reaches(Phase.STEP, step=0)
         spec = endpoint.rollout(GOOD).endpoint
         with damaged(stage, GOOD):
             deploy_endpoint(replace(spec, serving=spec.serving.model_copy(update={"replicas": 3})))
             users.wait(300)
         assert users.failed == []
+        endpoint.stores.rollouts.command(going.name, Order.PROMOTE, who="ann", reason="whole again", now=time.time())
         assert going.ended()["status"] == "promoted"
         endpoint.check_answered_by(GOOD, users)
     assert users.failed == []
