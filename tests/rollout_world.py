@@ -372,3 +372,15 @@ def pairs_of(counts):
     """Of (both right, only the champion, only the challenger, neither)."""
     both, champion, challenger, neither = (int(c) for c in counts)
     return Pairs(both, champion, challenger, neither)
+
+
+class Commanded(World):
+    """A world in which somebody says something at certain times: pairs of a time and an order."""
+
+    said: tuple = ()
+
+    def sleep(self, seconds):
+        super().sleep(seconds)
+        for at, order in self.said:
+            if self.time - seconds < at <= self.time:
+                self.rollouts.command("r1", order, now=self.time)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from rollout_world import CHAMPION, Crash, World, arm_seen, make_plan
+from rollout_world import CHAMPION, Commanded, Crash, World, arm_seen, make_plan
 from sluiceway.catalog.rollouts import RolloutStore
 from sluiceway.config.deployment import DeploymentSection, LimitsSection, RollbackSection
 from sluiceway.config.stages import LinearSection, StepSection
@@ -274,20 +274,8 @@ def test_the_plan_survives_the_catalog():
 # The controller
 
 
-class Told(World):
-    """A world in which somebody says something at certain times."""
-
-    said: tuple = ()
-
-    def sleep(self, seconds):
-        super().sleep(seconds)
-        for at, order in self.said:
-            if self.time - seconds < at <= self.time:
-                self.rollouts.command("r1", order, now=self.time)
-
-
 def told(*said, **qualities):
-    world = Told.served(**qualities)
+    world = Commanded.served(**qualities)
     world.said = said
     return world
 

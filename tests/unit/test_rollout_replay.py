@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from command_line import sluiceway
-from rollout_world import World, make_plan
+from rollout_world import Commanded, World, make_plan
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.rollouts import LookRow, RolloutStore
 from sluiceway.config.deployment import DeploymentSection
@@ -84,18 +84,6 @@ def test_its_own_policy_does_what_was_done(qualities):
     entries = [RolloutState.from_json(row.state) for row in world.rollouts.journal("r1")]
     begun = [entry.since for entry in entries if entry.phase in (Phase.STEP, Phase.PROBATION)]
     assert len(found) == len(begun)
-
-
-class Commanded(World):
-    """Somebody pauses at 2010 and resumes much later; or resumes what its plan has paused."""
-
-    said = ()
-
-    def sleep(self, seconds):
-        super().sleep(seconds)
-        for at, order in self.said:
-            if self.time - seconds < at <= self.time:
-                self.rollouts.command("r1", order, now=self.time)
 
 
 def test_a_pause_of_its_plan_is_judged_on_by_another_one():
