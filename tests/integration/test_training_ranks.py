@@ -116,3 +116,19 @@ def test_a_fold_of_one_class_is_seen_by_all_ranks():
     rows.y[rows.fold == 1] = 0
     with pytest.raises(DataError, match="fold 2 of 3 have the label 0"):
         train_in_ranks(cut(rows, (1000, 1001)), spec_of("binary"))
+
+
+@pytest.mark.parametrize("kind", ["binary", "regression"])
+def test_a_fold_whose_rows_all_have_no_weight(kind):
+    rows = rows_of(kind, weighted=True)
+    rows.weight[rows.fold == 1] = 0
+    with pytest.raises(DataError, match=r"all \d+ rows of fold 2 of 3 have the weight 0") as caught:
+        train_in_ranks(cut(rows, (1000, 1001)), spec_of(kind))
+    assert "data.weight" in caught.value.hint
+
+
+def test_a_fold_of_one_class_among_the_rows_with_a_weight():
+    rows = rows_of("binary", weighted=True)
+    rows.weight[(rows.fold == 1) & (rows.y == 1)] = 0
+    with pytest.raises(DataError, match=r"rows with a weight of fold 2 of 3 have the label 0"):
+        train_in_ranks(cut(rows, (2001,)), spec_of("binary"))

@@ -10,9 +10,8 @@ import pyarrow as pa
 from sluiceway.core.references import TableVersion
 from sluiceway.data import tables
 from sluiceway.data.placing import Placing, label, unique
-from sluiceway.data.scan import dataset_of, files_in, gone
+from sluiceway.data.scan import batch_rows, dataset_of, files_in, gone
 
-BATCH_ROWS = 131_072
 # Batches that are decoded ahead of who takes them.
 AHEAD = 2
 
@@ -58,7 +57,7 @@ class LabelledRows:
         # The log's own order is that of its newest checkpoint, which any writer may write between two passes.
         dataset = dataset_of(table, files_in(table).sort_by("path"))
         scanner = dataset.scanner(
-            columns=list(columns), batch_size=BATCH_ROWS, batch_readahead=AHEAD, fragment_readahead=1
+            columns=list(columns), batch_size=batch_rows(len(columns)), batch_readahead=AHEAD, fragment_readahead=1
         )
         try:
             for batch in scanner.to_batches():

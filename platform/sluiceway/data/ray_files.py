@@ -15,11 +15,10 @@ from ray.exceptions import RayError
 
 from sluiceway.core.errors import BackendError, DataError, SluicewayError
 from sluiceway.data import tables
-from sluiceway.data.scan import dataset_of, gone
+from sluiceway.data.scan import batch_rows, dataset_of, gone
 
 # One task reads so much: enough that starting it costs little, little enough that all CPUs have work.
 BYTES_PER_TASK = 128 * 2**20
-BATCH_ROWS = 1 << 17
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,10 @@ class DataFile:
     path: str
     fragment: Any
 
-    def batches(self, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
-        """The rows in their order, in the columns of ``schema``; those that the file lacks are null."""
-        yield from self.fragment.to_batches(schema=schema, batch_size=BATCH_ROWS, use_threads=False)
+    def batches(self, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+        """The rows in their order, in the columns of ``schema`` or some of them; those that the file lacks are null."""
+        size = batch_rows(len(schema if columns is None else columns))
+        yield from self.fragment.to_batches(schema=schema, columns=columns, batch_size=size, use_threads=False)
 
 
 def data_files(table: DeltaTable, paths: Sequence[str]) -> tuple[list[DataFile], pa.Schema]:
@@ -92,18 +92,8 @@ def finished(tasks: Sequence[Any], *, uri: str) -> Iterator[Any]:
         try:
             result = ray.get(ready[0])
         except RayError as error:
-            raise not_read(uri, error) from error
+            raise _not_read(uri, error) from error
         yield result
-
-
-def not_read(uri: str, error: RayError) -> SluicewayError:
-    """What is to be raised where Ray could not read the rows of a table."""
-    cause = getattr(error, "cause", None)
-    if isinstance(cause, FileNotFoundError):
-        return gone(uri, cause)
-    if isinstance(cause, SluicewayError):
-        return cause
-    return BackendError(f"the rows of {uri} could not be read: {error}", table=uri)
 
 
 def refuse_other_count(path: str, rows: int, *, expected: int | None, uri: str) -> None:
@@ -124,3 +114,12 @@ def refuse_other_count(path: str, rows: int, *, expected: int | None, uri: str) 
             hint="a data file was changed in place; restore it from a copy",
             table=uri,
         )
+
+
+def _not_read(uri: str, error: RayError) -> SluicewayError:
+    cause = getattr(error, "cause", None)
+    if isinstance(cause, FileNotFoundError):
+        return gone(uri, cause)
+    if isinstance(cause, SluicewayError):
+        return cause
+    return BackendError(f"the rows of {uri} could not be read: {error}", table=uri)

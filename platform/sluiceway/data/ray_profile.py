@@ -1,19 +1,17 @@
-"""Profiles a version where its rows are: each block gives a partial profile of a few kilobytes, the driver merges."""
+"""Profiles a version where its files are: each task gives a partial profile of a few kilobytes, the driver merges."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+import itertools
+from collections.abc import Sequence
 
 import pyarrow as pa
-from ray.exceptions import RayError
+import ray
 
 from sluiceway.core.references import TableVersion
 from sluiceway.data import tables
 from sluiceway.data.profile import ColumnProfile, TableProfile, merge, profile_table
-from sluiceway.data.ray_files import not_read
-from sluiceway.data.ray_read import read_version
+from sluiceway.data.ray_files import DataFile, data_files, finished, shares
 
 
 def profile(version: TableVersion, columns: Sequence[str]) -> TableProfile:
@@ -29,25 +27,22 @@ def profile(version: TableVersion, columns: Sequence[str]) -> TableProfile:
         DataError: a data file is gone.
         BackendError: Ray failed.
     """
-    names = tuple(tables.schema(version.uri, version.version).names)
+    table = tables.open_table(version.uri, version=version.version)
+    names = tuple(tables.arrow_schema(table).names)
     present = [name for name in dict.fromkeys(columns) if name in names]
-    if not present:
-        return TableProfile(version.rows, {}, names)
-    partial = read_version(version, columns=present).map_batches(
-        _partial, batch_format="pyarrow", batch_size=None, zero_copy_batch=True
-    )
-    try:
-        columns_found = merge(_decoded(row["profile"]) for row in partial.iter_rows())
-    except RayError as error:
-        raise not_read(version.uri, error) from error
-    return TableProfile(version.rows, columns_found, names)
+    live = tables.files(table)
+    paths = live["path"].to_pylist()
+    files, schema = data_files(table, paths)
+    by_path = {file.path: file for file in files}
+    tasks = [
+        _profile_files.remote([by_path[path] for path in share], schema, present)
+        for share in shares(list(zip(paths, live["size_bytes"].to_pylist(), strict=True)))
+    ]
+    empty = profile_table(schema.empty_table().select(present))  # a table without rows has columns, too
+    return TableProfile(version.rows, merge(itertools.chain([empty], finished(tasks, uri=version.uri))), names)
 
 
-def _partial(block: pa.Table) -> Iterator[pa.Table]:
-    body = json.dumps([asdict(column) for column in profile_table(block).values()])
-    yield pa.table({"profile": [body]})
-
-
-def _decoded(body: str) -> dict[str, ColumnProfile]:
-    columns = (ColumnProfile(**{**entry, "values": tuple(entry["values"])}) for entry in json.loads(body))
-    return {column.name: column for column in columns}
+@ray.remote(max_retries=2)
+def _profile_files(files: list[DataFile], schema: pa.Schema, columns: list[str]) -> dict[str, ColumnProfile]:
+    batches = (batch for file in files for batch in file.batches(schema, columns))
+    return merge(profile_table(pa.Table.from_batches([batch])) for batch in batches)

@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 # For each partition column the values that are wanted; None is null.
 Partitions = Mapping[str, Sequence[Any]]
 _PARTITION = "partition."
+# What a reader holds at a time: so many rows, or fewer of a wide table.
+_BATCH_ROWS = 1 << 17
+_BATCH_BYTES = 1 << 26
+
+
+def batch_rows(columns: int) -> int:
+    """Rows of a batch that is read: at most 131,072, and of values of 8 bytes at most 64 MiB.
+
+    Args:
+        columns: that are read.
+    """
+    return max(1_024, min(_BATCH_ROWS, _BATCH_BYTES // (8 * max(columns, 1))))
 
 
 def files_in(table: DeltaTable, partitions: Partitions | None = None) -> pa.Table:
