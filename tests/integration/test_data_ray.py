@@ -7,14 +7,14 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
-from deltalake import DeltaTable
+from deltalake import DeltaTable, write_deltalake
 
 from sluiceway.catalog.tags import TagStore
 from sluiceway.config.experiment import DataSection
 from sluiceway.core.errors import DataError, ReferenceNotFoundError, SchemaMismatchError, TableNotFoundError
 from sluiceway.core.references import TableVersion
 from sluiceway.data import commit, generate_fraud, history, membership, references
-from sluiceway.data.profile import check_trainable
+from sluiceway.data.profile import check_trainable, profile_table
 from sluiceway.data.ray_profile import profile
 from sluiceway.data.ray_read import key_columns, labelled_dataset, labelled_rows, read_part, read_version
 
@@ -141,6 +141,31 @@ def test_profile_in_ray_and_refusals(tmp_path, catalog):
     commit.append(data.path, broken, message="b", source="test")
     with pytest.raises(DataError, match="'x' has 1 infinite values"):
         check_trainable(profile(references.resolve(data.path, None, tags=TagStore(catalog)), ["x", "shop", "y"]), data)
+
+
+def test_the_profile_of_many_files_is_that_of_the_rows(tmp_path, catalog, monkeypatch):
+    """Several tasks, partition columns, columns that older files lack, a path that has to be quoted."""
+    monkeypatch.setattr("sluiceway.data.ray_files.BYTES_PER_TASK", 1)
+    uri = str(tmp_path / "t")
+    rows = made(0, 900)
+    write_deltalake(uri, rows, partition_by=["shop"])
+    later = made(900, 300).set_column(2, "shop", pa.array(["a b/c"] * 300))
+    later = later.append_column("new", pa.array([None, 2.5, float("nan")] * 100))
+    write_deltalake(uri, later, mode="append", schema_mode="merge", partition_by=["shop"])
+    names = ["x", "shop", "y", "new"]
+    found = profile(references.resolve(uri, None, tags=TagStore(catalog)), names)
+    assert found.columns == profile_table(DeltaTable(uri).to_pyarrow_table(columns=names))
+    assert list(found.columns) == names
+    assert found.columns["new"].nulls == 900 + 200
+
+
+def test_the_profile_of_a_table_without_rows(tmp_path):
+    data = DataSection(path=str(tmp_path / "t"), features=("x", "shop"), target="y")
+    write_deltalake(data.path, made(0, 5)[:0])
+    found = profile(TableVersion(data.path, 0, "", 0, "0"), ["x", "shop", "y"])
+    assert [(column.kind, column.n) for column in found.columns.values()] == [("number", 0), ("text", 0), ("number", 0)]
+    with pytest.raises(DataError, match="has no rows"):
+        check_trainable(found, data)
 
 
 def test_what_is_not_there(version, data, tmp_path):

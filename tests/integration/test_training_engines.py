@@ -132,6 +132,19 @@ def test_two_workers_find_what_one_task_finds(tmp_path, lost):
     assert group.seconds["start"] > 0
 
 
+@pytest.mark.soak
+def test_four_workers_on_half_a_cpu_each_find_what_one_task_finds():
+    table = rows()
+    group = fit([table], training=TRAINING.model_copy(update={"workers": 4, "cpus_per_worker": 0.5}))
+    task = fit([table])
+    assert (group.engine, task.engine) == ("group", "task")
+    assert group.rows == task.rows
+    assert group.metric == pytest.approx(task.metric, abs=1e-3)
+    assert roc_auc_score(group.validation.labels, group.validation.scores) == pytest.approx(
+        roc_auc_score(task.validation.labels, task.validation.scores), abs=5e-3
+    )
+
+
 def test_a_fold_of_one_class_is_the_callers_error():
     table = rows(600)
     late = np.where(table["__fold__"].to_numpy() == 1, 0, table["late"].to_numpy()).astype(np.int8)

@@ -17,15 +17,17 @@ import pytest
 import ray
 
 from ray_head import clean_environment
+from sluiceway.catalog.tags import TagStore
 from sluiceway.config.experiment import DataSection, ModelSection, TrainingSection
 from sluiceway.config.load import load_settings
 from sluiceway.core.errors import BackendError
-from sluiceway.data import commit
+from sluiceway.data import commit, references
 from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.lifecycle.candidate import build_candidate
 from sluiceway.training.ray_errors import cause_of, worker_was_lost
 from sluiceway.training.ray_run import train_dataset
 from sluiceway.training.recipe import Recipe
+from sluiceway.training.trainer import train
 from sluiceway.wiring.context import build_context
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
@@ -38,7 +40,7 @@ MODEL = ModelSection(
 TRAINING = TrainingSection(folds=3, early_stopping_rounds=None, verbose=1, checkpoint_rounds=20)
 
 
-def rows(n=8_000):
+def rows_of_all_parts(n=8_000):
     random = np.random.default_rng(2)
     a, b = random.normal(size=(2, n))
     return pa.table(
@@ -102,11 +104,15 @@ def killing_at_the_first_checkpoint(title, folder, fold):
         watcher.join()
 
 
-def fit(progress, checkpoints="", *, rounds=600, **given):
+def recipe_of(rounds, data=DATA, **given):
     training = TRAINING.model_copy(update=given)
     model = MODEL.model_copy(update={"params": {**MODEL.params, "n_estimators": rounds}})
-    recipe = Recipe(DATA, model, training, 42, SCHEMA, (0, 1))
-    table = rows()
+    return Recipe(data, model, training, 42, SCHEMA, (0, 1))
+
+
+def fit(progress, checkpoints="", *, rounds=600, **given):
+    recipe = recipe_of(rounds, **given)
+    table = rows_of_all_parts()
     return train_dataset(
         lambda: ray.data.from_arrow(table), recipe, oof_uri="", progress=progress, checkpoints=str(checkpoints)
     )
@@ -132,6 +138,24 @@ def test_a_worker_killed_in_the_third_fold_costs_few_rounds(tmp_path, workers, t
     again = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*/fold-[01]")}
     assert len(again) == 2
     assert again == before  # nobody trained these folds again
+
+
+def test_a_killed_task_that_read_its_rows_itself_reads_them_again(tmp_path, catalog):
+    uri = str(tmp_path / "table")
+    table = rows_of_all_parts().drop_columns(["__part__", "__fold__", "__key__"])
+    commit.append(uri, table.append_column("id", pa.array(range(len(table)))), message="m", source="t")
+    version = references.resolve(uri, None, tags=TagStore(catalog))
+    recipe = recipe_of(600, DATA.model_copy(update={"path": uri, "key": ("id",)}))
+    undisturbed = train(version, recipe, oof_uri="", progress=Heard())
+    heard = Heard()
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    with killing_at_the_first_checkpoint("ray::_train", kept, 2) as before:
+        report = train(version, recipe, oof_uri="", progress=heard, checkpoints=str(kept))
+    assert any("it reads the rows" in line for line in heard.lines)
+    assert report.restarts == 1
+    assert report.model == undisturbed.model
+    assert {path.name: path.stat().st_mtime_ns for path in kept.glob("*/fold-[01]")} == before
 
 
 def test_it_gives_up_after_so_many_workers(tmp_path):
@@ -180,7 +204,7 @@ platform: {{state: {state}, ray: {{num_cpus: 1, object_store_mb: 100}}}}
 
 @pytest.mark.soak
 def test_a_killed_driver_goes_on_where_it_was(tmp_path):
-    table = rows().drop_columns(["__part__", "__fold__", "__key__"])
+    table = rows_of_all_parts().drop_columns(["__part__", "__fold__", "__key__"])
     commit.append(
         str(tmp_path / "table"), table.append_column("id", pa.array(range(len(table)))), message="m", source="t"
     )

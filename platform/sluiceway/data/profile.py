@@ -249,8 +249,11 @@ def _number(name: str, column: pa.ChunkedArray) -> ColumnProfile:
 
 
 def _distinct(column: pa.ChunkedArray, kind: str) -> tuple[Any, ...]:
-    found = pc.unique(column.drop_null())
-    return tuple(sorted(found.slice(0, _cap(kind) + 1).to_pylist()))
+    """The smallest values, one more than there may be: so it does not matter in which parts the rows came."""
+    found, most = pc.unique(column.drop_null()), _cap(kind) + 1
+    if len(found) > most:
+        found = found.take(pc.select_k_unstable(found, most, sort_keys=[("value", "ascending")]))
+    return tuple(sorted(found.to_pylist()))
 
 
 def _merged(one: ColumnProfile, other: ColumnProfile) -> ColumnProfile:
