@@ -99,7 +99,7 @@ def _compare(bench: Bench, job: Job, runs: dict[str, list[Run]], boosting: Numbe
     cold = "processes and Ray cold; peer: pandas, StratifiedKFold, DMatrix"
     bench.add(Number(whole.name, whole.goal, *map(statistics.median, walls), note=cold))
     size = _size(job)
-    for part in ("connect", "read", "start", "load", "build", "folds", "final", "oof", "total"):
+    for part in ("connect", "profile", "read", "start", "load", "build", "folds", "final", "oof", "total"):
         peer = f"; bare calls {_middle(bare, part):.2f} s" if part in bare[0].told["seconds"] else ""
         bench.tell(f"{size}: ours, {part}", f"{_middle(ours, part):.2f} s{peer}")
     bench.tell(f"{size}: single runs", "; ".join(_listed(*each) for each in zip(_NAMES, trained + walls, strict=True)))

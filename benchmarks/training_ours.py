@@ -12,6 +12,8 @@ from training_table import SEED, pinned, read_job, table_uri
 from sluiceway.config.platform import RaySection
 from sluiceway.core.doors import SilentProgress
 from sluiceway.data import membership
+from sluiceway.data.profile import check_trainable
+from sluiceway.data.ray_profile import profile
 from sluiceway.data.tables import arrow_schema, open_table
 from sluiceway.features.schema import derive
 from sluiceway.training.recipe import Recipe
@@ -26,9 +28,12 @@ def ours(folder: Path) -> None:
     began = time.perf_counter()
     connect_ray(RaySection(num_cpus=job.threads, object_store_mb=job.store_mb))
     seconds = {"connect": time.perf_counter() - began}
-    schema = derive(arrow_schema(open_table(data.path)), categories={}, features=data.features)
-    recipe = Recipe(data, model, training, SEED, schema, classes=(0, 1))
-    report = train(pinned(folder), recipe, oof_uri=str(folder / "oof"), progress=SilentProgress())
+    version = pinned(folder)
+    columns = profile(version, (*data.features, data.target))
+    schema = derive(arrow_schema(open_table(data.path)), categories=columns.categories, features=data.features)
+    recipe = Recipe(data, model, training, SEED, schema, check_trainable(columns, data))
+    seconds["profile"] = time.perf_counter() - began - seconds["connect"]
+    report = train(version, recipe, oof_uri=str(folder / "oof"), progress=SilentProgress())
     disconnect()
     told = {"metric": report.metric, "rows": report.rows["train"], "engine": report.engine, "why": report.why}
     print(json.dumps(told | {"seconds": seconds | dict(report.seconds)}))
