@@ -205,6 +205,10 @@ def test_an_override_wins_over_the_environment_which_wins_over_the_file(
         ("training.folds", "--set training.folds: not KEY=VALUE; for example --set data.path=data/fraud"),
         ("training.fods=3", "--set training.fods=3: training.fods: unknown key; did you mean 'folds'?"),
         ("data.path.deeper=3", "--set data.path.deeper=3: data.path.deeper is not below a section"),
+        (
+            "experiment.seed=-1",
+            "--set experiment.seed=-1: experiment.seed: Input should be greater than or equal to 0 (given: -1)",
+        ),
     ],
 )
 def test_a_wrong_override_is_named_as_such(tmp_path: Path, override: str, expected: str) -> None:

@@ -16,7 +16,7 @@ class ExperimentSection(Section):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,99}$")
     """Name of the experiment, the registered model and the endpoint."""
-    seed: int = 42
+    seed: int = Field(default=42, ge=0, le=2**32 - 1)
     """Seeds membership in folds and parts, boosting, and perturbations."""
     framework: Literal["xgboost"] = "xgboost"
     """The only engine at present."""

@@ -95,7 +95,7 @@ class Draws:
 
 
 def _sampler(seed: list[int], side_by_side: bool) -> optuna.samplers.BaseSampler:
-    state = int(np.random.SeedSequence([abs(part) for part in seed]).generate_state(1)[0])
+    state = int(np.random.SeedSequence(seed).generate_state(1)[0])
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # constant_liar is one since 2021
         return optuna.samplers.TPESampler(seed=state, constant_liar=side_by_side)
