@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import date
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -32,6 +33,21 @@ def test_merged_profiles_equal_the_profile_of_all():
     table = pa.table({"x": numbers, "t": [f"v{i % 30}" for i in range(100)], "z": pa.nulls(100, pa.float64())})
     blocks = [profile_table(table.slice(start, 9)) for start in range(0, 100, 9)]
     assert merge(blocks) == merge(reversed(blocks)) == profile_table(table)
+
+
+def test_the_smallest_of_many_numbers_are_kept_whatever_the_parts():
+    random = np.random.default_rng(3)
+    # The most are 0: a look at the smallest is not enough here.
+    counts = pa.array(np.where(random.random(50_000) < 0.9, 0, random.integers(0, 500, 50_000)))
+    few = pa.array(random.integers(0, 90, 50_000), mask=random.random(50_000) < 0.1)
+    table = pa.table({"counts": counts, "measured": random.normal(size=50_000), "few": few})
+    whole = profile_table(table)
+    assert whole["counts"].values == tuple(range(101))
+    assert whole["measured"].values == tuple(np.sort(table["measured"].to_numpy())[:101])
+    assert whole["few"].values == tuple(range(90))
+    assert [column.many for column in whole.values()] == [True, True, False]
+    parts = [profile_table(table.slice(start, 7_000)) for start in (49_000, 42_000, 0, 35_000, 7_000, 28_000, 14_000)]
+    assert merge([*parts, profile_table(table.slice(21_000, 7_000))]) == whole
 
 
 def test_categories_stop_at_the_limit():

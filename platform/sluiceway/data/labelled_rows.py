@@ -10,10 +10,7 @@ import pyarrow as pa
 from sluiceway.core.references import TableVersion
 from sluiceway.data import tables
 from sluiceway.data.placing import Placing, label, unique
-from sluiceway.data.scan import batch_rows, dataset_of, files_in, gone
-
-# Batches that are decoded ahead of who takes them.
-AHEAD = 2
+from sluiceway.data.scan import AHEAD, batch_rows, dataset_of, files_in, gone
 
 
 @dataclass(frozen=True)

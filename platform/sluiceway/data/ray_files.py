@@ -15,7 +15,7 @@ from ray.exceptions import RayError
 
 from sluiceway.core.errors import BackendError, DataError, SluicewayError
 from sluiceway.data import tables
-from sluiceway.data.scan import batch_rows, dataset_of, gone
+from sluiceway.data.scan import AHEAD, batch_rows, dataset_of, gone
 
 # One task reads so much: enough that starting it costs little, little enough that all CPUs have work.
 BYTES_PER_TASK = 128 * 2**20
@@ -36,7 +36,9 @@ class DataFile:
     def batches(self, schema: pa.Schema, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
         """The rows in their order, in the columns of ``schema`` or some of them; those that the file lacks are null."""
         size = batch_rows(len(schema if columns is None else columns))
-        yield from self.fragment.to_batches(schema=schema, columns=columns, batch_size=size, use_threads=False)
+        yield from self.fragment.to_batches(
+            schema=schema, columns=columns, batch_size=size, batch_readahead=AHEAD, use_threads=False
+        )
 
 
 def data_files(table: DeltaTable, paths: Sequence[str]) -> tuple[list[DataFile], pa.Schema]:

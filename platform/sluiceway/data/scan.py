@@ -31,6 +31,8 @@ _PARTITION = "partition."
 # What a reader holds at a time: so many rows, or fewer of a wide table.
 _BATCH_ROWS = 1 << 17
 _BATCH_BYTES = 1 << 26
+# Batches that are decoded ahead of who takes them.
+AHEAD = 2
 
 
 def batch_rows(columns: int) -> int:
