@@ -8,7 +8,7 @@ from typing import Any
 
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.errors import HookRefusedError
+from sluiceway.core.errors import ChampionChangedError, HookRefusedError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.candidate import Candidate
@@ -149,7 +149,8 @@ class EnvironmentRollout:
 
         Raises:
             ModelError: the version is retired.
-            ConflictError: see :func:`sluiceway.rollout.controller.run`.
+            ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; what was deployed for it goes.
+            ConflictError: likewise.
             InputError: Prometheus does not take a query of the plan, or a secret for it is missing.
             BackendError: Prometheus does not answer before the beginning, Serve does not run, or the challenger does
                 not come up.
@@ -170,7 +171,7 @@ class EnvironmentRollout:
                     observed(self.context, self.policy, plan, self._counted()) as observe,
                 ):
                     outcome = run(plan, self._doors(observe, load, hooks, stays=stays))
-            except HookRefusedError:
+            except (HookRefusedError, ChampionChangedError):
                 self._remove_challengers(plan)  # nothing has begun, and nobody would end it
                 raise
             finally:

@@ -16,8 +16,8 @@ from sluiceway.config.deployment import Moment
 from sluiceway.core.clock import Clock, SystemClock
 from sluiceway.core.command import Order
 from sluiceway.core.doors import Progress, SilentProgress, Traffic
-from sluiceway.core.errors import ConflictError, HookRefusedError
-from sluiceway.core.traffic import TrafficDocument
+from sluiceway.core.errors import ChampionChangedError, ConflictError, HookRefusedError
+from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.rollout.asking import Asking
 from sluiceway.rollout.decide import (
     Advance,
@@ -105,6 +105,7 @@ def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> Rollou
         poll_seconds: between two looks.
 
     Raises:
+        ChampionChangedError: it has not begun, and another version has become the champion since it was planned.
         ConflictError: another controller works on this endpoint or has taken the lease, another rollout of it has not
             ended, or somebody else moved its traffic.
     """
@@ -115,7 +116,30 @@ def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> Rollou
                 f"rollout {others[0]} of endpoint {plan.endpoint} has not ended",
                 hint="resume it or roll it back before another one begins",
             )
+        _refuse_another_champion(plan, doors)
         return _Controller(Journal.begin(doors.rollouts, plan), doors, held, poll_seconds).run()
+
+
+def _refuse_another_champion(plan: RolloutPlan, doors: Doors) -> None:
+    """A plan is made before the claim, and kept while hooks are asked: meanwhile others may have promoted theirs."""
+    known = doors.rollouts.get(plan.rollout_id)
+    if known is not None:
+        if doors.rollouts.journal(plan.rollout_id):
+            return
+        plan = RolloutPlan.from_json(known.plan)
+    newest = doors.documents.newest(plan.endpoint)
+    present = newest.champion if newest else None
+    if _bundle(present) == _bundle(plan.champion):
+        return
+    then, now = (f"version {arm.version}" if arm else "none" for arm in (plan.champion, present))
+    raise ChampionChangedError(
+        f"the champion of {plan.endpoint} was {then} when rollout {plan.rollout_id} was planned, and is {now} now",
+        hint=f"plan it anew: `sluiceway rollout start {plan.model}@{plan.version} --config CONFIG`",
+    )
+
+
+def _bundle(arm: Arm | None) -> tuple[str, str] | None:
+    return None if arm is None else (arm.version, arm.digest)
 
 
 def resume(rollout_id: str, doors: Doors, *, poll_seconds: float = 0.5) -> RolloutOutcome:
