@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.errors import ChampionChangedError, HookRefusedError
+from sluiceway.core.errors import BackendError, ChampionChangedError, HookRefusedError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.candidate import Candidate
@@ -42,6 +43,7 @@ from sluiceway.serving.prediction_log import log_uri
 from sluiceway.serving.specs import ChallengerSpec, EndpointSpec, ServeAddress
 from sluiceway.serving.traffic import ServeTraffic
 
+_log = logging.getLogger(__name__)
 # Where a version gets requests beside the champion, or may get some next.
 NEEDS_CHALLENGERS = frozenset({Phase.PENDING, Phase.STEP, Phase.PAUSED})
 
@@ -213,6 +215,13 @@ class EnvironmentRollout:
         if self.tells_registry:
             self.context.registry.set_alias(plan.model, CHALLENGER, plan.version)
         self._tell_story(plan)
+
+    def paused(self, plan: RolloutPlan) -> None:
+        """See :class:`~sluiceway.rollout.controller.Effects`; a registry that is away stops no look."""
+        try:
+            self._tell_story(plan)
+        except BackendError as error:
+            _log.warning("rollout %s: that it is paused, or goes on, is told later: %s", plan.rollout_id, error.message)
 
     def promoted(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""

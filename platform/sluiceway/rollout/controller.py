@@ -30,6 +30,7 @@ from sluiceway.rollout.decide import (
     decide,
     follow,
     going_back,
+    resumed,
 )
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
@@ -55,6 +56,9 @@ class Effects(Protocol):
 
     def started(self, plan: RolloutPlan) -> None:
         """Before the challenger gets its first request: it runs, and the registry calls it so."""
+
+    def paused(self, plan: RolloutPlan) -> None:
+        """It waits for a person, for a reason that may be another one than before, or goes on after that."""
 
     def promoted(self, plan: RolloutPlan) -> None:
         """All traffic is the new version's: move the aliases, remove the challenger's application."""
@@ -228,7 +232,7 @@ class _Controller:
 
     def _ended(self) -> bool:
         state = self.journal.state
-        return state.terminal or (state.phase is Phase.PAUSED and not self.doors.stays)
+        return state.terminal or (state.waits and not self.doors.stays)
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
         """Write a decision down and do it; False where it is to hold.
@@ -251,7 +255,8 @@ class _Controller:
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
         moved = after.phase is not before.phase or after.step != before.step
-        if moved and not isinstance(decision.action, Confirm):  # that a promotion stands is no move
+        moved = moved and not isinstance(decision.action, Confirm)  # that a promotion stands is no move
+        if moved or after.waits is not before.waits or (after.waits and after.reason != before.reason):
             self._tell()
         return not isinstance(decision.action, Hold)
 
@@ -292,7 +297,7 @@ class _Controller:
         moments: dict[Phase, Moment] = {
             Phase.STEP: "step",
             Phase.PAUSED: "paused",
-            Phase.PROBATION: "promoted",
+            Phase.PROBATION: "paused" if state.waits else "promoted",
             Phase.PROMOTED: "promoted",
             Phase.ROLLED_BACK: "rolled_back",
         }
@@ -334,6 +339,16 @@ class _Controller:
             self.held.check()
             self.doors.effects.rolled_back(plan, state.reason)
             self._write(replace(state, phase=Phase.ROLLED_BACK, since=self._now()), "rolled back", {})
+        if self._is_about_a_pause():
+            self.doors.effects.paused(plan)
+
+    def _is_about_a_pause(self) -> bool:
+        """Whether the newest entry is of a pause, or ends one without any other effect that tells of it."""
+        entries = self.journal.entries
+        if not entries or entries[-1].state.waits:
+            return bool(entries)
+        ended = entries[-1].state.phase in (Phase.STEP, Phase.PROBATION, Phase.PROMOTED)
+        return ended and len(entries) > 1 and entries[-2].state.waits
 
     def _move(self, document: TrafficDocument) -> None:
         self.held.check()
@@ -354,9 +369,9 @@ class _Controller:
     def _restart_the_clock(self) -> None:
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
         state = self.journal.state
-        if state.phase is Phase.STEP or (state.phase is Phase.PAUSED and not self.doors.stays):
-            resumed = replace(state, phase=Phase.STEP, since=self._now(), cause="", reason="resumed", checks=0)
-            self._write(resumed, f"resume step {state.step}", {})
+        if state.phase is Phase.STEP or (state.waits and not self.doors.stays):
+            what = "the probation" if state.phase is Phase.PROBATION else f"step {state.step}"
+            self._write(resumed(state, "resumed", now=self._now()), f"resume {what}", {})
 
     def _write(self, state: RolloutState, action: str, evidence: dict[str, object]) -> None:
         self.held.check()
@@ -367,7 +382,7 @@ class _Controller:
 
     def _show(self, decision: Decision, seen: Observations | None) -> None:
         state = self.journal.state
-        if seen is None or not seen.steps or state.phase is Phase.PAUSED:
+        if seen is None or not seen.steps or state.waits:
             return
         if state.phase is Phase.PROBATION:
             left = max(0.0, self.plan.probation_seconds - (self._now() - state.since))
