@@ -131,7 +131,7 @@ def test_killed_it_goes_on_where_it_was_and_people_reach_it_through_the_catalog(
     actor = ray.get_actor(actor_name(ENDPOINT), namespace=NAMESPACE)
     assert ray.get(actor.rollout.remote()) == rollout_id
     (row,) = sluiceway(folder, "rollout", "status")
-    assert (row["phase"], f":{second}:" in row["run by"]) == ("step", True)
+    assert (row["phase"], f":{second}:" in row["run_by"]) == ("step", True)
 
     assert sluiceway(folder, "rollout", "pause", ENDPOINT, "--wait", "60")["answer"] == "pause"
     kill_it(stores)  # a pause outlives whoever was told of it

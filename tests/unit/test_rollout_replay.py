@@ -171,6 +171,8 @@ def test_the_command_tells_what_a_policy_would_have_done(tmp_path):
     engine.dispose()
     rows = sluiceway(tmp_path, "rollout", "replay", "r1")
     assert [row["would"] for row in rows] == ["advance", "advance", "promote"]
+    assert sluiceway(tmp_path, "rollout", "replay", "flights") == rows
+    assert [type(rows[0][name]) for name in ("step", "seconds", "requests")] == [str, float, int]
     document = {
         "experiment": {"name": "x"},
         "data": {"path": "t", "features": ["a"], "target": "b"},
