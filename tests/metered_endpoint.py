@@ -163,6 +163,9 @@ class MeteredEndpoint:
     def started(self, plan):
         """Nothing has to run."""
 
+    def paused(self, plan):
+        """Nothing has to run."""
+
     def promoted(self, plan):
         """Nothing has to run."""
 

@@ -278,6 +278,9 @@ class World:
             self.aliases["challenger"] = plan.version
             self.applications.add(plan.application)
 
+    def paused(self, plan):
+        pass
+
     def promoted(self, plan):
         with self.step():
             self.aliases["champion"] = plan.version

@@ -148,7 +148,7 @@ def test_production_waits_for_staging_and_the_registry_tells_the_end(second):
     # Four weights, then the new champion alone.
     assert moves == [f"{NAME}-staging"] * 5 + [f"{NAME}-production"] * 5
     listed = sluiceway(folder, "models", "list")
-    assert {row["version"]: row["aliases"] for row in listed} == {"1": "previous", "2": "champion"}
+    assert {row["version"]: row["aliases"] for row in listed} == {"1": ["previous"], "2": ["champion"]}
 
 
 @pytest.mark.e2e

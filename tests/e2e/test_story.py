@@ -143,8 +143,8 @@ def test_the_report_says_it_in_a_page_that_needs_nothing_else(story):
 def test_the_registry_tells_the_same(story):
     folder, config, *_ = story
     versions = {row["version"]: row for row in sluiceway(folder, "models", "list", "-c", str(config))}
-    assert versions["2"]["aliases"] == "champion"
-    assert versions["1"]["aliases"] == "previous"
+    assert versions["2"]["aliases"] == ["champion"]
+    assert versions["1"]["aliases"] == ["previous"]
     assert all("gates" in row for row in versions.values())
 
 

@@ -121,13 +121,13 @@ def test_versions_are_listed_and_shown_with_how_they_stand(place, stores):
     rollout(stores, place, "r2", "2", "1", Phase.STEP)
     place.registry.promote("flights", "1")
     rows = {row["version"]: row for row in place("list")}
-    assert (rows["1"]["aliases"], rows["1"]["rollouts"]) == ("champion", f"{ENDPOINT} promoted")
-    assert (rows["2"]["rollouts"], rows["3"]["rollouts"]) == (f"{ENDPOINT} step", "")
-    assert rows["2"]["bytes"] == str(len(place.made["2"].model))
-    assert rows["2"]["gates"] == "performance PASS"
+    assert (rows["1"]["aliases"], rows["1"]["rollouts"]) == (["champion"], {ENDPOINT: "promoted"})
+    assert (rows["2"]["rollouts"], rows["3"]["rollouts"]) == ({ENDPOINT: "step"}, {})
+    assert (rows["2"]["bytes"], rows["2"]["retired"]) == (len(place.made["2"].model), None)
+    assert rows["2"]["gates"] == {"performance": "PASS"}
     shown = place("show", "flights@champion")
     assert (shown["version"], shown["aliases"], shown["bytes"]) == ("1", ["champion"], len(place.made["1"].model))
-    assert (shown["gates"], shown["rollouts"]) == ({"performance": "PASS"}, f"{ENDPOINT} promoted")
+    assert (shown["gates"], shown["rollouts"]) == ({"performance": "PASS"}, {ENDPOINT: "promoted"})
     assert shown["decision"] == place.made["1"].decision
     place("show", "flights@9", expect=2)
 

@@ -42,6 +42,9 @@ class Effects:
     def started(self, plan):
         pass
 
+    def paused(self, plan):
+        pass
+
     def promoted(self, plan):
         pass
 

@@ -131,7 +131,7 @@ def test_killed_it_goes_on_where_it_was_and_people_reach_it_through_the_catalog(
     actor = ray.get_actor(actor_name(ENDPOINT), namespace=NAMESPACE)
     assert ray.get(actor.rollout.remote()) == rollout_id
     (row,) = sluiceway(folder, "rollout", "status")
-    assert (row["phase"], f":{second}:" in row["run by"]) == ("step", True)
+    assert (row["phase"], f":{second}:" in row["run_by"]) == ("step", True)
 
     assert sluiceway(folder, "rollout", "pause", ENDPOINT, "--wait", "60")["answer"] == "pause"
     kill_it(stores)  # a pause outlives whoever was told of it
@@ -143,3 +143,42 @@ def test_killed_it_goes_on_where_it_was_and_people_reach_it_through_the_catalog(
     until(lambda: phase_of(stores, rollout_id) is Phase.PROMOTED, "it is not promoted", seconds=240)
     until(is_gone, "the actor is still there", seconds=40)
     assert stores.traffic.newest(ENDPOINT).champion.version == "2"
+
+
+TWO = (*DETACHED, "--set", "deployment.environments=[east, west]", "--set", "platform.serving.isolation=replica")
+# It is worse, and goes back by no verdict, so that it is in the way for as long as it is let.
+IN_THE_WAY = (
+    "--ungated",
+    *("--set", "deployment.dry_run=[accuracy]"),
+    *("--set", "deployment.steps=[{weight: 0.5, min_seconds: 140, max_seconds: 150}, {weight: 1.0}]"),
+)
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(400)
+def test_environments_that_have_the_version_are_left_out_and_each_one_is_superseded(start, stores):
+    def ended(endpoint, version):
+        newest = stores.traffic.newest(endpoint)
+        going = holder(stores.leases, f"rollout:{endpoint}", now=datetime.now(UTC))
+        return newest is not None and newest.champion.version == version and not going
+
+    alone = start("flights@1", *TWO, "--environment", "east")
+    assert (alone["endpoint"], alone["left_out"]) == ("flights-east", [])
+    until(lambda: ended("flights-east", "1"), "it is not promoted in the east")
+    rest = start("flights@1", *TWO)
+    assert (rest["endpoint"], rest["left_out"]) == ("flights-west", ["east"])
+    until(lambda: ended("flights-west", "1"), "it is not promoted in the west")
+    assert [row.endpoint for row in stores.rollouts.list("flights-east")] == ["flights-east"]
+
+    obstacle = start("flights@3", *TWO, *IN_THE_WAY, "--environment", "west")["rollout"]
+    until(lambda: phase_of(stores, obstacle) is Phase.STEP, "it gets no requests")
+    both = start("flights@2", *TWO, "--supersede")
+    assert (both["endpoint"], both["left_out"]) == ("flights-east", [])
+    assert phase_of(stores, obstacle) is Phase.STEP  # it is only in the way once the west's turn has come
+    until(lambda: ended("flights-east", "2"), "it is not promoted in the east")
+    until(lambda: ended("flights-west", "2"), "it is not promoted in the west")
+    gone = Journal.open(stores.rollouts, obstacle).state
+    assert (gone.phase, gone.reason) == (Phase.ROLLED_BACK, "by sluiceway: superseded")
+    newest = stores.rollouts.list("flights-west")[0].rollout_id
+    assert phase_of(stores, newest) is Phase.PROMOTED
+    assert Journal.open(stores.rollouts, newest).plan.champion.version == "1"

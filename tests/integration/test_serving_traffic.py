@@ -342,6 +342,9 @@ class Effects:
     def started(self, plan):
         self.told.append("started")
 
+    def paused(self, plan):
+        self.told.append("paused")
+
     def promoted(self, plan):
         self.told.append("promoted")
 

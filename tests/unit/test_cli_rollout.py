@@ -57,10 +57,14 @@ def said(folder, *arguments, expect=0):
 
 def test_what_is_under_way_is_listed_with_who_runs_it(tmp_path, engine, journal):
     (row,) = sluiceway(tmp_path, "rollout", "status")
-    assert (row["rollout"], row["endpoint"], row["weight"], row["run by"]) == ("r1", "flights", "5%", "nobody")
+    assert (row["rollout"], row["endpoint"], row["step"], row["weight"]) == ("r1", "flights", "5%", 0.05)
+    assert row["run_by"] is None
+    heading, line = said(tmp_path, "status").splitlines()
+    assert heading.split() == ["rollout", "endpoint", "from", "to", "phase", "weight", "since", "run", "by", "reason"]
+    assert line.split()[:6] + line.split()[7:] == ["r1", "flights", "1", "2", "step", "5%", "nobody", "begin"]
     LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
     (row,) = sluiceway(tmp_path, "rollout", "status")
-    assert (row["run by"], row["from"], row["to"], row["phase"]) == ("box:1:2", "1", "2", "step")
+    assert (row["run_by"], row["from"], row["to"], row["phase"]) == ("box:1:2", "1", "2", "step")
 
 
 def test_a_command_waits_where_nobody_runs_the_rollout(tmp_path, engine, journal):
@@ -190,6 +194,25 @@ class Counting(RolloutStore):
         return super().journal(rollout_id)
 
 
+def test_a_rollout_is_named_by_its_id_or_its_endpoint_under_way_or_else_the_newest(tmp_path, engine, journal):
+    store = RolloutStore(engine)
+    state = RolloutState(Phase.PROMOTED, 3, 6, reason="all well")
+    for name, created in (("r0", 500.0), ("r2", 2000.0)):
+        ended = Journal.begin(store, make_plan(rollout_id=name, created=created))
+        ended.append(state, action="promoted", evidence={}, now=created)
+    for command in ("show", "explain"):
+        assert [sluiceway(tmp_path, "rollout", command, name)["rollout"] for name in ("flights", "r0")] == ["r1", "r0"]
+    journal.append(state, action="promoted", evidence={}, now=3000.0)
+    for command in ("show", "explain"):
+        assert sluiceway(tmp_path, "rollout", command, "flights")["rollout"] == "r2"
+    # Another endpoint's rollout may have an endpoint's name: an id goes first.
+    Journal.begin(store, make_plan(rollout_id="flights", endpoint="trains", model="trains"))
+    assert sluiceway(tmp_path, "rollout", "show", "flights")["rollout"] == "flights"
+    for command in ("show", "explain", "replay", "watch", "pause", "resume", "promote", "abort"):
+        told = said(tmp_path, command, "boats", expect=2)
+        assert "there is no rollout boats, and no endpoint of this name has had one" in told
+
+
 def test_who_looks_for_a_rollout_reads_each_journal_once(engine, journal):
     stores = replace(stores_on(engine, ""), rollouts=Counting(engine))
     assert found(stores, "flights") == "r1"
@@ -221,7 +244,7 @@ def test_what_hooks_have_not_let_begin_is_not_under_way(tmp_path, engine):
     # While hooks are asked somebody runs it.
     LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
     (row,) = sluiceway(tmp_path, "rollout", "status")
-    assert (row["rollout"], row["phase"], row["run by"]) == ("r1", "pending", "box:1:2")
+    assert (row["rollout"], row["phase"], row["run_by"]) == ("r1", "pending", "box:1:2")
     assert "not obeyed yet" in said(tmp_path, "abort", "flights", "--wait", "0.1", expect=1)
     # What was not let begin before is nobody's, whoever runs another one.
     late = Journal.begin(RolloutStore(engine), make_plan(rollout_id="r2", created=2000.0))
@@ -257,13 +280,21 @@ def config(tmp_path):
 
 def test_a_plan_says_what_each_step_needs(tmp_path, config):
     first, second = sluiceway(tmp_path, "rollout", "plan", config, "--rate", "100")
-    assert (first["weight"], second["weight"]) == ("50%", "100%")
-    assert (first["at most"], first["in time"]) == ("180 s", "yes") or first["at most"] == "3 min"
-    assert float(first["error_rate needs"].replace(",", "")) >= 100
+    assert (first["step"], second["step"]) == ("50%", "100%")
+    assert (first["max_seconds"], first["in_time"]) == (180.0, True)
+    assert first["needs"]["error_rate"] >= 100
+    assert {type(n) for n in first["needs"].values()} == {int}
+    assert 60 <= first["seconds"] <= 180
+    assert 0 < first["finds_error_rate"] < 1
     (slow, _) = sluiceway(tmp_path, "rollout", "plan", config, "--rate", "0.1", "--outcomes", "0.5")
-    assert slow["in time"] == "no"
+    assert slow["in_time"] is False
+    (never, _) = sluiceway(tmp_path, "rollout", "plan", config, "--rate", "0")
+    assert (never["seconds"], never["finds_error_rate"], never["in_time"]) == (None, None, False)
     told = said(tmp_path, "plan", config, "--rate", "100")
     assert "flights-production: 100.0 requests/s, 0.00% of them fail" in told
+    assert "error_rate needs" in told
+    assert " 3 min " in told
+    assert " yes " in told
     assert "there is no endpoint flights-production yet" in said(tmp_path, "plan", config, expect=2)
 
 
@@ -271,8 +302,8 @@ def test_a_plan_of_a_regression_is_refused_by_accuracy_and_made_by_loss(tmp_path
     plan = ("plan", config, "--rate", "100", "--set", "model.type=XGBRegressor")
     assert "have no accuracy to be judged by" in said(tmp_path, *plan, expect=2)
     by_loss = sluiceway(tmp_path, "rollout", *plan, "--set", "deployment.margins.loss=0.05")
-    assert "loss needs" in by_loss[0]
-    assert "accuracy needs" not in by_loss[0]
+    assert "loss" in by_loss[0]["needs"]
+    assert "accuracy" not in by_loss[0]["needs"]
 
 
 def test_a_plan_knows_the_failures_of_the_running_champion(tmp_path, engine, config):

@@ -33,6 +33,9 @@ class Told(World):
         super().started(plan)
         self._tell()
 
+    def paused(self, plan):
+        self._tell()
+
     def promoted(self, plan):
         super().promoted(plan)
         self._tell()
@@ -63,6 +66,37 @@ def test_a_rollback_is_told_with_its_cause():
     outcome = run(make_plan(), world.doors(), poll_seconds=5)
     assert outcomes(world) == ["started", "rolled_back"]
     assert (world.said("cause"), world.said("reason")) == ("error_rate", outcome.reason)
+
+
+def test_a_pause_is_told_with_its_reason_and_that_it_went_on_after_it():
+    world = Told.served(rate=0)
+    plan = make_plan(on_inconclusive="pause")
+    assert run(plan, world.doors(), poll_seconds=60).status == "paused"
+    assert outcomes(world) == ["started", "paused"]
+    assert world.said("reason").startswith("not enough evidence after 600 s at 5%")
+    world.rate = 400
+    assert run(plan, world.doors(), poll_seconds=5).status == "promoted"
+    assert outcomes(world)[2:] == ["started", "started", "promoted"]  # the first step, and that it went on
+    assert world.told[3]["rollout.flights.reason"] == "resumed"
+
+
+def test_a_new_reason_of_a_pause_is_told_and_a_refusal_in_it_is_not():
+    journal = Journal.begin(World().rollouts, make_plan())
+
+    def go(now, phase=Phase.PAUSED, **state):
+        journal.append(RolloutState(phase, 0, **state), action=str(phase), evidence={}, now=now)
+        story = story_of(journal)
+        return [story[f"rollout.flights.{part}"] for part in ("outcome", "cause", "reason", "time")]
+
+    assert go(0.0, Phase.STEP)[:3] == ["started", "", ""]
+    paused = go(1.0, reason="paused by ann", by_person=True)
+    assert paused == ["paused", "", "paused by ann", "1970-01-01T00:00:01+00:00"]
+    assert go(2.0, reason="paused by ann", by_person=True, commands=2) == paused
+    failed = go(3.0, reason="rollback is disabled: it fails", cause="error_rate")
+    assert failed == ["paused", "error_rate", "rollback is disabled: it fails", "1970-01-01T00:00:03+00:00"]
+    assert go(4.0, Phase.STEP, reason="resumed by ann")[:3] == ["started", "", "resumed by ann"]
+    assert go(5.0, Phase.ROLLING_BACK, reason="it fails")[0] == "rolled_back"
+    assert go(6.0, Phase.ROLLED_BACK, reason="it fails")[3] == "1970-01-01T00:00:05+00:00"
 
 
 def test_a_promotion_that_is_taken_back_is_undone():

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 
 from rollout_world import CHAMPION, Crash, World, make_plan
 from sluiceway.catalog.rollouts import JournalRow
 from sluiceway.config.deployment import DeploymentSection, RollbackSection
-from sluiceway.core.errors import ConflictError, InputError
+from sluiceway.core.errors import ChampionChangedError, ConflictError, InputError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.rollout.controller import abort, resume, run
 from sluiceway.rollout.decide import decide
@@ -291,6 +292,31 @@ def test_two_rollouts_of_one_endpoint_are_refused():
     run(make_plan(on_inconclusive="pause"), world.doors(), poll_seconds=60)
     with pytest.raises(ConflictError, match="r1"):
         run(make_plan(rollout_id="r2", version="3"), world.doors())
+
+
+def test_a_plan_of_a_champion_of_before_is_refused_and_nothing_is_changed():
+    world = World.served()
+    late = make_plan(rollout_id="r2", version="3", bundle="bundles/three", digest="d3")
+    assert run(make_plan(), world.doors(), poll_seconds=5).status == "promoted"
+    before = world.documents.newest("flights")
+    with pytest.raises(ChampionChangedError, match="was version 1 when rollout r2 was planned, and is version 2 now"):
+        run(late, world.doors())
+    assert world.rollouts.get("r2") is None
+    assert world.documents.newest("flights") == before
+    assert world.leases.leases == {}
+    anew = replace(late, champion=before.champion)
+    assert run(anew, world.doors(), poll_seconds=5).status == "promoted"
+
+
+def test_a_plan_that_was_kept_and_has_not_begun_is_held_against_the_champion_too():
+    world = World.served()
+    Journal.begin(world.rollouts, make_plan())
+    world.documents.publish(TrafficDocument("flights", 2, Arm("7", 1.0, "bundles/seven", "d7")))
+    with pytest.raises(ChampionChangedError, match="is version 7 now"):
+        run(make_plan(champion=Arm("7", 1.0, "bundles/seven", "d7")), world.doors())
+    with pytest.raises(ChampionChangedError, match="was none when"):
+        run(plan_first("r3", endpoint="flights", model="flights", arm=CHAMPION, now=0.0), world.doors())
+    assert world.moves == []
 
 
 def test_traffic_moved_by_somebody_else_stops_the_rollout():

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rollout_world import FAST, SLOW, STRATEGIES, arm_seen, make_plan, plan_of, step_seen
+from sluiceway.config.deployment import RollbackSection
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.verdict import Status
@@ -67,7 +68,7 @@ def test_the_promises_hold_whatever_is_seen(data, deployment):
     plan = plan_of(deployment | {"on_inconclusive": data.draw(st.sampled_from(["rollback", "pause"]))})
     state, now, failed, weight = RolloutState(since=0.0), 0.0, False, 0.0
     for _ in range(12):
-        seen = data.draw(observed(plan, state.step)) if state.phase is Phase.STEP else None
+        seen = data.draw(observed(plan, state.step)) if state.judged else None
         now += data.draw(st.sampled_from([1, 100, 400]))
         decision = decide(plan, state=state, observations=seen, now=now)
         assert decide(plan, state=state, observations=seen, now=now) == decision
@@ -86,7 +87,9 @@ def test_the_promises_hold_whatever_is_seen(data, deployment):
         check_traffic(plan, after)
         moved = after is not state and after.phase is not Phase.PAUSED and not isinstance(decision.action, Miss)
         assert after.generation - state.generation == int(moved)
-        if state.phase not in (Phase.PENDING, Phase.STEP):
+        if state.phase is Phase.PAUSED:  # it is judged on, and nothing but going back comes of it
+            assert isinstance(decision.action, Hold | RollBack)
+        elif state.phase not in (Phase.PENDING, Phase.STEP):
             assert after is state
         state = after
 
@@ -134,14 +137,15 @@ def test_the_promises_hold_whatever_people_say(data, deployment):
     plan = plan_of(deployment | {"on_inconclusive": policy}, probation_seconds=900.0)
     state, now, weight, failed, undone = RolloutState(since=0.0), 0.0, 0.0, False, False
     for number in range(1, 16):
-        looks = state.phase in (Phase.STEP, Phase.PROBATION)
-        seen = data.draw(observed(plan, state.step)) if looks else None
+        seen = data.draw(observed(plan, state.step)) if state.judged else None
         command = data.draw(told(number))
         now += data.draw(st.sampled_from([1, 100, 400]))
         decision = decide(plan, state=state, observations=seen, now=now, command=command)
         assert decision.command in (None, command)
-        if state.phase is Phase.STEP and seen is not None:
+        if state.phase in (Phase.STEP, Phase.PAUSED):
             failed |= any(verdict.status is Status.FAIL for verdict in decision.verdicts) or bool(seen.breakers)
+        if failed and state.phase is Phase.PAUSED:
+            assert isinstance(decision.action, RollBack)
         assert not (failed and isinstance(decision.action, Promote | Advance | Confirm))
         assert not (undone and isinstance(decision.action, Promote | Advance | Resume | Confirm))
         after = follow(state, decision.action, newest_generation=state.generation, now=now)
@@ -156,6 +160,35 @@ def test_the_promises_hold_whatever_people_say(data, deployment):
             assert after.failures <= (plan.max_failures or 0)
         if state.phase in ENDED:
             assert after is state
+        state = effect(after)
+
+
+@pytest.mark.parametrize("deployment", STRATEGIES.values(), ids=STRATEGIES)
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_what_may_not_go_back_waits_for_a_person_whatever_is_seen_and_said(data, deployment):
+    kept = RollbackSection(enabled=False)
+    plan = plan_of(deployment | {"on_inconclusive": "pause"}, probation_seconds=900.0, rollback=kept)
+    state, now = RolloutState(since=0.0), 0.0
+    for number in range(1, 16):
+        seen = data.draw(observed(plan, state.step)) if state.judged else None
+        command = data.draw(told(number))
+        now += data.draw(st.sampled_from([1, 100, 400]))
+        decision = decide(plan, state=state, observations=seen, now=now, command=command)
+        action = decision.action
+        failed = any(verdict.status is Status.FAIL for verdict in decision.verdicts)
+        if isinstance(action, RollBack) and state.phase is not Phase.ROLLING_BACK:
+            assert command.order is Order.ABORT
+        if failed and not isinstance(action, RollBack):
+            assert isinstance(action, Pause)
+        if state.waits and isinstance(action, Promote | Advance | Resume | Confirm):
+            assert command is not None
+        after = follow(state, action, newest_generation=state.generation, now=now)
+        if isinstance(action, Pause):
+            assert (after.waits, after.by_person, after.generation) == (True, action.by_person, state.generation)
+            assert after.by_person == (decision.command is not None)
+        elif not after.waits:
+            assert not after.by_person
         state = effect(after)
 
 

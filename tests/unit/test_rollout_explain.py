@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from rollout_world import STRATEGIES, World, arm_seen, make_plan, plan_of
-from sluiceway.config.deployment import LimitsSection, MarginsSection
+from sluiceway.config.deployment import LimitsSection, MarginsSection, RollbackSection
 from sluiceway.core.command import Order
 from sluiceway.core.moments import Moments
 from sluiceway.core.traffic import Arm
@@ -238,6 +238,22 @@ def test_a_probation_says_when_it_ends():
     assert found.headline.endswith("is promoted, on probation.")
     assert "then the promotion stands" in found.waits[-1]
     assert found.metrics[0].metric == "accuracy"
+
+
+def test_a_probation_in_which_something_failed_says_who_it_waits_for():
+    steps = tuple({"weight": weight, "max_seconds": 20} for weight in (0.5, 1.0))
+    kept = {"steps": steps, "on_inconclusive": "continue", "rollback": RollbackSection(enabled=False)}
+    world = World.served(delay=120.0, wrong=(0.06, 0.02))
+    run(make_plan(probation_seconds=600.0, **kept), world.doors(), poll_seconds=1)
+    found = told(world)
+    assert found.headline.endswith("is promoted, on probation, and waits for a person.")
+    assert found.happened[-1].told.endswith("its probation was paused: rollback is disabled: after the promotion.")
+    assert found.waits[0].startswith("It waits for a person since")
+    assert [line.rpartition(": ")[2] for line in found.next if "Nobody" not in line] == [
+        "sluiceway rollout resume r1",
+        "sluiceway rollout abort r1",
+        "sluiceway rollout promote r1",
+    ]
 
 
 def test_a_step_that_waits_for_a_person_says_so():

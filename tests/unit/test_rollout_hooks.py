@@ -12,12 +12,12 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from pydantic import ValidationError
 
-from rollout_world import CHAMPION, Crash, World, make_plan
-from sluiceway.config.deployment import DeploymentSection, RolloutHookSection
+from rollout_world import CHAMPION, Commanded, Crash, World, make_plan
+from sluiceway.config.deployment import DeploymentSection, RollbackSection, RolloutHookSection
 from sluiceway.core.command import Order
 from sluiceway.core.errors import HookRefusedError
 from sluiceway.rollout.controller import run
-from sluiceway.rollout.hooks import ConfiguredHooks, RolloutEvent
+from sluiceway.rollout.hooks import ConfiguredHooks, NoHooks, RolloutEvent
 
 STEPS = ({"weight": 0.25}, {"weight": 1.0})
 EVENT = RolloutEvent("before_increase", "r1", 2, "flights", "flights", "2", "1", 0.25, "why")
@@ -161,6 +161,37 @@ def test_who_cannot_be_told_changes_nothing(caplog):
     assert rolled_out(World.served(), hooks).status == "promoted"
     assert "hook 'false' was not told" in caplog.text
     assert "was not told: " in caplog.text
+
+
+class Heard(NoHooks):
+    """Writes down what it is told."""
+
+    def __init__(self):
+        self.told = []
+
+    def tell(self, event):
+        self.told.append((event.moment, event.reason.partition(":")[0]))
+
+
+def test_a_new_reason_of_a_pause_is_told():
+    class GetsBad(Commanded):
+        said = ((2003, Order.PAUSE), (2010, Order.PAUSE), (2300, Order.RESUME), (2301, Order.ABORT))
+
+        def sleep(self, seconds):
+            self.errors = (0.0, 0.9 if self.time > 2050 else 0.0)
+            super().sleep(seconds)
+
+    world, heard = GetsBad.served(rate=100), Heard()
+    plan = make_plan(steps=STEPS, rollback=RollbackSection(enabled=False))
+    run(plan, replace(world.doors(), hooks=heard, stays=True), poll_seconds=1)
+    assert heard.told == [
+        ("step", "begin"),
+        ("paused", "paused by ann"),
+        ("paused", "rollback is disabled"),
+        ("step", "resumed by ann"),
+        ("paused", "rollback is disabled"),
+        ("rolled_back", "by ann"),
+    ]
 
 
 def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):

@@ -12,8 +12,9 @@ from sluiceway.core.command import Command, Order
 from sluiceway.core.traffic import Arm
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.controller import abort, run
-from sluiceway.rollout.decide import RollBack, decide
+from sluiceway.rollout.decide import Hold, RollBack, decide, follow
 from sluiceway.rollout.evidence import Observations, StepSeen
+from sluiceway.rollout.hooks import NoHooks
 from sluiceway.rollout.plan import plan_first
 from sluiceway.rollout.state import Phase, RolloutState
 
@@ -76,12 +77,74 @@ def test_a_limit_holds_in_probation_too(limit, status):
     assert (outcome.status, outcome.cause) == (status, "error_rate_limit" if limit else None)
 
 
-@pytest.mark.parametrize("changes", [{"dry_run": ("accuracy",)}, {"rollback": RollbackSection(enabled=False)}])
-def test_what_decides_nothing_undoes_nothing(changes):
+def test_what_decides_nothing_undoes_nothing():
     world = World.served(delay=120.0, wrong=(0.06, 0.02))
-    outcome = run(plan(**changes), world.doors(), poll_seconds=1)
+    outcome = run(plan(dry_run=("accuracy",)), world.doors(), poll_seconds=1)
     assert outcome.status == "promoted"
     assert "accuracy -0.0" in outcome.reason
+
+
+KEPT = plan(rollback=RollbackSection(enabled=False))
+
+
+def failed(**changes):
+    """A probation in which the accuracy has failed, and that may not be undone by itself."""
+    values = {"since": 0.0, "generations": (2, 3, 4), "cause": "accuracy", "reason": "rollback is disabled: it fails"}
+    return RolloutState(Phase.PROBATION, 2, 5, **(values | changes))
+
+
+class TalkingHooks(NoHooks):
+    """Who is told writes it down."""
+
+    def __init__(self):
+        self.told = []
+
+    def tell(self, event):
+        self.told.append((event.moment, event.reason))
+
+
+def test_what_fails_and_may_not_be_undone_waits_for_a_person_and_is_not_confirmed():
+    world, hooks = World.served(delay=120.0, wrong=(0.06, 0.02)), TalkingHooks()
+    outcome = run(KEPT, replace(world.doors(), hooks=hooks), poll_seconds=1)
+    assert (outcome.status, outcome.cause) == ("paused", "accuracy")
+    assert outcome.reason.startswith("rollback is disabled: after the promotion: canary accuracy")
+    assert world.aliases == {"champion": "2"}
+    assert [moment for moment, _ in hooks.told[-2:]] == ["promoted", "paused"]
+    assert hooks.told[-1][1] == outcome.reason
+    moves, began = list(world.moves), world.time
+    # Gone on with, it is judged again, and nothing else.
+    assert run(KEPT, world.doors(), poll_seconds=1).status == "paused"
+    assert world.time - began < 600
+    assert (world.moves, phases(world)[-3:]) == (moves, [Phase.PROBATION] * 3)
+    assert abort("r1", world.doors(), reason="no").status == "rolled_back"
+    assert (world.applied.champion, world.aliases) == (CHAMPION, {"champion": "1"})
+
+
+@pytest.mark.parametrize(
+    ("order", "ends"),
+    [
+        (None, None),
+        (Order.PAUSE, None),
+        (Order.RESUME, Phase.PROBATION),
+        (Order.ABORT, Phase.ROLLING_BACK),
+        (Order.ADVANCE, Phase.PROMOTED),
+        (Order.PROMOTE, Phase.PROMOTED),
+    ],
+)
+def test_only_a_person_ends_a_probation_in_which_something_has_failed(order, ends):
+    told = None if order is None else Command(1, order, "ann", "", 5.0)
+    for now in (6.0, 1e9):
+        action = decide(KEPT, state=failed(), observations=Observations(()), now=now, command=told).action
+        after = follow(failed(), action, newest_generation=5, now=now)
+        assert (after.phase, after.cause) == ((Phase.PROBATION, "accuracy") if ends is None else (ends, ""))
+    if ends is Phase.PROMOTED:
+        assert after.reason == "confirmed by ann, although accuracy had failed"
+
+
+def test_a_confirmation_of_before_the_failure_is_none():
+    early = Command(1, Order.PROMOTE, "ann", "", 4.0)
+    action = decide(KEPT, state=failed(since=5.0), observations=None, now=6.0, command=early).action
+    assert action == Hold("accuracy has failed since it was told")
 
 
 @pytest.mark.parametrize("order", [Order.PROMOTE, Order.ADVANCE])

@@ -14,7 +14,7 @@ from command_line import sluiceway
 from rollout_world import Commanded, World, make_plan
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.rollouts import LookRow, RolloutStore
-from sluiceway.config.deployment import DeploymentSection
+from sluiceway.config.deployment import DeploymentSection, RollbackSection
 from sluiceway.core.command import Order
 from sluiceway.core.moments import Moments
 from sluiceway.gates.statistics.proportions import Pairs
@@ -105,6 +105,32 @@ def test_a_pause_of_a_person_is_no_time_of_the_step():
     assert [step.action for step in replay(plan, read(world.rollouts, "r1"))] == ["advance", "promote"]
 
 
+def test_who_has_paused_is_recorded_and_journals_of_before_only_have_the_words():
+    plan = make_plan(steps=({"weight": 0.5, "max_seconds": 150}, {"weight": 1.0}), on_inconclusive="pause")
+    world = Commanded.served(rate=6)
+    world.said = ((2003, Order.PAUSE), (2100, Order.RESUME), (2900, Order.ABORT))
+    run(plan, replace(world.doors(), stays=True), poll_seconds=1)
+    states = [json.loads(row.state) for row in world.rollouts.journal("r1")]
+    assert {state["by_person"] for state in states if state["reason"] == "paused by ann"} == {True}
+    assert not any(state["by_person"] for state in states if state["reason"] != "paused by ann")
+    for state in states:
+        old = {name: value for name, value in state.items() if name != "by_person"}
+        assert RolloutState.from_json(json.dumps(old)) == RolloutState.from_json(json.dumps(state))
+    worded = RolloutState(Phase.PAUSED, 0, reason="paused for lunch by its plan")
+    assert RolloutState.from_json(worded.to_json()) == worded
+
+
+def test_a_probation_that_may_not_be_undone_is_judged_on_by_another_policy():
+    plan = make_plan(steps=STEPS, probation_seconds=300.0, on_inconclusive="continue")
+    kept = replace(plan, rollback=RollbackSection(enabled=False))
+    late = tuple(step.model_copy(update={"max_seconds": 20.0}) for step in kept.steps)
+    world, outcome = rolled_out(replace(kept, steps=late), delay=120.0, wrong=(0.06, 0.02))
+    looks = read(world.rollouts, "r1")
+    assert (outcome.status, looks[-1].state.phase) == ("paused", Phase.PROBATION)
+    assert replay(replace(kept, steps=late), looks)[-1].action == "pause"
+    assert replay(replace(plan, steps=late), looks)[-1].action == "roll back"
+
+
 def test_another_policy_would_have_gone_back_earlier_or_waited():
     plan = make_plan(steps=STEPS)
     world, outcome = rolled_out(plan, errors=(0.0, 0.012))
@@ -145,6 +171,8 @@ def test_the_command_tells_what_a_policy_would_have_done(tmp_path):
     engine.dispose()
     rows = sluiceway(tmp_path, "rollout", "replay", "r1")
     assert [row["would"] for row in rows] == ["advance", "advance", "promote"]
+    assert sluiceway(tmp_path, "rollout", "replay", "flights") == rows
+    assert [type(rows[0][name]) for name in ("step", "seconds", "requests")] == [str, float, int]
     document = {
         "experiment": {"name": "x"},
         "data": {"path": "t", "features": ["a"], "target": "b"},

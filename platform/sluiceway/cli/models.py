@@ -39,22 +39,23 @@ def list_models(config: ConfigOption = None, as_json: Json = False) -> None:
     store = sqlite_path(tracking_uri(platform))
     registry = build_registry(platform)
     stores = read_stores(platform)
-    rows = [
+    facts = [
         {
             "model": name,
             "version": version.version,
-            "aliases": ", ".join(version.aliases),
+            "aliases": list(version.aliases),
             "data": _data(version),
-            "gates": _gates(version),
+            "gates": version.gates,
             "rollouts": _rollouts(stores, name, version),
-            "retired": version.retired or "",
-            "bytes": version.tags.get(BYTES_TAG, ""),
+            "retired": version.retired,
+            "bytes": int(version.tags[BYTES_TAG]) if BYTES_TAG in version.tags else None,
             "digest": version.digest[:12],
             "registered": datetime.fromtimestamp(version.created_at, UTC).isoformat(timespec="seconds"),
         }
         for name in (registry.names() if store is None or store.exists() else ())  # to ask would make the store
         for version in registry.versions(name)
     ]
+    rows = facts if as_json else [{name: _text(value) for name, value in fact.items()} for fact in facts]
     print_rows(rows, as_json=as_json, empty="no models are registered yet; `sluiceway run CONFIG` registers one")
 
 
@@ -81,7 +82,7 @@ def show(model: Model, config: ConfigOption = None, as_json: Json = False) -> No
     if as_json:
         print_json(document)
         return
-    for name, value in document.items():
+    for name, value in (document | {"rollouts": _text(document["rollouts"])}).items():
         Console().print(f"{name + ':':<10}{escape(str(value))}", highlight=False, soft_wrap=True)
 
 
@@ -205,14 +206,17 @@ def _data(version: ModelVersion) -> str:
     return f"{version.tags.get('data_ref', '')} (version {version.tags.get('data_version', '?')})"
 
 
-def _gates(version: ModelVersion) -> str:
-    return ", ".join(f"{gate} {value}" for gate, value in version.gates.items())
-
-
-def _rollouts(stores: Stores, name: str, version: ModelVersion) -> str:
+def _rollouts(stores: Stores, name: str, version: ModelVersion) -> dict[str, str]:
     """How a version stands at each endpoint: its newest rollout's outcome, or where it is."""
     newest: dict[str, dict[str, Any]] = {one["endpoint"]: one for one in rollouts_of(stores, name, version)}
-    return ", ".join(f"{endpoint} {_standing(one)}" for endpoint, one in newest.items())
+    return {endpoint: _standing(one) for endpoint, one in newest.items()}
+
+
+def _text(value: Any) -> Any:
+    """As a cell of a table: what there are several of with commas, and of a mapping the name before the value."""
+    if isinstance(value, dict):
+        value = [f"{name} {said}" for name, said in value.items()]
+    return ", ".join(value) if isinstance(value, list) else value
 
 
 def _standing(rollout: dict[str, Any]) -> str:

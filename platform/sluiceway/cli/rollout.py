@@ -15,7 +15,7 @@ from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows
 from sluiceway.cli.rollout_explain import explain_one
-from sluiceway.cli.rollout_tell import found, runner, tell, under_way
+from sluiceway.cli.rollout_tell import found, named, runner, tell, under_way
 from sluiceway.cli.rollout_watch import Watcher, drawn, watch
 from sluiceway.cli.rollout_watch import as_json as look_as_json
 from sluiceway.cli.serve_address import Address
@@ -30,7 +30,7 @@ from sluiceway.rollout.looks import read as read_looks
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.present_traffic import measured
 from sluiceway.rollout.regression import refuse_accuracy
-from sluiceway.rollout.replay import replay, with_policy
+from sluiceway.rollout.replay import ReplayedStep, replay, with_policy
 from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.rollout.told import read_told
 from sluiceway.wiring.stores import read_stores
@@ -45,6 +45,14 @@ app = typer.Typer(
 Which = Annotated[
     str,
     typer.Argument(metavar="ROLLOUT", help="Its id, or the name of its endpoint; `rollout status` lists both."),
+]
+Known = Annotated[
+    str,
+    typer.Argument(
+        metavar="ROLLOUT",
+        help="Its id, or the name of its endpoint: then the one that is under way, or the newest one; "
+        "`rollout history` lists both.",
+    ),
 ]
 Why = Annotated[str, typer.Option("--reason", "-m", help="Why, for the journal.")]
 Wait = Annotated[float, typer.Option("--wait", help="Seconds to wait until it has been obeyed; 0 only leaves it.")]
@@ -96,7 +104,8 @@ def status(config: ConfigOption = None, as_json: Json = False) -> None:
     stores = read_stores(load_platform(config))
     known = stores.rollouts.list()
     going = [name for endpoint in dict.fromkeys(row.endpoint for row in known) for name in under_way(stores, endpoint)]
-    rows = [_under_way(stores, row) for row in known if row.rollout_id in going]
+    facts = [_under_way(stores, row) for row in known if row.rollout_id in going]
+    rows = facts if as_json else [_under_way_row(fact) for fact in facts]
     print_rows(rows, as_json=as_json, empty="no rollout is under way")
 
 
@@ -132,7 +141,7 @@ def plan(
         fresh_baseline=deployment.baseline == "fresh",
         scores=Scores("regression") if number else BINARY,
     )
-    rows = [_forecast_row(step) for step in steps]
+    rows = [_forecast_fact(step) if as_json else _forecast_row(step) for step in steps]
     if not as_json:
         told = f"{endpoint}: {traffic.rate:,.1f} requests/s, {traffic.error_rate:.2%} of them fail"
         Console().print(told, soft_wrap=True, highlight=False)
@@ -225,15 +234,15 @@ def history(config: ConfigOption = None, as_json: Json = False) -> None:
 
 @app.command("show")
 def show(
-    rollout_id: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id; `rollout history` lists them.")],
+    rollout: Known,
     config: ConfigOption = None,
     as_json: Json = False,
 ) -> None:
     """One rollout: every decision with the measurements that it saw."""
-    journal = Journal.open(read_stores(load_platform(config)).rollouts, rollout_id)
+    journal = named(read_stores(load_platform(config)), rollout)
     entries = [_entry(entry) for entry in journal.entries]
     if as_json:
-        print_json({"rollout": rollout_id, "source": journal.plan.source, "entries": entries})
+        print_json({"rollout": journal.plan.rollout_id, "source": journal.plan.source, "entries": entries})
         return
     console = Console()
     if journal.plan.asks_prometheus:
@@ -252,9 +261,7 @@ def show(
 
 @app.command("explain")
 def explain(
-    rollout: Annotated[
-        str, typer.Argument(metavar="ROLLOUT", help="Its id, or the name of its endpoint: then the newest one.")
-    ],
+    rollout: Known,
     config: ConfigOption = None,
     as_json: Json = False,
 ) -> None:
@@ -312,7 +319,7 @@ def undo(
 
 @app.command("replay")
 def replay_one(
-    rollout: Annotated[str, typer.Argument(metavar="ROLLOUT", help="Its id; `rollout history` lists them.")],
+    rollout: Known,
     policy: Annotated[
         str | None, typer.Option(help="A configuration whose `deployment` judges; the rollout's own plan if left out.")
     ] = None,
@@ -326,21 +333,45 @@ def replay_one(
     Each step is judged on its own looks, since other weights would have let something else happen. Nothing is changed.
     """
     stores = read_stores(load_platform(config))
-    plan, looks = Journal.open(stores.rollouts, rollout).plan, read_looks(stores.rollouts, rollout)
+    plan = named(stores, rollout).plan
+    looks = read_looks(stores.rollouts, plan.rollout_id)
     if policy is not None:
         deployment = load_settings(policy, overrides=overrides or ()).deployment
         plan = with_policy(plan, deployment.of(environment or deployment.environments[-1]))
-    rows = [
-        {
-            "step": step.name,
-            "would": step.action,
-            "after": _duration(step.seconds),
-            "requests": f"{step.requests:,}",
-            "reason": step.reason,
-        }
-        for step in replay(plan, looks)
-    ]
+    rows = [_replayed_fact(step) if as_json else _replayed_row(step) for step in replay(plan, looks)]
     print_rows(rows, as_json=as_json, empty="nothing of this rollout was kept to judge it by")
+
+
+def _replayed_fact(step: ReplayedStep) -> dict[str, Any]:
+    return {
+        "step": step.name,
+        "would": step.action,
+        "seconds": step.seconds,
+        "requests": step.requests,
+        "reason": step.reason,
+    }
+
+
+def _replayed_row(step: ReplayedStep) -> dict[str, Any]:
+    return {
+        "step": step.name,
+        "would": step.action,
+        "after": _duration(step.seconds),
+        "requests": f"{step.requests:,}",
+        "reason": step.reason,
+    }
+
+
+def _forecast_fact(step: StepForecast) -> dict[str, Any]:
+    """What never comes is null: JSON has no infinity."""
+    return {
+        "step": step.name,
+        "needs": step.needs,
+        "seconds": step.seconds if math.isfinite(step.seconds) else None,
+        "max_seconds": step.max_seconds if math.isfinite(step.max_seconds) else None,
+        "in_time": step.in_time,
+        "finds_error_rate": step.finds if math.isfinite(step.finds) else None,
+    }
 
 
 def _forecast_row(step: StepForecast) -> dict[str, Any]:
@@ -366,11 +397,18 @@ def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
     state, plan = journal.state, journal.plan
     return {
         **_head(plan, state),
-        "weight": plan.steps[state.step].name if _has_weight(state) else "",
+        "step": plan.steps[state.step].name if _has_weight(state) else None,
+        "weight": plan.steps[state.step].weight if _has_weight(state) else None,
         "since": _time(state.since),
-        "run by": runner(stores, plan.endpoint) or "nobody",
+        "run_by": runner(stores, plan.endpoint),
         "reason": state.reason,
     }
+
+
+def _under_way_row(fact: dict[str, Any]) -> dict[str, Any]:
+    step, since, run_by = fact["step"], fact["since"], fact["run_by"] or "nobody"
+    head = {name: fact[name] for name in ("rollout", "endpoint", "from", "to", "phase")}
+    return {**head, "weight": step, "since": since, "run by": run_by, "reason": fact["reason"]}
 
 
 def _head(plan: RolloutPlan, state: RolloutState) -> dict[str, Any]:
@@ -378,7 +416,7 @@ def _head(plan: RolloutPlan, state: RolloutState) -> dict[str, Any]:
     return {
         "rollout": plan.rollout_id,
         "endpoint": plan.endpoint,
-        "from": plan.champion.version if plan.champion else "",
+        "from": plan.champion.version if plan.champion else None,
         "to": state.winner or ", ".join(plan.versions),
         "phase": str(state.phase),
     }
@@ -393,7 +431,7 @@ def _row(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
     state, plan = journal.state, journal.plan
     return {
         **_head(plan, state),
-        "cause": state.cause,
+        "cause": state.cause or None,
         "reason": state.reason,
         "began": _time(plan.created),
     }

@@ -9,11 +9,9 @@ from rich.markup import escape
 
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import print_json
-from sluiceway.cli.rollout_tell import runner
-from sluiceway.core.errors import InputError
+from sluiceway.cli.rollout_tell import named, runner
 from sluiceway.rollout.explain import Explanation, clock, explain
 from sluiceway.rollout.explain_metric import MetricStory
-from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.looks import read as read_looks
 
 COLOURS = {"PASS": "green", "FAIL": "red", "INCONCLUSIVE": "yellow", "ERROR": "red"}
@@ -24,13 +22,13 @@ def explain_one(stores: Stores, name: str, *, as_json: bool) -> None:
 
     Args:
         stores: of the catalog.
-        name: id of a rollout, or name of an endpoint: then its newest one.
+        name: id of a rollout, or name of an endpoint.
         as_json: as one JSON document.
 
     Raises:
         InputError: there is none.
     """
-    journal = Journal.open(stores.rollouts, _named(stores, name))
+    journal = named(stores, name)
     found = explain(
         journal.plan,
         journal.entries,
@@ -42,15 +40,6 @@ def explain_one(stores: Stores, name: str, *, as_json: bool) -> None:
         print_json(found.to_dict())
     else:
         _print(found)
-
-
-def _named(stores: Stores, name: str) -> str:
-    known = stores.rollouts.list()
-    row = next((row for row in known if name in (row.rollout_id, row.endpoint)), None)
-    if row is None:
-        there = ", ".join(row.rollout_id for row in known[:5])
-        raise InputError(f"there is no rollout {name}", hint=f"the newest are: {there or 'none'}")
-    return row.rollout_id
 
 
 def _print(found: Explanation) -> None:

@@ -75,28 +75,52 @@ def tell(
     return 0 if answer.obeyed or wait <= 0 else 1
 
 
+def named(stores: Stores, name: str) -> Journal:
+    """The rollout that a person names: by its id, or by its endpoint, the one under way there, else the newest one.
+
+    Args:
+        stores: the catalog's.
+        name: of the rollout, or of its endpoint.
+
+    Raises:
+        InputError: there is no rollout of this id, and none of this endpoint.
+    """
+    known = stores.rollouts.list()
+    rows = [row for row in known if row.rollout_id == name] or [row for row in known if row.endpoint == name]
+    if not rows:
+        there = ", ".join(row.rollout_id for row in known[:5])
+        raise InputError(
+            f"there is no rollout {name}, and no endpoint of this name has had one",
+            hint=f"the newest are: {there or 'none'}",
+        )
+    newest: Journal | None = None
+    for row in rows:
+        journal = Journal(stores.rollouts, RolloutPlan.from_json(row.plan))
+        if journal.entries and not journal.state.terminal:
+            return journal
+        newest = newest or journal
+    assert newest is not None
+    return newest
+
+
 def found(stores: Stores, name: str) -> str:
-    """The rollout of an id, or the one of an endpoint that is under way.
+    """The id of the rollout that a person names, which has to be under way: see :func:`named`.
+
+    Args:
+        stores: the catalog's.
+        name: of the rollout, or of its endpoint.
 
     Raises:
         InputError: there is none, or it has ended, or never begun.
     """
-    known = stores.rollouts.list()
-    rows = [row for row in known if name in (row.rollout_id, row.endpoint)]
-    if not rows:
-        there = ", ".join(row.rollout_id for row in known[:5])
-        raise InputError(f"there is no rollout {name}", hint=f"the newest are: {there or 'none'}")
-    newest: Journal | None = None
-    for row in rows:
-        journal = Journal.open(stores.rollouts, row.rollout_id)
-        if journal.entries and not journal.state.terminal:
-            return row.rollout_id
-        newest = newest or journal
-    assert newest is not None
-    if not newest.entries and rows[0].rollout_id in _asked(stores, rows[0].endpoint):
-        return rows[0].rollout_id
-    what = f"has ended: {newest.state.phase}" if newest.entries else "has not begun, and nobody runs it"
-    raise InputError(f"rollout {rows[0].rollout_id} {what}", hint="`rollout status` lists those under way")
+    journal = named(stores, name)
+    rollout_id = journal.plan.rollout_id
+    if journal.entries and not journal.state.terminal:
+        return rollout_id
+    if not journal.entries and rollout_id in _asked(stores, journal.plan.endpoint):
+        return rollout_id
+    what = f"has ended: {journal.state.phase}" if journal.entries else "has not begun, and nobody runs it"
+    raise InputError(f"rollout {rollout_id} {what}", hint="`rollout status` lists those under way")
 
 
 def under_way(stores: Stores, endpoint: str) -> Sequence[str]:

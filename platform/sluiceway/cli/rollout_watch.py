@@ -131,7 +131,7 @@ def _next(look: Look) -> str:
 def _reason(look: Look) -> str:
     """Why; of a pause, why it is one."""
     reason, state = look.decision.action.reason, look.state
-    waits = state.phase is Phase.PAUSED and isinstance(look.decision.action, Hold) and state.reason
+    waits = state.waits and isinstance(look.decision.action, Hold) and state.reason
     return f"{reason}: {state.reason}" if waits else reason
 
 
@@ -140,6 +140,8 @@ def _where(look: Look) -> str:
     passed = look.now - state.since
     if state.phase is Phase.STEP:
         return f"step {state.step + 1} of {len(look.plan.steps)}, {passed:,.0f} of {_limit(look):,.0f} s"
+    if state.phase is Phase.PROBATION and state.waits:
+        return "on probation, paused"
     if state.phase is Phase.PROBATION:
         return f"on probation, {passed:,.0f} of {_limit(look):,.0f} s"
     return str(state.phase).replace("_", " ")

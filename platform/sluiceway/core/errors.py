@@ -12,6 +12,7 @@
     |  `- RequestError             one request to an endpoint (status 4xx)
     |- HookRefusedError            exit code 1: a hook of yours said no; nothing was changed
     |- ConflictError               somebody else was faster: read again and repeat
+    |  |- ChampionChangedError     a rollout's plan is of a champion of before; nothing was changed
     |  `- MergeConflictError       exit code 1: both sides of a merge changed the same; nothing was changed
     |- ArmError                    a model behind an endpoint did not answer
     |- NotReadyError               an endpoint has no model to answer with yet
@@ -128,6 +129,10 @@ class RequestError(InputError):
 
 class ConflictError(SluicewayError):
     """Another writer won the race; read the present state and repeat."""
+
+
+class ChampionChangedError(ConflictError):
+    """The champion is another one than when the rollout was planned; nothing was changed."""
 
 
 class MergeConflictError(ConflictError):

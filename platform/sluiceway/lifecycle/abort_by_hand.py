@@ -106,6 +106,9 @@ class _Hand:
     def started(self, plan: RolloutPlan) -> None:
         """Never: it is only given back."""
 
+    def paused(self, plan: RolloutPlan) -> None:
+        """Never: it is only given back."""
+
     def promoted(self, plan: RolloutPlan) -> None:
         """Never: it is only given back."""
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.errors import HookRefusedError
+from sluiceway.core.errors import BackendError, ChampionChangedError, HookRefusedError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.candidate import Candidate
@@ -42,6 +43,7 @@ from sluiceway.serving.prediction_log import log_uri
 from sluiceway.serving.specs import ChallengerSpec, EndpointSpec, ServeAddress
 from sluiceway.serving.traffic import ServeTraffic
 
+_log = logging.getLogger(__name__)
 # Where a version gets requests beside the champion, or may get some next.
 NEEDS_CHALLENGERS = frozenset({Phase.PENDING, Phase.STEP, Phase.PAUSED})
 
@@ -149,7 +151,8 @@ class EnvironmentRollout:
 
         Raises:
             ModelError: the version is retired.
-            ConflictError: see :func:`sluiceway.rollout.controller.run`.
+            ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; what was deployed for it goes.
+            ConflictError: likewise.
             InputError: Prometheus does not take a query of the plan, or a secret for it is missing.
             BackendError: Prometheus does not answer before the beginning, Serve does not run, or the challenger does
                 not come up.
@@ -170,7 +173,7 @@ class EnvironmentRollout:
                     observed(self.context, self.policy, plan, self._counted()) as observe,
                 ):
                     outcome = run(plan, self._doors(observe, load, hooks, stays=stays))
-            except HookRefusedError:
+            except (HookRefusedError, ChampionChangedError):
                 self._remove_challengers(plan)  # nothing has begun, and nobody would end it
                 raise
             finally:
@@ -212,6 +215,13 @@ class EnvironmentRollout:
         if self.tells_registry:
             self.context.registry.set_alias(plan.model, CHALLENGER, plan.version)
         self._tell_story(plan)
+
+    def paused(self, plan: RolloutPlan) -> None:
+        """See :class:`~sluiceway.rollout.controller.Effects`; a registry that is away stops no look."""
+        try:
+            self._tell_story(plan)
+        except BackendError as error:
+            _log.warning("rollout %s: that it is paused, or goes on, is told later: %s", plan.rollout_id, error.message)
 
     def promoted(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 from datetime import UTC, datetime
+from itertools import pairwise
 
 from sluiceway.core.errors import ModelError
 from sluiceway.core.traffic import TrafficDocument
 from sluiceway.registry.mlflow_registry import Registry
 from sluiceway.rollout.journal import Entry, Journal, Rollouts
-from sluiceway.rollout.state import Phase
+from sluiceway.rollout.state import Phase, RolloutState
 
 TAG = "rollout"
 PARTS = ("id", "outcome", "cause", "reason", "time")
@@ -24,8 +25,8 @@ def story_of(journal: Journal, version: str = "") -> dict[str, str]:
         version: which one of an A/B/n test; what was asked for if left out.
 
     Returns:
-        ``rollout.ENDPOINT.id``, ``.outcome`` (``started``, ``promoted``, ``rolled_back``, or ``undone`` of a promotion
-        that was taken back), ``.cause`` (the metric, or ""), ``.reason``, and ``.time`` of the decision.
+        ``rollout.ENDPOINT.id``, ``.outcome`` (``started``, ``paused``, ``promoted``, ``rolled_back``, or ``undone``
+        of a promotion that was taken back), ``.cause`` (the metric, or ""), ``.reason``, and ``.time`` of the decision.
     """
     decided = _decided(journal.entries)
     outcome, cause, reason = _outcome(journal.entries), decided.state.cause, decided.state.reason
@@ -75,15 +76,23 @@ def tell_by_hand(registry: Registry, model: str, document: TrafficDocument, *, n
 
 
 def _decided(entries: tuple[Entry, ...]) -> Entry:
-    """The entry that decided how it stands: the newest of going back or promoting, else the first one."""
-    moves = [entry for entry in entries if entry.state.phase in (Phase.ROLLING_BACK, Phase.PROMOTING)]
-    return moves[-1] if moves else entries[0]
+    """The entry that decided how it stands: the newest of going back, promoting or a pause, else the first one."""
+    return next((new for old, new in reversed([*pairwise(entries)]) if _decides(old.state, new.state)), entries[0])
+
+
+def _decides(old: RolloutState, new: RolloutState) -> bool:
+    moves = new.phase in (Phase.ROLLING_BACK, Phase.PROMOTING)
+    # A refusal leaves a pause, and its reason, as it is.
+    return moves or new.waits is not old.waits or (new.waits and new.reason != old.reason)
 
 
 def _outcome(entries: tuple[Entry, ...]) -> str:
     promoted = any(entry.state.phase is Phase.PROMOTING for entry in entries)
-    if _decided(entries).state.phase is Phase.ROLLING_BACK:
+    decided = _decided(entries).state
+    if decided.phase is Phase.ROLLING_BACK:
         return "undone" if promoted else "rolled_back"
+    if decided.waits:
+        return "paused"
     return "promoted" if promoted else "started"
 
 

@@ -16,8 +16,8 @@ from sluiceway.config.deployment import Moment
 from sluiceway.core.clock import Clock, SystemClock
 from sluiceway.core.command import Order
 from sluiceway.core.doors import Progress, SilentProgress, Traffic
-from sluiceway.core.errors import ConflictError, HookRefusedError
-from sluiceway.core.traffic import TrafficDocument
+from sluiceway.core.errors import ChampionChangedError, ConflictError, HookRefusedError
+from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.rollout.asking import Asking
 from sluiceway.rollout.decide import (
     Advance,
@@ -30,6 +30,7 @@ from sluiceway.rollout.decide import (
     decide,
     follow,
     going_back,
+    resumed,
 )
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
@@ -55,6 +56,9 @@ class Effects(Protocol):
 
     def started(self, plan: RolloutPlan) -> None:
         """Before the challenger gets its first request: it runs, and the registry calls it so."""
+
+    def paused(self, plan: RolloutPlan) -> None:
+        """It waits for a person, for a reason that may be another one than before, or goes on after that."""
 
     def promoted(self, plan: RolloutPlan) -> None:
         """All traffic is the new version's: move the aliases, remove the challenger's application."""
@@ -105,6 +109,7 @@ def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> Rollou
         poll_seconds: between two looks.
 
     Raises:
+        ChampionChangedError: it has not begun, and another version has become the champion since it was planned.
         ConflictError: another controller works on this endpoint or has taken the lease, another rollout of it has not
             ended, or somebody else moved its traffic.
     """
@@ -115,7 +120,30 @@ def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> Rollou
                 f"rollout {others[0]} of endpoint {plan.endpoint} has not ended",
                 hint="resume it or roll it back before another one begins",
             )
+        _refuse_another_champion(plan, doors)
         return _Controller(Journal.begin(doors.rollouts, plan), doors, held, poll_seconds).run()
+
+
+def _refuse_another_champion(plan: RolloutPlan, doors: Doors) -> None:
+    """A plan is made before the claim, and kept while hooks are asked: meanwhile others may have promoted theirs."""
+    known = doors.rollouts.get(plan.rollout_id)
+    if known is not None:
+        if doors.rollouts.journal(plan.rollout_id):
+            return
+        plan = RolloutPlan.from_json(known.plan)
+    newest = doors.documents.newest(plan.endpoint)
+    present = newest.champion if newest else None
+    if _bundle(present) == _bundle(plan.champion):
+        return
+    then, now = (f"version {arm.version}" if arm else "none" for arm in (plan.champion, present))
+    raise ChampionChangedError(
+        f"the champion of {plan.endpoint} was {then} when rollout {plan.rollout_id} was planned, and is {now} now",
+        hint=f"plan it anew: `sluiceway rollout start {plan.model}@{plan.version} --config CONFIG`",
+    )
+
+
+def _bundle(arm: Arm | None) -> tuple[str, str] | None:
+    return None if arm is None else (arm.version, arm.digest)
 
 
 def resume(rollout_id: str, doors: Doors, *, poll_seconds: float = 0.5) -> RolloutOutcome:
@@ -204,7 +232,7 @@ class _Controller:
 
     def _ended(self) -> bool:
         state = self.journal.state
-        return state.terminal or (state.phase is Phase.PAUSED and not self.doors.stays)
+        return state.terminal or (state.waits and not self.doors.stays)
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
         """Write a decision down and do it; False where it is to hold.
@@ -227,7 +255,8 @@ class _Controller:
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
         moved = after.phase is not before.phase or after.step != before.step
-        if moved and not isinstance(decision.action, Confirm):  # that a promotion stands is no move
+        moved = moved and not isinstance(decision.action, Confirm)  # that a promotion stands is no move
+        if moved or after.waits is not before.waits or (after.waits and after.reason != before.reason):
             self._tell()
         return not isinstance(decision.action, Hold)
 
@@ -268,7 +297,7 @@ class _Controller:
         moments: dict[Phase, Moment] = {
             Phase.STEP: "step",
             Phase.PAUSED: "paused",
-            Phase.PROBATION: "promoted",
+            Phase.PROBATION: "paused" if state.waits else "promoted",
             Phase.PROMOTED: "promoted",
             Phase.ROLLED_BACK: "rolled_back",
         }
@@ -310,6 +339,16 @@ class _Controller:
             self.held.check()
             self.doors.effects.rolled_back(plan, state.reason)
             self._write(replace(state, phase=Phase.ROLLED_BACK, since=self._now()), "rolled back", {})
+        if self._is_about_a_pause():
+            self.doors.effects.paused(plan)
+
+    def _is_about_a_pause(self) -> bool:
+        """Whether the newest entry is of a pause, or ends one without any other effect that tells of it."""
+        entries = self.journal.entries
+        if not entries or entries[-1].state.waits:
+            return bool(entries)
+        ended = entries[-1].state.phase in (Phase.STEP, Phase.PROBATION, Phase.PROMOTED)
+        return ended and len(entries) > 1 and entries[-2].state.waits
 
     def _move(self, document: TrafficDocument) -> None:
         self.held.check()
@@ -330,9 +369,9 @@ class _Controller:
     def _restart_the_clock(self) -> None:
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
         state = self.journal.state
-        if state.phase is Phase.STEP or (state.phase is Phase.PAUSED and not self.doors.stays):
-            resumed = replace(state, phase=Phase.STEP, since=self._now(), cause="", reason="resumed", checks=0)
-            self._write(resumed, f"resume step {state.step}", {})
+        if state.phase is Phase.STEP or (state.waits and not self.doors.stays):
+            what = "the probation" if state.phase is Phase.PROBATION else f"step {state.step}"
+            self._write(resumed(state, "resumed", now=self._now()), f"resume {what}", {})
 
     def _write(self, state: RolloutState, action: str, evidence: dict[str, object]) -> None:
         self.held.check()
@@ -343,7 +382,7 @@ class _Controller:
 
     def _show(self, decision: Decision, seen: Observations | None) -> None:
         state = self.journal.state
-        if seen is None or not seen.steps or state.phase is Phase.PAUSED:
+        if seen is None or not seen.steps or state.waits:
             return
         if state.phase is Phase.PROBATION:
             left = max(0.0, self.plan.probation_seconds - (self._now() - state.since))

@@ -24,8 +24,6 @@ from sluiceway.rollout.source_verdicts import SOURCE, cannot_tell, gives_up, jud
 from sluiceway.rollout.state import TERMINAL, Phase, RolloutState
 
 # The cause of a rollback where a replica has given the challenger up before a metric could.
-# Reasons of pauses that a person has told begin so.
-BY_A_PERSON = "paused "
 BREAKER = "breaker"
 
 
@@ -77,15 +75,16 @@ class Promote:
 
 @dataclass(frozen=True)
 class Pause:
-    """Leave the weights and wait for a person; ``cause`` as in :class:`RollBack`."""
+    """Leave the weights and wait for a person; ``cause`` as in :class:`RollBack`, ``by_person``: one told it to."""
 
     cause: str
     reason: str
+    by_person: bool = False
 
 
 @dataclass(frozen=True)
 class Resume:
-    """Go on with the step that a pause has interrupted; its deadline begins anew."""
+    """Go on with the step, or the probation, that a pause has interrupted; its deadline begins anew."""
 
     reason: str
 
@@ -220,6 +219,11 @@ def _sent_back(plan: RolloutPlan, verdicts: Sequence[Verdict], seen: Observation
         cause, reason = BREAKER, f"endpoint replicas ask the challenger no more: {'; '.join(seen.breakers)}"
     else:
         return None
+    return _fallen(plan, cause, reason)
+
+
+def _fallen(plan: RolloutPlan, cause: str, reason: str) -> RollBack | Pause:
+    """What failed goes back, or waits for a person where it may not by itself."""
     return RollBack(cause, reason) if plan.rollback.enabled else Pause(cause, f"rollback is disabled: {reason}")
 
 
@@ -228,7 +232,7 @@ def _obeyed(plan: RolloutPlan, state: RolloutState, command: Command) -> Action:
     if plan.is_test and command.order in (Order.PROMOTE, Order.ADVANCE):
         return Hold("which version is the best only the test can say; abort it, and roll one of them out")
     if command.order is Order.PAUSE:
-        return Pause("", f"{BY_A_PERSON}{command.told}")
+        return Pause("", f"paused {command.told}", by_person=True)
     if command.order is Order.PROMOTE or (command.order is Order.ADVANCE and _is_last(plan, state)):
         return Promote(f"promoted {command.told}")
     if command.order is Order.ADVANCE:
@@ -286,18 +290,33 @@ def _in_probation(
     """
     if command is not None and command.order is Order.ABORT:
         return Decision(RollBack("", f"undone {command.told}"), command=command)
+    if state.waits:
+        return Decision(_told_on_probation(state, command), command=command)
     verdicts = _late_verdicts(plan, observations)
     failed = [verdict for verdict in verdicts if decides(verdict) and verdict.status is Status.FAIL]
-    if failed and plan.rollback.enabled:
-        return Decision(RollBack(failed[0].measurement.name, f"after the promotion: {failed[0].line()}"), verdicts)
+    if failed:
+        return Decision(_fallen(plan, failed[0].measurement.name, f"after the promotion: {failed[0].line()}"), verdicts)
     if command is not None and command.order in (Order.ADVANCE, Order.PROMOTE):
         return Decision(Confirm(f"confirmed {command.told}"), verdicts, command)
     if command is not None:
         return Decision(Hold(f"it is promoted already; nothing to {command.order}"), verdicts, command)
-    told = "; ".join(verdict.line() for verdict in failed or verdicts) or "nothing was seen"
+    told = "; ".join(verdict.line() for verdict in verdicts) or "nothing was seen"
     if now - state.since >= plan.probation_seconds:
         return Decision(Confirm(f"after {plan.probation_seconds:g} s of probation: {told}"), verdicts)
     return Decision(Hold(told), verdicts)
+
+
+def _told_on_probation(state: RolloutState, command: Command | None) -> Action:
+    """What a person makes of a promotion that something has failed in, and that may not be undone by itself."""
+    if command is None:
+        return Hold("paused")
+    if command.order is Order.RESUME:
+        return Resume(f"resumed {command.told}")
+    if command.order is Order.PAUSE:
+        return Hold("it is paused already")
+    if command.created < state.since:
+        return Hold(f"{state.cause} has failed since it was told")
+    return Confirm(f"confirmed {command.told}, although {state.cause} had failed")
 
 
 def _late_verdicts(plan: RolloutPlan, observations: Observations | None) -> tuple[Verdict, ...]:
@@ -405,12 +424,15 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
     if isinstance(action, Hold):
         return state
     _check_possible(state, action)
+    promoted = state.phase is Phase.PROBATION
     if isinstance(action, Pause):
-        return replace(state, phase=Phase.PAUSED, since=now, cause=action.cause, reason=action.reason)
+        phase = state.phase if promoted else Phase.PAUSED
+        paused = replace(state, phase=phase, since=now, cause=action.cause, reason=action.reason)
+        return replace(paused, by_person=action.by_person)
     if isinstance(action, Confirm):
-        return replace(state, phase=Phase.PROMOTED, since=now, reason=action.reason)
+        return replace(state, phase=Phase.PROMOTED, since=now, cause="", reason=action.reason)
     if isinstance(action, Resume):
-        return replace(state, phase=Phase.STEP, since=now, cause="", reason=action.reason, checks=0)
+        return resumed(state, action.reason, now=now)
     if isinstance(action, Stop):
         generation = newest_generation + 1
         return replace(
@@ -422,7 +444,7 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
         )
     if isinstance(action, Miss):
         return replace(state, failures=state.failures + 1, checks=state.checks + 1, reason=action.reason)
-    moved = replace(state, generation=newest_generation + 1, since=now, reason=action.reason)
+    moved = replace(state, generation=newest_generation + 1, since=now, reason=action.reason, by_person=False)
     if isinstance(action, RollBack) and not state.generation:
         moved = replace(moved, generation=0)  # it has not begun: there is no traffic to give back
     if isinstance(action, Advance):
@@ -433,14 +455,26 @@ def follow(state: RolloutState, action: Action, *, newest_generation: int, now: 
     return replace(moved, phase=Phase.ROLLING_BACK, cause=action.cause)
 
 
+def resumed(state: RolloutState, reason: str, *, now: float) -> RolloutState:
+    """The state in which a step, or a probation that waits, is judged again; its deadline begins anew.
+
+    Args:
+        state: where the rollout is.
+        reason: one sentence.
+        now: UTC epoch seconds.
+    """
+    phase = state.phase if state.phase is Phase.PROBATION else Phase.STEP
+    return replace(state, phase=phase, since=now, cause="", reason=reason, checks=0, by_person=False)
+
+
 def _check_possible(state: RolloutState, action: Action) -> None:
     allowed = {
         Advance: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
         Promote: {Phase.PENDING, Phase.STEP, Phase.PAUSED},
-        Pause: {Phase.STEP, Phase.PAUSED},
+        Pause: {Phase.STEP, Phase.PAUSED, Phase.PROBATION},
         Miss: {Phase.STEP},
         Stop: {Phase.STEP, Phase.PAUSED},
-        Resume: {Phase.PAUSED},
+        Resume: {Phase.PAUSED, Phase.PROBATION},
         RollBack: set(Phase) - TERMINAL,
         Confirm: {Phase.PROBATION},
     }[type(action)]

@@ -106,7 +106,7 @@ def _headline(plan: RolloutPlan, state: RolloutState) -> str:
         Phase.STEP: f"gets {weight}{'' if is_warm else ' and is judged on them'}",
         Phase.PAUSED: f"is paused at {weight}",
         Phase.PROMOTING: "is being promoted",
-        Phase.PROBATION: "is promoted, on probation",
+        Phase.PROBATION: "is promoted, on probation" + (", and waits for a person" if state.waits else ""),
         Phase.PROMOTED: "is promoted",
         Phase.ROLLING_BACK: "is being rolled back",
         Phase.ROLLED_BACK: "is rolled back" + (f" because of {state.cause}" if state.cause else ""),
@@ -148,6 +148,10 @@ def _told(plan: RolloutPlan, before: Entry, entry: Entry) -> str:
     after = f"After {entry.time - old.since:,.0f} s"
     if new.phase is old.phase and new.step == old.step and "refused" in entry.action:
         return f"What it was told was refused: {entry.action}."
+    if new.waits and new.phase is Phase.PROBATION:
+        return f"{after} its probation was paused: {reason}."
+    if old.waits and new.phase is Phase.PROBATION:
+        return f"Its probation began anew: {reason}."
     if new.phase is Phase.STEP and old.phase is Phase.PENDING:
         return f"It began with {weight}."
     if len(new.stopped) > len(old.stopped):
@@ -182,7 +186,7 @@ def _present(
     plan: RolloutPlan, state: RolloutState, entries: Sequence[Entry], looks: Sequence[Look], now: float
 ) -> tuple[tuple[str, ...], tuple[MetricStory, ...]]:
     """What it waits for, and how its metrics stand."""
-    if state.phase is Phase.PAUSED:
+    if state.waits:
         return (f"It waits for a person since {clock(state.since)}: {state.reason}.",), ()
     if state.phase is Phase.PENDING:
         return ("It waits to begin: a hook may be asked, or nobody runs it.",), ()

@@ -13,7 +13,7 @@ from sluiceway.rollout.journal import Entry
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase
 
-STATUSES = {Phase.PROMOTED: "promoted", Phase.ROLLED_BACK: "rolled_back", Phase.PAUSED: "paused"}
+STATUSES = {Phase.PROMOTED: "promoted", Phase.ROLLED_BACK: "rolled_back"}
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ def outcome_of(plan: RolloutPlan, entries: Sequence[Entry]) -> RolloutOutcome:
     counted = [entry.evidence["requests"] for entry in entries if entry.evidence.get("requests")]
     return RolloutOutcome(
         rollout_id=plan.rollout_id,
-        status=STATUSES[state.phase],
+        status="paused" if state.waits else STATUSES[state.phase],
         cause=state.cause or None,
         reason=state.reason,
         requests=dict(counted[-1]) if counted else {"champion": 0, "challenger": 0},

@@ -15,7 +15,6 @@ from sluiceway.config.deployment import PolicySection
 from sluiceway.config.stages import ShadowSection, Stage
 from sluiceway.core.verdict import Verdict
 from sluiceway.rollout.decide import (
-    BY_A_PERSON,
     Advance,
     Confirm,
     Decision,
@@ -27,6 +26,7 @@ from sluiceway.rollout.decide import (
     Stop,
     decide,
     follow,
+    resumed,
 )
 from sluiceway.rollout.looks import Look
 from sluiceway.rollout.plan import RolloutPlan
@@ -132,10 +132,10 @@ def _decisions(plan: RolloutPlan, looks: Sequence[Look], failures: int) -> Itera
     began, checks = looks[0].state.since, 0
     for look in looks:
         state = replace(look.state, failures=failures, checks=checks)
-        if state.phase is Phase.PAUSED and not state.reason.startswith(BY_A_PERSON):
+        if state.waits and not state.by_person:
             # The plan of then has paused it; another one would have gone on judging the step.
-            state = replace(state, phase=Phase.STEP, since=began, cause="")
-        elif state.phase is not Phase.PAUSED:
+            state = replace(resumed(state, "", now=began), checks=checks)
+        elif not state.waits:
             began = state.since  # a step that was resumed began anew
         decision = decide(plan, state=state, observations=look.seen, now=look.time)
         if isinstance(decision.action, Miss):

@@ -8,6 +8,9 @@ pending -> step 0 -> step 1 ... -> promoting -> promoted
    |-> promoting (the first model of an endpoint)
    `-> rolling_back (aborted before it began; no traffic is moved)
 
+What fails in a probation and may not go back by itself stays in it with that cause, until a person has it judged again,
+confirms the promotion, or undoes it.
+
 An abort also leads from promoting, where whoever ran the rollout died, to rolling_back.
 """
 
@@ -53,6 +56,7 @@ class RolloutState:
         stopped: versions of an A/B/n test that get no more requests.
         winner: the version of such a test that is promoted, or "".
         commands: sequence number of the last command that was obeyed or refused.
+        by_person: True where a person has told it to pause.
     """
 
     phase: Phase = Phase.PENDING
@@ -67,6 +71,12 @@ class RolloutState:
     checks: int = 0
     stopped: tuple[str, ...] = ()
     winner: str = ""
+    by_person: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """True where only a person can have it go on; in a pause it is judged, and may go back, all the same."""
+        return self.phase is Phase.PAUSED or (self.phase is Phase.PROBATION and self.cause != "")
 
     @property
     def judged(self) -> bool:
@@ -87,4 +97,6 @@ class RolloutState:
         """The inverse of :meth:`to_json`."""
         body = json.loads(text)
         tuples = {name: tuple(body.get(name, ())) for name in ("generations", "stopped")}
+        if "by_person" not in body:  # earlier releases only had the words for it
+            body["by_person"] = body["phase"] == Phase.PAUSED and body.get("reason", "").startswith("paused ")
         return cls(**{**body, "phase": Phase(body["phase"]), **tuples})

@@ -25,7 +25,7 @@ def what_next(plan: RolloutPlan, state: RolloutState, *, runner: str | None) -> 
     if state.phase is Phase.ROLLED_BACK:
         return _after_rollback(plan, state, start)
     idle = () if runner else (f"Nobody runs it, so nothing happens. Go on with it: {start}",)
-    if state.phase is Phase.PAUSED:
+    if state.waits:
         return (*idle, *_in_pause(plan, state))
     watch = f"Watch it: sluiceway rollout watch {rollout}"
     back = f"Back to the champion at once: sluiceway rollout abort {rollout}"
@@ -63,11 +63,13 @@ def _after_rollback(plan: RolloutPlan, state: RolloutState, start: str) -> tuple
 
 
 def _in_pause(plan: RolloutPlan, state: RolloutState) -> tuple[str, ...]:
-    rollout = plan.rollout_id
+    rollout, promoted = plan.rollout_id, state.phase is Phase.PROBATION
     told = [
-        f"Judge the step again: sluiceway rollout resume {rollout}",
+        f"Judge the {'probation' if promoted else 'step'} again: sluiceway rollout resume {rollout}",
         f"Back to the champion: sluiceway rollout abort {rollout}",
     ]
-    if state.cause in ("", SOURCE) and not plan.is_test:
+    if promoted:
+        told.append(f"Let the promotion stand all the same: sluiceway rollout promote {rollout}")
+    elif state.cause in ("", SOURCE) and not plan.is_test:
         told.append(f"Go on without the evidence: sluiceway rollout promote {rollout}")
     return tuple(told)
