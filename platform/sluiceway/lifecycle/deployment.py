@@ -11,6 +11,7 @@ from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.core.errors import HookRefusedError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
+from sluiceway.lifecycle.archiving import archive_endpoint
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.further_arms import further_arms, spec_of
@@ -25,7 +26,6 @@ from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
 from sluiceway.lifecycle.summary import StepSummary
-from sluiceway.monitoring.archive import archive
 from sluiceway.registry.mlflow_registry import CHALLENGER
 from sluiceway.rollout.controller import Doors, abort, run
 from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
@@ -319,9 +319,15 @@ class EnvironmentRollout:
         return load.start()
 
     def _archive(self) -> None:
-        # A few seconds back: no replica holds a record that old.
-        cutoff = self.context.now() - SETTLE_SECONDS
-        archive(self.context.stores.outcomes, self.context.folders.records, endpoint=self.endpoint.name, cutoff=cutoff)
+        stores = self.context.stores
+        archive_endpoint(
+            stores.outcomes,
+            stores.rollouts,
+            self.context.folders.records,
+            endpoint=self.endpoint.name,
+            wait_days=self.context.serving.wait_for_outcome_days,
+            now=self.context.now(),
+        )
 
 
 def _load(report: LoadReport | None) -> dict[str, Any] | None:
