@@ -126,10 +126,11 @@ class Exchange:
         if declared is not None:
             if not (declared.isascii() and declared.isdigit()):
                 raise RequestError("Content-Length is not a number", status=400)
-            if len(declared) > 18 or int(declared) > max_bytes:
+            length = int(declared) if len(declared) <= 18 else max_bytes + 1
+            if length > max_bytes:
                 raise _too_large(max_bytes)
-            if int(declared) > SMALL_BYTES:
-                self._make_room(int(declared))
+            if length > SMALL_BYTES:
+                self._make_room(length)
         parts: list[bytes] = []
         size = 0
         while True:
