@@ -127,11 +127,25 @@ def test_late_outcomes_that_several_join_at_once_are_there_once(catalog, records
 
 def test_a_late_outcome_finds_its_place_in_an_archive_of_before(catalog, records, tmp_path):
     old = pa.table({field.name: pa.nulls(1, field.type) for field in SCHEMA if field.name != "value"})
-    old = old.set_column(old.column_names.index("request_id"), "request_id", pa.array(["r"]))
+    for name, value in (("request_id", "r"), ("time", NOW)):
+        old = old.set_column(old.column_names.index(name), name, pa.array([value]))
     append(str(tmp_path / "e"), old, message="of a release before", source="test")
     records.add_feedback("e", [outcome("r")])
     assert join_late(OutcomeStore(catalog), tmp_path, endpoint="e") == 1
     assert open_table(str(tmp_path / "e")).to_pyarrow_table()["outcome"].to_pylist() == [1.0]
+
+
+def test_of_two_answers_with_one_id_in_the_archive_the_first_gets_the_outcome(catalog, records, tmp_path):
+    store = OutcomeStore(catalog)
+    for later, score in ((0, 0.7), (50, 0.2)):
+        records.add_predictions([prediction(9, time=NOW + later)._replace(score=score)])
+        archive(store, tmp_path, endpoint="e", cutoff=NOW + WEEK + later, wait=WEEK)
+    for truth in (1.0, 0.0):  # and of two outcomes the first
+        records.add_feedback("e", [outcome("r0009", truth)])
+        join_late(store, tmp_path, endpoint="e")
+    rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
+    found = sorted((row["time"], row["score"], row["outcome"]) for row in rows if row["request_id"] == "r0009")
+    assert found == [(NOW, 0.7, 1.0), (NOW + 50, 0.2, None)]
 
 
 def test_without_an_archive_no_outcome_is_late(catalog, records, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from sluiceway.config.deployment import ReplaySection
@@ -17,6 +18,7 @@ from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.further_arms import further_arms, spec_of
 from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.late_outcomes import LateOutcomesJoined
 from sluiceway.lifecycle.metric_source import check_source, observed
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
@@ -26,6 +28,7 @@ from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
 from sluiceway.lifecycle.summary import StepSummary
+from sluiceway.monitoring.late_outcomes import join_late
 from sluiceway.registry.mlflow_registry import CHALLENGER
 from sluiceway.rollout.controller import Doors, abort, run
 from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
@@ -271,7 +274,11 @@ class EnvironmentRollout:
     def _counted(self) -> Observe:
         stores = self.context.stores
         counted = RecordObserver(stores.records, stores.breakers, clock=self.context.clock)
-        return WithMeans(counted, stores.comparisons)
+        return LateOutcomesJoined(
+            WithMeans(counted, stores.comparisons),
+            partial(join_late, stores.outcomes, self.context.folders.records, endpoint=self.endpoint.name),
+            clock=self.context.clock,
+        )
 
     def _doors(self, observe: Observe, load: LoadGenerator | None, hooks: Hooks, *, stays: bool = False) -> Doors:
         stores, clock = self.context.stores, self.context.clock

@@ -52,8 +52,7 @@ def join_late(store: OutcomeStore, folder: Path, *, endpoint: str) -> int:
 
 
 def _join(uri: str, endpoint: str, outcomes: Mapping[str, FeedbackRecord]) -> int:
-    rows = _rows(uri, list(outcomes))
-    rows = rows.filter(pc.is_null(rows["outcome"]))
+    rows = _first_without_outcome(_rows(uri, list(outcomes)))
     if not rows.num_rows:
         return 0
     own = [outcomes[name] for name in rows[KEY].to_pylist()]
@@ -63,8 +62,19 @@ def _join(uri: str, endpoint: str, outcomes: Mapping[str, FeedbackRecord]) -> in
             values = pa.array([getattr(one, field) for one in own], pa.float64())
             rows = rows.set_column(place, pa.field(name, pa.float64()), values)
     told = Delivery(f"{rows.num_rows:,} late outcomes of {endpoint}", f"catalog of {endpoint}")
-    merge(uri, rows.to_reader, rows=rows.num_rows, key=(KEY,), mode=UPSERT, delivery=told)
-    return rows.num_rows
+    merge(uri, rows.to_reader, rows=rows.num_rows, key=(KEY, "time"), mode=UPSERT, delivery=told)
+    return len(own)
+
+
+def _first_without_outcome(rows: pa.Table) -> pa.Table:
+    """Of each request the first answer, where none has its outcome: one id is there twice if it came again later."""
+    rows = rows.sort_by("time")
+    known = set(rows.filter(pc.is_valid(rows["outcome"]))[KEY].to_pylist())
+    first: dict[str, int] = {}
+    for place, name in enumerate(rows[KEY].to_pylist()):
+        if name not in known:
+            first.setdefault(name, place)
+    return rows.take(pa.array(first.values(), pa.int64()))
 
 
 def _rows(uri: str, ids: Sequence[str], *, columns: list[str] | None = None) -> pa.Table:
