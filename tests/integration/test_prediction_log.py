@@ -268,7 +268,14 @@ def test_large_requests_survive_a_recorder_that_is_killed(busy):
         busy.settled(lambda: len(load.answered) > before + 20)
         busy.settled(lambda: busy.recorder_pid() not in (None, pid), seconds=60)
     assert load.failed == []
-    busy.settled(lambda: _folded(busy, "folded") == [20] * len(load.answered), seconds=60)
+    wanted = sorted(f"{name}/{row}" for name in load.answered for row in range(20))
+
+    def logged():
+        ids = busy.rows(["request_id"])["request_id"].to_pylist()
+        return sorted(name for name in ids if name.startswith("folded"))
+
+    busy.settled(lambda: logged() == wanted, seconds=60)
+    assert _folded(busy, "folded") == [20] * len(load.answered)
     assert _recorded(busy, "folded") == 0
 
 
