@@ -221,7 +221,7 @@ class Endpoint:
             return sum(arm.requests for arm in records.counts(self.name, generations))
 
         def kept() -> pa.Table:
-            archive(self.stores.outcomes, folder, endpoint=self.name, cutoff=time.time())
+            archive(self.stores.outcomes, folder, endpoint=self.name, cutoff=time.time(), wait=86_400.0)
             return DeltaTable(str(folder / self.name)).to_pyarrow_table(columns=["request_id", "outcome"])
 
         until(lambda: counted() >= len(asked) and kept().num_rows >= len(asked), 30)

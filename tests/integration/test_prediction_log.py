@@ -18,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving_models import as_rows, examples, train_numbers, train_small
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import METRICS_LEASES, LeaseStore
+from sluiceway.catalog.outcomes import OutcomeStore
 from sluiceway.catalog.records import RecordStore
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.config.serving import PredictionLogSection, ServingSection
@@ -180,11 +181,33 @@ def test_feedback_for_one_row_of_several_finds_its_prediction(endpoint):
     assert endpoint.scraped("model_accuracy", "recorder") == pytest.approx(right / 3)
 
 
-class Load:
-    """Clients that ask without pause and count."""
+def test_feedback_for_a_row_of_a_large_request_finds_it(endpoint):
+    """Of 40 rows one record is kept, which the row leaves that is asked for."""
+    body = {"rows": as_rows(examples(40, seed=10)[0])}
+    answer = endpoint.client.post("/predict", json=body, headers={"X-Request-Id": "large"}).json()
+    endpoint.settled(lambda: _folded(endpoint, "large") == [40])
+    before = endpoint.scraped("model_outcomes", "recorder")
+    entries = [{"request_id": f"large/{row}", "outcome": answer["predictions"][row]["decision"]} for row in (0, 39)]
+    told = endpoint.client.post("/feedback", json={"feedback": entries}).json()
+    assert (told["accepted"], told["new"]) == (2, 2)
+    endpoint.settled(lambda: endpoint.scraped("model_outcomes", "recorder") == before + 2)
+    (found,) = OutcomeStore(endpoint.engine).accuracy(endpoint.name)
+    assert found.right >= 2
+    assert (_recorded(endpoint, "large"), _folded(endpoint, "large")) == (2, [38])
 
-    def __init__(self, endpoint, name, connections=4):
-        self.endpoint, self.name, self.answered, self.failed = endpoint, name, [], []
+
+def _folded(endpoint, beginning):
+    """Rows of the folded requests whose ids begin so."""
+    with endpoint.engine.connect() as connection:
+        query = "select rows from folded_predictions where request_id like ? order by request_id"
+        return connection.exec_driver_sql(query, (f"{beginning}%",)).scalars().all()
+
+
+class Load:
+    """Clients that ask without pause, so many rows a request, and count."""
+
+    def __init__(self, endpoint, name, connections=4, rows=1):
+        self.endpoint, self.name, self.answered, self.failed, self.size = endpoint, name, [], [], rows
         self.ends = threading.Event()
         self.threads = [threading.Thread(target=self._ask, args=(i,)) for i in range(connections)]
 
@@ -195,7 +218,8 @@ class Load:
             while not self.ends.is_set():
                 name = f"{self.name}-{worker}-{sent}"
                 sent += 1
-                answer = client.post("/predict", json={"rows": [rows[sent % 50]]}, headers={"X-Request-Id": name})
+                body = {"rows": [rows[(sent + i) % 50] for i in range(self.size)]}
+                answer = client.post("/predict", json=body, headers={"X-Request-Id": name})
                 (self.answered if answer.status_code == 200 else self.failed).append(name)
 
     def __enter__(self):
@@ -233,6 +257,26 @@ def test_a_recorder_that_is_killed_under_load_costs_no_request_and_no_row(busy, 
     wanted = Counter(load.answered)
     busy.settled(lambda: logged() == wanted, seconds=60)
     assert _recorded(busy, load.name) == len(load.answered)
+
+
+def test_large_requests_survive_a_recorder_that_is_killed(busy):
+    with Load(busy, "folded", connections=2, rows=20) as load:
+        busy.settled(lambda: _folded(busy, "folded") != [])
+        pid = busy.recorder_pid()
+        before = len(load.answered)
+        os.kill(pid, signal.SIGKILL)
+        busy.settled(lambda: len(load.answered) > before + 20)
+        busy.settled(lambda: busy.recorder_pid() not in (None, pid), seconds=60)
+    assert load.failed == []
+    wanted = sorted(f"{name}/{row}" for name in load.answered for row in range(20))
+
+    def logged():
+        ids = busy.rows(["request_id"])["request_id"].to_pylist()
+        return sorted(name for name in ids if name.startswith("folded"))
+
+    busy.settled(lambda: logged() == wanted, seconds=60)
+    assert _folded(busy, "folded") == [20] * len(load.answered)
+    assert _recorded(busy, "folded") == 0
 
 
 def test_a_log_that_cannot_be_written_costs_no_request_and_comes_back(busy):

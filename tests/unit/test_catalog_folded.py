@@ -7,7 +7,7 @@ import pytest
 
 from sluiceway.catalog import folded as folded_module
 from sluiceway.catalog.folded import FoldedRequest, folded_body, unfold
-from sluiceway.catalog.outcomes import WAIT_FOR_OUTCOME_SECONDS, OutcomeStore, VersionAccuracy
+from sluiceway.catalog.outcomes import OutcomeStore, VersionAccuracy
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.core.traffic import Arm, TrafficDocument
@@ -15,6 +15,7 @@ from sluiceway.data.tables import open_table
 from sluiceway.monitoring.archive import archive
 
 NOW = 1_000_000_000.0
+WEEK = 7 * 86_400.0
 
 
 def folded(request_id, rows=100, *, time=NOW, version="1", endpoint="e"):
@@ -123,10 +124,10 @@ def test_somebody_who_was_faster_is_not_undone(catalog, records, monkeypatch):
 def test_rows_without_an_outcome_are_archived_after_a_week(catalog, records, tmp_path, monkeypatch):
     outcomes(records, "a/1", "b/2")
     store = OutcomeStore(catalog)
-    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 10) == 2
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + 10, wait=WEEK) == 2
     records.add_folded([folded("young", 16, time=NOW + 100)])
     monkeypatch.setattr("sluiceway.monitoring.archive.REQUESTS_AT_ONCE", 1)
-    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + WAIT_FOR_OUTCOME_SECONDS) == 118
+    assert archive(store, tmp_path, endpoint="e", cutoff=NOW + WEEK, wait=WEEK) == 118
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
     assert len({row["request_id"] for row in rows}) == len(rows) == 120
     by_id = {row["request_id"]: row for row in rows}
@@ -145,8 +146,8 @@ def test_a_crash_in_the_archive_of_folded_rows_moves_none_twice(catalog, records
     with monkeypatch.context() as patched:
         patched.setattr(store, "archived_folded", die)
         with pytest.raises(RuntimeError):
-            archive(store, tmp_path, endpoint="e", cutoff=NOW + WAIT_FOR_OUTCOME_SECONDS)
-    archive(store, tmp_path, endpoint="e", cutoff=NOW + 2 * WAIT_FOR_OUTCOME_SECONDS)
+            archive(store, tmp_path, endpoint="e", cutoff=NOW + WEEK, wait=WEEK)
+    archive(store, tmp_path, endpoint="e", cutoff=NOW + 2 * WEEK, wait=WEEK)
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table()
     assert len(set(rows["request_id"].to_pylist())) == rows.num_rows == 120
 
@@ -154,7 +155,7 @@ def test_a_crash_in_the_archive_of_folded_rows_moves_none_twice(catalog, records
 def test_an_outcome_that_comes_while_its_row_is_archived_does_not_bring_it_there_twice(
     catalog, records, tmp_path, monkeypatch
 ):
-    store, cutoff = OutcomeStore(catalog), NOW + WAIT_FOR_OUTCOME_SECONDS
+    store, cutoff = OutcomeStore(catalog), NOW + WEEK
     real = store.archived_folded
 
     def slow(endpoint, requests):
@@ -165,8 +166,8 @@ def test_an_outcome_that_comes_while_its_row_is_archived_does_not_bring_it_there
 
     with monkeypatch.context() as patched:
         patched.setattr(store, "archived_folded", slow)
-        assert archive(store, tmp_path, endpoint="e", cutoff=cutoff) == 120
-    assert archive(store, tmp_path, endpoint="e", cutoff=cutoff + 100) == 0
+        assert archive(store, tmp_path, endpoint="e", cutoff=cutoff, wait=WEEK) == 120
+    assert archive(store, tmp_path, endpoint="e", cutoff=cutoff + 100, wait=WEEK) == 0
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table()
     assert len(set(rows["request_id"].to_pylist())) == rows.num_rows == 120
 
@@ -175,7 +176,7 @@ def test_an_outcome_that_comes_while_its_row_is_archived_does_not_bring_it_there
 def test_an_outcome_after_a_killed_archive_does_not_bring_its_row_there_twice(
     catalog, records, tmp_path, monkeypatch, appended
 ):
-    store, cutoff = OutcomeStore(catalog), NOW + WAIT_FOR_OUTCOME_SECONDS
+    store, cutoff = OutcomeStore(catalog), NOW + WEEK
 
     def die(*_args, **_kwargs):
         raise RuntimeError("killed")
@@ -186,11 +187,11 @@ def test_an_outcome_after_a_killed_archive_does_not_bring_its_row_there_twice(
         else:
             patched.setattr("sluiceway.monitoring.archive.append", die)
         with pytest.raises(RuntimeError):
-            archive(store, tmp_path, endpoint="e", cutoff=cutoff)
+            archive(store, tmp_path, endpoint="e", cutoff=cutoff, wait=WEEK)
     records.add_folded([folded("older", 30, time=NOW - 10)])  # before the first of what was being moved
     outcomes(records, "a/3", "older/2", time=cutoff)
     for later in (100, 200):
-        archive(store, tmp_path, endpoint="e", cutoff=cutoff + later)
+        archive(store, tmp_path, endpoint="e", cutoff=cutoff + later, wait=WEEK)
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table()
     assert len(set(rows["request_id"].to_pylist())) == rows.num_rows == 150
     assert accuracy(catalog) == []
@@ -198,8 +199,8 @@ def test_an_outcome_after_a_killed_archive_does_not_bring_its_row_there_twice(
 
 def test_a_piece_has_a_bounded_number_of_rows(catalog, records, monkeypatch):
     records.add_folded([folded("c", 40, time=NOW + 1), folded("d", 500, time=NOW + 2), folded("e", 30, time=NOW + 3)])
-    store, cutoff, pieces = OutcomeStore(catalog), NOW + WAIT_FOR_OUTCOME_SECONDS + 60, []
-    for piece in store.archivable_folded("e", cutoff=cutoff, at_once=3, rows_at_once=130):
+    store, cutoff, pieces = OutcomeStore(catalog), NOW + WEEK + 60, []
+    for piece in store.archivable_folded("e", cutoff=cutoff, wait=WEEK, at_once=3, rows_at_once=130):
         pieces.append([request.request_id for request in piece])
         store.archived_folded("e", piece)
     assert pieces == [["a", "b"], ["c"], ["d"], ["e"]]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import sqlite3
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -273,3 +275,33 @@ def test_processes_that_open_a_new_catalog_at_once_all_get_it(tmp_path: Path, re
     assert complaints == [[]] * len(openers)
     engine = open_catalog(address, migrate=False)
     engine.dispose()
+
+
+@pytest.fixture
+def silent_host():
+    """The address of somebody who takes connections and says nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield f"postgresql+psycopg://sluiceway@127.0.0.1:{server.getsockname()[1]}/d"
+
+
+@pytest.mark.parametrize(("ours", "theirs"), [(2, ""), (600, "?connect_timeout=2")], ids=["ours", "the URL's"])
+def test_a_database_that_does_not_answer_is_given_up(silent_host, monkeypatch, ours, theirs):
+    monkeypatch.setattr(engine_room, "CONNECT_SECONDS", ours)
+    begun = time.monotonic()
+    with pytest.raises(BackendError, match="cannot be used"):
+        open_catalog(silent_host + theirs)
+    assert 1 < time.monotonic() - begun < 15
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("postgresql+psycopg://h/d", {"connect_timeout": 10, "keepalives_idle": 30, "tcp_user_timeout": 60_000}),
+        ("postgresql://h/d?keepalives_idle=5&connect_timeout=3", {"tcp_user_timeout": 60_000}),
+        ("postgresql+pg8000://h/d", {}),
+    ],
+)
+def test_what_a_url_says_of_the_connection_wins(address, expected):
+    told = engine_room._connect_args(sa.make_url(address))
+    names = ("connect_timeout", "keepalives_idle", "tcp_user_timeout")
+    assert {name: told[name] for name in names if name in told} == expected

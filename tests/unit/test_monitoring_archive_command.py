@@ -7,10 +7,14 @@ import pytest
 
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
+from sluiceway.catalog.rollouts import JournalRow, RolloutStore
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.cli.main import run_command
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.data.tables import open_table
+from sluiceway.rollout.state import Phase, RolloutState
+
+SETTINGS = "experiment: {name: x}\ndata: {path: t, features: [fare], target: late}\n"
 
 
 @pytest.fixture
@@ -41,6 +45,34 @@ def test_all_endpoints_or_one(state, two_endpoints, capsys):
     assert not (state / "records" / "fares").exists()
     assert archived(capsys) == {"fares": 2, "fraud": 0}
     assert open_table(str(state / "records" / "fares")).to_pyarrow_table().num_rows == 2
+
+
+def test_how_long_a_prediction_waits_is_a_key_of_the_configuration(state, two_endpoints, tmp_path, capsys):
+    config = tmp_path / "sluiceway.yaml"
+    config.write_text(SETTINGS + "platform: {serving: {wait_for_outcome_days: 0.0001}}\n")
+    assert archived(capsys, "--config", str(config)) == {"fares": 5, "fraud": 5}
+    engine = open_catalog(f"sqlite:///{state / 'catalog.db'}")
+    RecordStore(engine).add_feedback("fares", [FeedbackRecord("r4", 1.0, time.time(), time.time())])
+    engine.dispose()
+    assert run_command(["monitor", "archive", "fares", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["rows"], row["late outcomes"], row["kept for rollout"]) == (0, 1, "")
+    config.write_text(SETTINGS + "platform: {serving: {wait_for_outcome_days: 0}}\n")
+    assert run_command(["monitor", "archive", "--config", str(config)]) == 2
+    assert "wait_for_outcome_days" in capsys.readouterr().err
+
+
+def test_records_that_a_rollout_is_judged_by_stay(state, two_endpoints, capsys):
+    engine = open_catalog(f"sqlite:///{state / 'catalog.db'}")
+    rollouts = RolloutStore(engine)
+    for endpoint in ("fares", "fraud"):
+        rollouts.create(f"of-{endpoint}", endpoint=endpoint, plan="{}", now=time.time() - 90)
+        state_of = RolloutState(Phase.ROLLED_BACK if endpoint == "fraud" else Phase.STEP)
+        rollouts.append(f"of-{endpoint}", JournalRow(1, state_of.to_json(), "begins", "{}", time.time()))
+    engine.dispose()
+    assert run_command(["monitor", "archive", "--json"]) == 0
+    told = {row["endpoint"]: (row["rows"], row["kept for rollout"]) for row in json.loads(capsys.readouterr().out)}
+    assert told == {"fares": (0, "of-fares"), "fraud": (3, "")}
 
 
 def test_an_unknown_endpoint_is_one_error(two_endpoints, capsys):

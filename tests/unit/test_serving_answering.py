@@ -15,8 +15,10 @@ from sluiceway.catalog.records import RecordStore
 from sluiceway.catalog.schema import predictions
 from sluiceway.catalog.shadows import ShadowStore
 from sluiceway.config.serving import BreakerSection, ServingSection
+from sluiceway.core.calibrator import Calibrator
 from sluiceway.core.errors import ArmError, NotReadyError, RequestError
 from sluiceway.core.traffic import TrafficDocument
+from sluiceway.registry.bundle import Bundle, write
 from sluiceway.serving import answering, shadow
 from sluiceway.serving.answering import Answerer, Asked
 from sluiceway.serving.challenger import Challenger
@@ -183,6 +185,14 @@ class Handle:
         return Response(self, matrix, requests)
 
 
+class RawHandle(Handle):
+    """Of a calibrated challenger: its raw scores can be asked for alone."""
+
+    def __init__(self, score):
+        super().__init__(score)
+        self.raw_scores, self.score = self, None
+
+
 class Response:
     def __init__(self, handle, matrix, requests):
         self._handle, self._given = handle, (matrix, requests)
@@ -209,6 +219,50 @@ def elsewhere(monkeypatch, models):
         return TrafficDocument("flights", 3, models[0].arm("1", 1 - weight), (arm,), salt="r1"), handle
 
     return make
+
+
+def calibrated(model, folder):
+    """A model with a calibrator, and what that does."""
+    table = Calibrator([0.0, 0.5, 1.0], [0.1, 0.2, 0.9])
+    made = Bundle(model.bundle.model, model.bundle.schema, {**model.bundle.decision, "calibrator": table.to_dict()}, {})
+    return type(model)(model.booster, made, write(made, folder)), table
+
+
+def test_raw_scores_of_a_challenger_are_asked_of_its_deployment(models, catalog, monkeypatch, tmp_path):
+    """MLflow's protocol wants them; the challenger's model is run by nobody else for it."""
+    model, table = calibrated(models[1], tmp_path / "calibrated")
+    arm = model.arm("2", 1.0, "app")
+    challenger = Challenger(ChallengerSpec("flights", "2", str(model.folder), arm.digest, None, ServingSection()))
+    handle = RawHandle(challenger.raw_scores)
+    monkeypatch.setattr(answering.serve, "get_deployment_handle", lambda *args, **kwargs: handle)
+    replica = Replica(catalog)
+    route = replica.follow(TrafficDocument("flights", 3, models[0].arm("1", 0.0), (arm,), salt="r1"))
+    forbidden = AssertionError("the challenger's model runs in the endpoint")
+    for name in ("raw_scores", "score_matrix"):
+        monkeypatch.setattr(route.challengers[0].scorer, name, lambda matrix: (_ for _ in ()).throw(forbidden))
+
+    async def run():
+        (answer,), matrix = await replica.ask(route, raw=True)
+        (pinned,), _ = await replica.ask(route, raw=True, version="2")
+        await replica.ledger.flush()
+        return answer, pinned, matrix
+
+    answer, pinned, matrix = asyncio.run(run())
+    raw = expected(models[1], matrix)
+    for one in (answer, pinned):
+        assert not one.failover
+        np.testing.assert_array_equal(one.raw, raw)
+        np.testing.assert_array_equal(one.scores, table(raw))
+    assert handle.calls == [1, 1]
+    assert [record["score"] for record in replica.recorded()] == pytest.approx(table(raw).tolist())
+
+
+def test_who_has_no_calibrator_answers_raw_scores_as_it_is(models, document, catalog):
+    replica = Replica(catalog)
+    route = replica.follow(document)
+    (answer,), matrix = asyncio.run(replica.ask(route, raw=True))
+    assert answer.raw is None
+    np.testing.assert_allclose(answer.scores, expected(models[1], matrix), atol=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_what_is_archived_stays_counted_and_what_is_old_goes(world, catalog, tmp
     world.predicted("a")
     world.came("a")
     accuracy.refresh(NOW + 1)
-    assert archive(world.outcomes, tmp_path, endpoint="fraud", cutoff=NOW + 10) == 1
+    assert archive(world.outcomes, tmp_path, endpoint="fraud", cutoff=NOW + 10, wait=86_400.0) == 1
     accuracy.refresh(NOW + AGAIN_SECONDS * 2)
     assert accuracy.counts() == {("1", "champion"): (1, 1)}
     accuracy.refresh(NOW + 3700)

@@ -202,6 +202,26 @@ def test_requests_of_one_turn_are_scored_in_one_call():
     assert calls == [6, 1]
 
 
+@pytest.mark.parametrize(("later", "calls"), [(1, [2]), (2, [2]), (3, [1, 1])])
+def test_a_request_that_comes_a_turn_or_two_later_is_scored_in_the_same_call(later, calls):
+    seen = []
+
+    def score(matrix):
+        seen.append(len(matrix))
+        return matrix[:, 0].astype(np.float64)
+
+    async def run():
+        batcher, (matrix, _) = TurnBatcher(), examples(2, seed=1)
+        first = batcher.score(score, matrix[:1])
+        for _ in range(later):
+            await asyncio.sleep(0)
+        found = await asyncio.gather(first, batcher.score(score, matrix[1:]))
+        np.testing.assert_array_equal(np.concatenate(found), matrix[:, 0])
+
+    asyncio.run(run())
+    assert seen == calls
+
+
 def test_a_failure_reaches_every_request_of_the_turn():
     def fail(matrix):
         raise ValueError("broken")

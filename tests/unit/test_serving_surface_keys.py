@@ -1,5 +1,6 @@
 """What the port of an endpoint offers to whom: no path of it changes anything but what feedback adds."""
 
+import asyncio
 import itertools
 
 import pytest
@@ -91,6 +92,41 @@ def test_every_path_but_the_probes_asks_for_a_key(replica):
         assert answer.status_code == (200 if scope is None else 401), path
         if scope is None:
             assert ("version" in answer.text, "weight" in answer.text) == (False, False), path
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "status"),
+    [
+        ("POST", "/predict", {"X-Request-Id": "no spaces please"}, 400),
+        ("POST", INFER.format(model="another"), {}, 404),
+        ("GET", "/v2/models/another/versions/1", {}, 404),
+        ("GET", f"/v2/models/{NAME}/nothing", {}, 404),
+        ("GET", "/nothing", {}, 404),
+        ("PUT", "/predict", {}, 405),
+        ("POST", "/version", {}, 405),
+    ],
+)
+def test_what_is_refused_before_the_key_tells_nothing_of_models(replica, method, path, headers, status):
+    answer = replica.ask(method, path, headers=headers, json=ROWS)
+    assert answer.status_code == status
+    told = answer.text + str(dict(answer.headers))
+    secret = (*ROWS["rows"][0], "champion", "weight", "version", replica.route.champion.arm.digest)
+    assert not [one for one in secret if one in told]
+
+
+@pytest.mark.parametrize("path", sorted(SCORING | ADDING))
+def test_no_body_is_read_before_the_key(replica, path):
+    sent = []
+
+    async def receive():
+        raise AssertionError("the body is read")
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {"type": "http", "method": "POST", "path": path, "headers": [(b"content-length", b"10")]}
+    asyncio.run(replica.app(scope, receive, send))
+    assert sent[0]["status"] == 401
 
 
 def test_whatever_an_administrator_sends_changes_nothing(replica):

@@ -18,6 +18,19 @@ from sluiceway.core.errors import BackendError, ConfigError
 # How long a SQLite writer waits for another one; longer than any transaction of ours takes.
 SQLITE_BUSY_SECONDS = 30
 
+# A database host that does not answer is given up after so long; of several hosts in a URL, each.
+CONNECT_SECONDS = 10
+# A host that dies while it is connected is noticed within a minute: by probes of an idle connection, and by what it
+# does not acknowledge. Without them a connection waits for a quarter of an hour, or two hours.
+NOTICE_DEATH = {
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,  # milliseconds
+}
+# Those that hand their options to libpq.
+LIBPQ_DRIVERS = ("psycopg", "psycopg2")
+
 VERSION_TABLE = "sluiceway_schema"
 # Any number that other programs on the same Postgres do not use as an advisory lock.
 MIGRATION_LOCK = 0x51_1C_E3
@@ -92,7 +105,15 @@ def refuse_sqlite_on_many_nodes(engine: sa.Engine, *, node_count: int) -> None:
 def _engine_options(url: str) -> dict[str, object]:
     if url.startswith("sqlite"):
         return {"connect_args": {"timeout": SQLITE_BUSY_SECONDS}}
-    return {"pool_size": 5, "max_overflow": 5}
+    return {"pool_size": 5, "max_overflow": 5, "connect_args": _connect_args(sa.make_url(url))}
+
+
+def _connect_args(url: sa.URL) -> dict[str, int]:
+    """What the driver is told beside the URL, which is the user's and wins."""
+    if url.get_driver_name() not in LIBPQ_DRIVERS:
+        return {}
+    ours = {"connect_timeout": CONNECT_SECONDS, **NOTICE_DEATH}
+    return {name: value for name, value in ours.items() if name not in url.query}
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:

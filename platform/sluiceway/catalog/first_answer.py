@@ -1,6 +1,8 @@
 """Of two answers of an endpoint with one request id the first stays: as records of its rows, or as one folded record.
 
 A table's key keeps its own ids apart. Between the two tables the statement that writes to one looks into the other.
+What has been archived is in neither: a request that is sent again after that is recorded anew, as another answer. To
+know it by more than its row 0 takes a range of the key, for which Postgres would need an index in the collation C.
 """
 
 from __future__ import annotations

@@ -8,14 +8,11 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from sluiceway.catalog import archiving
-from sluiceway.catalog.archiving import Page
+from sluiceway.catalog.archiving import CHUNK, Page
 from sluiceway.catalog.dialect import reaching
 from sluiceway.catalog.folded import FoldedRequest, drop_folded, folded_counts, take_folded, unfold
-from sluiceway.catalog.records import same_request
+from sluiceway.catalog.records import FeedbackRecord, same_request
 from sluiceway.catalog.schema import feedback, predictions
-
-# A prediction waits so long for its outcome before it is archived without one.
-WAIT_FOR_OUTCOME_SECONDS = 7 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -131,21 +128,20 @@ class OutcomeStore:
         unfold(self._engine, endpoint)
         return archiving.begin(self._engine, endpoint, cutoff=cutoff)
 
-    def archivable(self, endpoint: str, *, at_once: int) -> Iterator[Page]:
-        """Predictions up to the cutoff whose outcome is known, or has not come for a week, in the order of their ids.
+    def archivable(self, endpoint: str, *, wait: float, at_once: int) -> Iterator[Page]:
+        """Predictions up to the cutoff whose outcome is known, or has not come in its time, in the order of their ids.
 
         The others stay, so that an outcome that comes late still finds its prediction. The caller calls
         :meth:`archived` with each page before it takes the next one.
 
         Args:
             endpoint: whose.
+            wait: seconds that a prediction waits for its outcome.
             at_once: so many records a page at most.
         """
         after = ""
         while True:
-            page = archiving.next_page(
-                self._engine, endpoint, wait=WAIT_FOR_OUTCOME_SECONDS, after=after, at_once=at_once
-            )
+            page = archiving.next_page(self._engine, endpoint, wait=wait, after=after, at_once=at_once)
             if page is None:
                 return
             yield page
@@ -157,9 +153,9 @@ class OutcomeStore:
         archiving.forget(self._engine, endpoint, page)
 
     def archivable_folded(
-        self, endpoint: str, *, cutoff: float, at_once: int, rows_at_once: int
+        self, endpoint: str, *, cutoff: float, wait: float, at_once: int, rows_at_once: int
     ) -> Iterator[list[FoldedRequest]]:
-        """Folded requests whose outcomes have not come for a week before the cutoff, oldest first, so many at once.
+        """Folded requests whose outcomes have not come in their time before the cutoff, oldest first, so many at once.
 
         No outcome unfolds them from then on. The caller calls :meth:`archived_folded` with each list before it takes
         the next one; a list that it has not, because it was killed, comes again as it was.
@@ -167,17 +163,51 @@ class OutcomeStore:
         Args:
             endpoint: whose.
             cutoff: as :meth:`begin_archive` gives it.
+            wait: as of :meth:`archivable`.
             at_once: so many requests at most.
             rows_at_once: so many rows at most, but one request at least.
         """
-        until = cutoff - WAIT_FOR_OUTCOME_SECONDS
         unfold(self._engine, endpoint)
-        while found := take_folded(self._engine, endpoint, until=until, at_once=at_once, rows_at_once=rows_at_once):
+        while found := take_folded(
+            self._engine, endpoint, until=cutoff - wait, at_once=at_once, rows_at_once=rows_at_once
+        ):
             yield found
 
     def archived_folded(self, endpoint: str, requests: Sequence[FoldedRequest]) -> None:
         """Remove what is now in Delta."""
         drop_folded(self._engine, endpoint, [request.request_id for request in requests])
+
+    def unmatched(self, endpoint: str, *, at_once: int) -> Iterator[list[FeedbackRecord]]:
+        """Outcomes whose prediction is not in the catalog, or not yet, in the order of their ids, so many at once.
+
+        Args:
+            endpoint: whose.
+            at_once: so many at most.
+        """
+        f, after = feedback.c, ""
+        columns = (f.request_id, f.outcome, f.time, f.received, f.value)
+        query = (
+            sa.select(*columns)
+            .select_from(feedback.outerjoin(predictions, same_request()))
+            .where(f.endpoint == endpoint, predictions.c.request_id.is_(None))
+            .order_by(f.request_id)
+            .limit(at_once)
+        )
+        while True:
+            with reaching(self._engine), self._engine.connect() as connection:
+                found = [FeedbackRecord(*row) for row in connection.execute(query.where(f.request_id > after))]
+            if not found:
+                return
+            yield found
+            after = found[-1].request_id
+
+    def joined(self, endpoint: str, request_ids: Sequence[str]) -> None:
+        """Remove outcomes that stand beside their predictions in the archive now."""
+        with reaching(self._engine), self._engine.begin() as connection:
+            for start in range(0, len(request_ids), CHUNK):
+                chunk = request_ids[start : start + CHUNK]
+                gone = (feedback.c.endpoint == endpoint) & feedback.c.request_id.in_(chunk)
+                connection.execute(feedback.delete().where(gone))
 
     def end_archive(self, endpoint: str) -> None:
         """Remove the note that an archive is under way."""

@@ -10,10 +10,9 @@ import typer
 from sluiceway.cli.output import ConfigOption, Json, print_json, print_rows
 from sluiceway.config.load import load_platform
 from sluiceway.core.errors import BackendError, InputError
+from sluiceway.lifecycle.archiving import Archived, archive_endpoint
 from sluiceway.monitoring.accuracy import observed_accuracy
-from sluiceway.monitoring.archive import archive
 from sluiceway.monitoring.discovery import DiscoveryServer, live_groups, target_groups
-from sluiceway.rollout.observe import SETTLE_SECONDS
 from sluiceway.wiring.stores import build_stores, read_stores, state_folder
 
 app = typer.Typer(
@@ -58,7 +57,7 @@ def archive_records(
     config: ConfigOption = None,
     as_json: Json = False,
 ) -> None:
-    """Move records whose outcome is known, or has not come for a week, out of the catalog; may run at any time."""
+    """Move records whose outcome is known, or has not come in its time, out of the catalog; may run at any time."""
     platform = load_platform(config)
     stores, folder = read_stores(platform), state_folder(platform) / "records"
     known = stores.traffic.endpoints()
@@ -67,11 +66,20 @@ def archive_records(
         raise InputError(f"no endpoint {endpoint} has had a model yet", hint=there)
     rows = []
     for name in known if endpoint is None else [endpoint]:
-        # A few seconds back, as what is newer may still be on its way.
-        cutoff = datetime.now(UTC).timestamp() - SETTLE_SECONDS
-        moved = archive(stores.outcomes, folder, endpoint=name, cutoff=cutoff)
-        rows.append({"endpoint": name, "rows": moved, "table": str(folder / name)})
+        done = archive_endpoint(
+            stores.outcomes,
+            stores.rollouts,
+            folder,
+            endpoint=name,
+            wait_days=platform.serving.wait_for_outcome_days,
+            now=datetime.now(UTC).timestamp(),
+        )
+        rows.append({"endpoint": name, **_told(done), "table": str(folder / name)})
     print_rows(rows, as_json=as_json, empty="no endpoints yet")
+
+
+def _told(done: Archived) -> dict[str, int | str]:
+    return {"rows": done.rows, "late outcomes": done.late_outcomes, "kept for rollout": done.kept_for}
 
 
 @app.command("targets")

@@ -10,6 +10,8 @@ from sluiceway.config.base import Section
 from sluiceway.core.loopback import is_loopback
 
 KeysMode = Literal["auto", "required", "none"]
+# Bytes of bodies that a replica holds at once, where nothing is said.
+ROOM_FOR_BODIES = 256_000_000
 
 
 class ScalingSection(Section):
@@ -133,14 +135,36 @@ class ServingSection(Section):
     """Larger requests in Arrow get 413."""
     max_arrow_rows: int = Field(default=100_000, ge=1)
     """More rows in one request in Arrow get 413."""
+    max_held_bytes: int | None = Field(default=None, ge=1)
+    """Bytes of the bodies that a replica holds at once, those of up to 64 KiB left out; a request beyond it is shed.
+    Left out, 256 MB, or twice the largest body that may come."""
     routing_field: str | None = None
     """Field of a row by which arms are drawn where a request has no ``X-Routing-Key``; its first row counts."""
     breaker: BreakerSection = BreakerSection()
     """When a replica stops asking a challenger by itself."""
     input: InputSection = InputSection()
     """What a request may hold."""
+    wait_for_outcome_days: float = Field(default=7.0, gt=0)
+    """So long a prediction waits in the catalog for its outcome; then it is archived without one. Longer than the
+    latest outcomes take, e.g. 100 for loans."""
     log: PredictionLogSection = PredictionLogSection()
     """The log of predictions."""
+
+    @property
+    def room_for_bodies(self) -> int:
+        """``max_held_bytes``, or what it is where that is left out."""
+        largest = max(self.max_body_bytes, self.max_arrow_bytes)
+        return max(ROOM_FOR_BODIES, 2 * largest) if self.max_held_bytes is None else self.max_held_bytes
+
+    @model_validator(mode="after")
+    def _the_largest_body_has_room(self) -> Self:
+        for name in ("max_body_bytes", "max_arrow_bytes"):
+            if getattr(self, name) > self.room_for_bodies:
+                raise ValueError(
+                    f"max_held_bytes {self.room_for_bodies} is less than {name} {getattr(self, name)}: such a request "
+                    f"would never be answered; raise the one, or lower the other"
+                )
+        return self
 
     @field_validator("queued_requests")
     @classmethod

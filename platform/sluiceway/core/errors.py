@@ -16,6 +16,7 @@
     |  `- MergeConflictError       exit code 1: both sides of a merge changed the same; nothing was changed
     |- ArmError                    a model behind an endpoint did not answer
     |- NotReadyError               an endpoint has no model to answer with yet
+    |- OverloadedError             an endpoint's replica holds as much as it may
     `- BackendError                a service or the machine: not reachable, port taken, out of memory
 
 A gate that fails and a rollout that is rolled back are results (:mod:`sluiceway.core.verdict`), not errors.
@@ -157,3 +158,7 @@ class ArmError(SluicewayError):
 
 class NotReadyError(SluicewayError):
     """An endpoint has no model to answer with yet."""
+
+
+class OverloadedError(SluicewayError):
+    """An endpoint's replica has as much to do as it may hold; the same request can be answered later."""

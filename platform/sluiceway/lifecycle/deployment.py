@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import Any
 
 from sluiceway.config.deployment import ReplaySection
@@ -12,11 +13,13 @@ from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.core.errors import BackendError, ChampionChangedError, HookRefusedError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
+from sluiceway.lifecycle.archiving import archive_endpoint
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.further_arms import further_arms, spec_of
 from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.late_outcomes import LateOutcomesJoined
 from sluiceway.lifecycle.metric_source import check_source, observed
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
@@ -26,7 +29,7 @@ from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
 from sluiceway.lifecycle.summary import StepSummary
-from sluiceway.monitoring.archive import archive
+from sluiceway.monitoring.late_outcomes import join_late
 from sluiceway.registry.mlflow_registry import CHALLENGER
 from sluiceway.rollout.controller import Doors, abort, run
 from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
@@ -281,7 +284,11 @@ class EnvironmentRollout:
     def _counted(self) -> Observe:
         stores = self.context.stores
         counted = RecordObserver(stores.records, stores.breakers, clock=self.context.clock)
-        return WithMeans(counted, stores.comparisons)
+        return LateOutcomesJoined(
+            WithMeans(counted, stores.comparisons),
+            partial(join_late, stores.outcomes, self.context.folders.records, endpoint=self.endpoint.name),
+            clock=self.context.clock,
+        )
 
     def _doors(self, observe: Observe, load: LoadGenerator | None, hooks: Hooks, *, stays: bool = False) -> Doors:
         stores, clock = self.context.stores, self.context.clock
@@ -329,9 +336,15 @@ class EnvironmentRollout:
         return load.start()
 
     def _archive(self) -> None:
-        # A few seconds back: no replica holds a record that old.
-        cutoff = self.context.now() - SETTLE_SECONDS
-        archive(self.context.stores.outcomes, self.context.folders.records, endpoint=self.endpoint.name, cutoff=cutoff)
+        stores = self.context.stores
+        archive_endpoint(
+            stores.outcomes,
+            stores.rollouts,
+            self.context.folders.records,
+            endpoint=self.endpoint.name,
+            wait_days=self.context.serving.wait_for_outcome_days,
+            now=self.context.now(),
+        )
 
 
 def _load(report: LoadReport | None) -> dict[str, Any] | None:

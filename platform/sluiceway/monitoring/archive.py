@@ -40,7 +40,7 @@ REQUESTS_AT_ONCE = 500
 ROWS_OF_REQUESTS_AT_ONCE = 100_000
 
 
-def archive(store: OutcomeStore, folder: Path, *, endpoint: str, cutoff: float) -> int:
+def archive(store: OutcomeStore, folder: Path, *, endpoint: str, cutoff: float, wait: float) -> int:
     """Append the records up to a time to ``<folder>/<endpoint>`` and remove them from the catalog, in many commits.
 
     What a commit takes is written down first: after a crash the same records are taken again, under the same batch id,
@@ -51,6 +51,7 @@ def archive(store: OutcomeStore, folder: Path, *, endpoint: str, cutoff: float) 
         folder: where the Delta tables of records live.
         endpoint: whose records.
         cutoff: UTC epoch seconds; choose it a few seconds back, when no replica still holds an older record.
+        wait: seconds that a prediction waits for its outcome; an older one is archived without.
 
     Returns:
         Rows moved.
@@ -61,26 +62,26 @@ def archive(store: OutcomeStore, folder: Path, *, endpoint: str, cutoff: float) 
     """
     began = store.begin_archive(endpoint, cutoff=cutoff)
     uri = str(folder / endpoint)
-    moved = _archive_rows(store, uri, endpoint=endpoint)
-    moved += _archive_folded(store, uri, endpoint=endpoint, cutoff=began)
+    moved = _archive_rows(store, uri, endpoint=endpoint, wait=wait)
+    moved += _archive_folded(store, uri, endpoint=endpoint, cutoff=began, wait=wait)
     store.end_archive(endpoint)
     return moved
 
 
-def _archive_rows(store: OutcomeStore, uri: str, *, endpoint: str) -> int:
+def _archive_rows(store: OutcomeStore, uri: str, *, endpoint: str, wait: float) -> int:
     moved = 0
-    for page in store.archivable(endpoint, at_once=ROWS_AT_ONCE):
+    for page in store.archivable(endpoint, wait=wait, at_once=ROWS_AT_ONCE):
         _append(uri, pa.Table.from_pylist(list(page.rows), schema=SCHEMA), endpoint=endpoint, name=page.name)
         store.archived(endpoint, page)
         moved += len(page.rows)
     return moved
 
 
-def _archive_folded(store: OutcomeStore, uri: str, *, endpoint: str, cutoff: float) -> int:
+def _archive_folded(store: OutcomeStore, uri: str, *, endpoint: str, cutoff: float, wait: float) -> int:
     """The rows of large requests, piece by piece."""
     moved = 0
     for requests in store.archivable_folded(
-        endpoint, cutoff=cutoff, at_once=REQUESTS_AT_ONCE, rows_at_once=ROWS_OF_REQUESTS_AT_ONCE
+        endpoint, cutoff=cutoff, wait=wait, at_once=REQUESTS_AT_ONCE, rows_at_once=ROWS_OF_REQUESTS_AT_ONCE
     ):
         rows = folded_table(requests)
         _append(uri, rows, endpoint=endpoint, name=_name(requests))

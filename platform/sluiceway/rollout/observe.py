@@ -120,7 +120,8 @@ class RecordObserver:
         while len(self._received) > 1 and self._received[1][0] <= now - SETTLE_SECONDS:
             self._received.popleft()
         then, before = self._received[0]
-        return outcomes - before if then <= now - SETTLE_SECONDS else outcomes
+        # They may have become fewer: an archive takes those whose prediction it has.
+        return max(0, outcomes - before) if then <= now - SETTLE_SECONDS else outcomes
 
 
 class UntilTrafficEnds:

@@ -43,12 +43,14 @@ class Asked:
         started: ``time.perf_counter()`` when it came.
         key: what the arm is drawn by, from ``X-Routing-Key``; None draws by ``routing_field``, or by chance.
         version: the version that it is for, from ``X-Model-Version``, of a caller who may ask so; None draws.
+        raw: scores before the calibrator are wanted, too, where the arm has one.
     """
 
     request_id: str
     started: float
     key: str | None = None
     version: str | None = None
+    raw: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,7 @@ class Answered:
         decisions: shape (n_rows,), float64.
         unseen: categories in the rows that the champion, or the version that was asked for, does not know.
         failover: the champion answered for a challenger that did not.
+        raw: ``scores`` before the calibrator, where they were asked for and the arm has one; else None.
     """
 
     request_id: str
@@ -70,6 +73,7 @@ class Answered:
     decisions: np.ndarray
     unseen: int
     failover: bool
+    raw: np.ndarray | None = None
 
 
 class Answerer:
@@ -97,6 +101,7 @@ class Answerer:
         self._traffic = TrafficMetrics(endpoint, registry=metrics.registry)
         self._batcher = TurnBatcher()
         self._callers: dict[str, TurnCaller] = {}
+        self._raw_callers: dict[str, TurnCaller] = {}
         self._handles: dict[str, Any] = {}
         self._warmed: set[str] = set()
         self._shadows = Shadows(ledger=ledger, metrics=metrics, traffic=self._traffic, callers=self._callers)
@@ -115,9 +120,9 @@ class Answerer:
         for application in {arm.arm.application for arm in route.remote} - self._handles.keys():
             handle = serve.get_deployment_handle(CHALLENGER_DEPLOYMENT, app_name=application, _check_exists=False)
             self._handles[application] = handle
-            self._callers[application] = TurnCaller(
-                handle_call(handle), seconds=self._limits.challenger_timeout_seconds
-            )
+            seconds = self._limits.challenger_timeout_seconds
+            self._callers[application] = TurnCaller(handle_call(handle), seconds=seconds)
+            self._raw_callers[application] = TurnCaller(handle_call(handle, raw=True), seconds=seconds)
 
     async def warm(self, route: Route) -> None:
         """Open the way to a route's challengers before the first request needs it.
@@ -165,8 +170,9 @@ class Answerer:
             seen = Seen(route, asked.request_id, matrix, given, key)
             for shadow in route.shadowing(key):
                 self._shadows.see(shadow, seen)
+        scores, raw = _calibrated(answering, asked, scores)
         decisions = answering.scorer.decide(scores)
-        answered = Answered(asked.request_id, answering, scores, decisions, unseen, failover)
+        answered = Answered(asked.request_id, answering, scores, decisions, unseen, failover, raw)
         paired = None if answering is route.champion else route.champion
         self._record(route, asked, answered, matrix, key, paired)
         return answered
@@ -178,7 +184,7 @@ class Answerer:
     async def _answer_by_champion(self, route: Route, asked: Asked, matrix: np.ndarray, *, counted: bool) -> np.ndarray:
         # A challenger's request that the champion answers is the challenger's failure, and not one more request.
         try:
-            scores = await self._scored(route.champion, matrix)
+            scores = await self._scored(route.champion, asked, matrix)
         except ArmError:
             if counted:
                 self._count(route, route.champion, started=asked.started, failed=True)
@@ -194,7 +200,7 @@ class Answerer:
         begun = time.perf_counter()
         try:
             rows = matrix if arm.encoded_like_champion else _encoded_for(arm, given)
-            scores = await self._scored(arm, rows, left)
+            scores = await self._scored(arm, asked, rows, left)
         except ArmError as error:
             logger.debug("failover: %s", error)
             scores = None
@@ -213,13 +219,15 @@ class Answerer:
             raise RequestError(f"version {asked.version} is not served here", status=404, hint=f"there are {there}")
         matrix, unseen = given.encode(arm.scorer.schema)
         try:
-            scores = await self._scored(arm, matrix, asked.started + self._challengers_time - time.perf_counter())
+            left = asked.started + self._challengers_time - time.perf_counter()
+            scores = await self._scored(arm, asked, matrix, left)
         except ArmError as error:
             self._count(route, arm, started=asked.started, failed=True)
             logger.warning("request %s: %s", asked.request_id, error)
             raise NotReadyError(f"version {asked.version} did not answer") from error
         self._count(route, arm, started=asked.started, failed=False)
-        answered = Answered(asked.request_id, arm, scores, arm.scorer.decide(scores), unseen, failover=False)
+        scores, raw = _calibrated(arm, asked, scores)
+        answered = Answered(asked.request_id, arm, scores, arm.scorer.decide(scores), unseen, failover=False, raw=raw)
         # Encoded for this version alone: the champion may not know its features.
         self._record(route, asked, answered, matrix, None, None)
         return answered
@@ -260,8 +268,10 @@ class Answerer:
         if failed:
             series.errors.inc()
 
-    async def _scored(self, arm: LoadedArm, rows: np.ndarray, left: float | None = None) -> np.ndarray:
+    async def _scored(self, arm: LoadedArm, asked: Asked, rows: np.ndarray, left: float | None = None) -> np.ndarray:
         """Scores of rows that are encoded for an arm, within so many seconds where it runs elsewhere.
+
+        They are raw where that was asked for and the arm has a calibrator: it is put to them afterwards.
 
         Raises:
             ArmError: it raised, took too long, or answered nonsense.
@@ -269,7 +279,8 @@ class Answerer:
         begun = time.perf_counter()
         try:
             if arm.arm.application:
-                told = self._callers[arm.arm.application].score(rows)
+                callers = self._raw_callers if _is_raw(arm, asked) else self._callers
+                told = callers[arm.arm.application].score(rows)
                 # The call has a limit of its own: one timer for all requests of a turn, and seldom one more.
                 if left is not None and left < self._limits.challenger_timeout_seconds:
                     scores = await asyncio.wait_for(told, timeout=left)
@@ -277,13 +288,23 @@ class Answerer:
                     scores = await told
                 scores = arm.scorer.shaped(scores.reshape(-1))
             else:
-                scores = await self._batcher.score(arm.scorer.score_matrix, rows)
+                score = arm.scorer.raw_scores if _is_raw(arm, asked) else arm.scorer.score_matrix
+                scores = await self._batcher.score(score, rows)
         except Exception as error:
             raise ArmError(f"{arm.name} {arm.arm.version} failed: {type(error).__name__}: {error}") from error
         if len(scores) != len(rows) or not np.isfinite(scores).all():
             raise ArmError(f"{arm.name} {arm.arm.version} answered {len(scores)} scores, or not finite ones")
         self._metrics.arm(version=arm.arm.version, arm=arm.name).model_latency.observe(time.perf_counter() - begun)
         return scores
+
+
+def _is_raw(arm: LoadedArm, asked: Asked) -> bool:
+    return asked.raw and arm.scorer.calibrated
+
+
+def _calibrated(arm: LoadedArm, asked: Asked, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """An arm's scores as everybody else sees them, and as they were asked for."""
+    return (arm.scorer.calibrate(scores), scores) if _is_raw(arm, asked) else (scores, None)
 
 
 def _encoded_for(arm: LoadedArm, given: Input) -> np.ndarray:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from sluiceway.core.traffic import Arm
@@ -34,9 +36,16 @@ class Challenger:
         Returns:
             float64, C order, of shape (n_rows,) or (n_rows, classes).
         """
+        return await self._scored(self._scorer.score_matrix, matrix, requests)
+
+    async def raw_scores(self, matrix: bytes, requests: int = 1) -> bytes:
+        """As :meth:`score`, before the calibrator: what MLflow's protocol answers."""
+        return await self._scored(self._scorer.raw_scores, matrix, requests)
+
+    async def _scored(self, score: Callable[[np.ndarray], np.ndarray], matrix: bytes, requests: int) -> bytes:
         self._count(requests)
         rows = np.frombuffer(matrix, dtype=np.float32).reshape(-1, self._width)
-        scores = await self._batcher.score(self._scorer.score_matrix, rows)
+        scores = await self._batcher.score(score, rows)
         return scores.tobytes()
 
     def _count(self, requests: int) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any, NamedTuple
 
 from sluiceway.core.errors import RequestError
+from sluiceway.serving.body_room import SMALL_BYTES, BodyRoom
 from sluiceway.serving.documents import write_json
 from sluiceway.serving.guard import STRANGER, Caller
 
@@ -57,6 +58,7 @@ class Exchange:
     Args:
         scope: of ASGI.
         receive: of ASGI.
+        room: that a large body has to find.
 
     Attributes:
         method: ``GET`` and so on.
@@ -66,15 +68,15 @@ class Exchange:
         caller: who asks; set when the guard has let it in.
     """
 
-    __slots__ = ("_receive", "caller", "headers", "method", "request_id", "root")
+    __slots__ = ("_receive", "_room", "_taken", "caller", "headers", "method", "request_id", "root")
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
+    def __init__(self, scope: Scope, receive: Receive, room: BodyRoom) -> None:
         self.method: str = scope["method"]
         self.root: str = scope.get("root_path", "")
         self.headers: dict[str, str] = {
             name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
         }
-        self._receive = receive
+        self._receive, self._room, self._taken = receive, room, 0
         self.request_id = ""
         self.caller: Caller = STRANGER
 
@@ -117,14 +119,18 @@ class Exchange:
 
         Raises:
             RequestError: 413 by ``Content-Length`` or by what has arrived; 400 where the length is no number.
+            OverloadedError: the replica holds too many large bodies already.
             ConnectionResetError: the client has hung up; nobody reads an answer.
         """
         declared = self.headers.get("content-length")
         if declared is not None:
             if not (declared.isascii() and declared.isdigit()):
                 raise RequestError("Content-Length is not a number", status=400)
-            if len(declared) > 18 or int(declared) > max_bytes:
+            length = int(declared) if len(declared) <= 18 else max_bytes + 1
+            if length > max_bytes:
                 raise _too_large(max_bytes)
+            if length > SMALL_BYTES:
+                self._make_room(length)
         parts: list[bytes] = []
         size = 0
         while True:
@@ -135,9 +141,23 @@ class Exchange:
             size += len(part)
             if size > max_bytes:
                 raise _too_large(max_bytes)
+            if size > SMALL_BYTES:
+                self._make_room(size)
             if not message.get("more_body", False):
                 return bytes(part) if not parts else b"".join([*parts, part])
             parts.append(part)
+
+    def close(self) -> None:
+        """Give back the room of the body, when the request is answered or given up."""
+        if self._taken:
+            self._room.give_back(self._taken)
+            self._taken = 0
+
+    def _make_room(self, size: int) -> None:
+        """For a body of so many bytes in all: those that it declares, or has sent until now."""
+        if size > self._taken:
+            self._room.take(size - self._taken)
+            self._taken = size
 
 
 def _too_large(max_bytes: int) -> RequestError:

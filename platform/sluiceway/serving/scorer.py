@@ -89,8 +89,11 @@ class BundleScorer:
         """
         if not len(matrix):
             return self.shaped(np.empty(0, dtype=np.float64))
-        scores = self.raw_scores(matrix)
-        return scores if self._calibrator is None else self._calibrator(scores)
+        return self.calibrate(self.raw_scores(matrix))
+
+    def calibrate(self, raw: np.ndarray) -> np.ndarray:
+        """The scores that raw ones are after the bundle's calibrator, where it has one; shapes as they are given."""
+        return raw if self._calibrator is None else self._calibrator(raw)
 
     def raw_scores(self, matrix: np.ndarray) -> np.ndarray:
         """Scores before the calibrator: what MLflow's loaders give for the model.

@@ -80,8 +80,8 @@ class Scoring:
         read = read_invocations if kind == JSON else read_csv
         schema = route.champion.scorer.schema
         given = read(body, schema, max_rows=self._limits.max_rows, encoders=self._encoders)
-        answered = await self._answered(exchange, route, given, started=started)
-        return json_reply({"predictions": predictions(answered, given)})
+        answered = await self._answered(exchange, route, given, started=started, raw=True)
+        return json_reply({"predictions": predictions(answered)})
 
     async def _read_arrow(self, body: bytes, route: Route) -> TableInput:
         def read() -> TableInput:
@@ -94,14 +94,22 @@ class Scoring:
         return await asyncio.get_running_loop().run_in_executor(LARGE_REQUESTS, read)
 
     async def _answered(
-        self, exchange: Exchange, route: Route, given: Input, *, started: float, version: str | None = None
+        self,
+        exchange: Exchange,
+        route: Route,
+        given: Input,
+        *,
+        started: float,
+        version: str | None = None,
+        raw: bool = False,
     ) -> Answered:
         headers = exchange.headers
         named = headers.get("x-model-version")
         if version is not None or named is not None:
             version = named_version(exchange.caller, route, version, named)
         key = headers.get("x-routing-key")
-        return await self._replica.answerer.answer(route, Asked(exchange.request_id, started, key, version), given)
+        asked = Asked(exchange.request_id, started, key, version, raw)
+        return await self._replica.answerer.answer(route, asked, given)
 
 
 def named_version(caller: Caller, route: Route, in_path: str | None, in_header: str | None) -> str:

@@ -10,8 +10,9 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
-from sluiceway.core.errors import BackendError, NotReadyError, RequestError
+from sluiceway.core.errors import BackendError, NotReadyError, OverloadedError, RequestError
 from sluiceway.serving.about import About
+from sluiceway.serving.body_room import BodyRoom
 from sluiceway.serving.exchange import JSON, Exchange, Receive, Reply, Scope, Send, json_reply
 from sluiceway.serving.guard import CHALLENGE
 from sluiceway.serving.protocols.open_inference_answers import refusal_text
@@ -55,10 +56,14 @@ class Surface:
 
     Args:
         replica: that it stands before.
+
+    Attributes:
+        room: for the bodies of the requests that are under way.
     """
 
     def __init__(self, replica: Replica) -> None:
         self._replica = replica
+        self.room = BodyRoom(replica.limits.room_for_bodies)
         scoring, about = Scoring(replica), About(replica)
         self._operations: Mapping[str, Operation] = {
             "/predict": Operation("POST", scoring.predict, "predict"),
@@ -85,11 +90,14 @@ class Surface:
         if scope["type"] != "http":
             await _no_request(scope, receive, send)
             return
-        exchange = Exchange(scope, receive)
+        exchange = Exchange(scope, receive, self.room)
         path: str = scope["path"]
         if exchange.root and path.startswith(exchange.root):
             path = path[len(exchange.root) :]
-        reply = await self._reply(exchange, path)
+        try:
+            reply = await self._reply(exchange, path)
+        finally:
+            exchange.close()
         await reply.send(send)
 
     async def _reply(self, exchange: Exchange, path: str) -> Reply:
@@ -114,6 +122,8 @@ class Surface:
         except RequestError as error:
             self._replica.metrics.refused.labels(self._replica.endpoint, str(error.status)).inc()
             return refusal(error, exchange.request_id)
+        except OverloadedError as error:
+            return self._shed(error, exchange.request_id)
         except (NotReadyError, BackendError) as error:
             if isinstance(error, BackendError):
                 logger.error("request %s: %s", exchange.request_id, error)
@@ -122,6 +132,12 @@ class Surface:
         except Exception:
             logger.exception("request %s failed", exchange.request_id)
             return json_reply({"error": "the model could not answer", "request_id": exchange.request_id}, 500)
+
+    def _shed(self, error: OverloadedError, request_id: str) -> Reply:
+        limits = self._replica.limits
+        self._replica.metrics.refused.labels(self._replica.endpoint, str(limits.shed_status)).inc()
+        body = {"error": error.message, "hint": error.hint, "request_id": request_id}
+        return json_reply(body, limits.shed_status, {"Retry-After": str(limits.retry_after_seconds)})
 
     def _nobody(self, exchange: Exchange, status: int, allowed: str | None = None) -> Reply:
         """A path or a method that nobody serves."""

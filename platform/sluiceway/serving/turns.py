@@ -78,11 +78,17 @@ class TurnCaller:
         task.add_done_callback(self._tasks.discard)
 
 
-def handle_call(handle: Any) -> Call:
-    """What asks a challenger's deployment: its ``score``, a large batch in parts, given up after its time."""
+def handle_call(handle: Any, *, raw: bool = False) -> Call:
+    """What asks a challenger's deployment for scores, a large batch in parts, given up after its time.
+
+    Args:
+        handle: of the deployment.
+        raw: its ``raw_scores`` are asked for, else its ``score``.
+    """
 
     async def part(rows: np.ndarray, requests: int, seconds: float) -> np.ndarray:
-        response = handle.score.remote(rows.tobytes(), requests)
+        ask = handle.raw_scores if raw else handle.score
+        response = ask.remote(rows.tobytes(), requests)
         try:
             # Not wait_for: it would take a task more, and with it two turns of a busy event loop.
             async with asyncio.timeout(seconds):

@@ -107,19 +107,16 @@ def _first_line(body: bytes) -> list[str]:
         return []
 
 
-def predictions(answered: Answered, given: ColumnsInput) -> list[Any]:
+def predictions(answered: Answered) -> list[Any]:
     """What ``mlflow.pyfunc`` gives for the same rows: raw scores, of several classes a list a row.
 
     An endpoint's own scores have gone through the model's calibrator, where it has one; MLflow does not know of it.
 
     Args:
-        answered: the answer.
-        given: its rows.
+        answered: the answer to who has asked for raw scores.
     """
-    scorer = answered.arm.scorer
-    if not scorer.calibrated:
-        return list(answered.scores.tolist())
-    return list(scorer.raw_scores(given.encode(scorer.schema)[0]).tolist())
+    scores = answered.scores if answered.raw is None else answered.raw
+    return list(scores.tolist())
 
 
 def _split(data: Any, schema: FeatureSchema, max_rows: int, encoders: Encoders) -> ColumnsInput:
