@@ -16,7 +16,7 @@ from functools import partial
 import numpy as np
 
 from sluiceway.config.deployment import MarginsSection, StepSection
-from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, Arm
+from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, LATENCY_QUANTILES, Arm
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.decide import Pause, Promote, RollBack, decide, follow
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
@@ -78,6 +78,7 @@ def plan_of(cell: Cell) -> RolloutPlan:
     """The default steps, judged on one metric."""
     margins = {"error_rate": cell.margin} if cell.metric == "error_rate" else {}
     margins |= {"accuracy": cell.margin} if cell.metric == "accuracy" else {}
+    margins |= {f"{cell.metric}_ratio": 1.5} if cell.metric in LATENCY_QUANTILES else {}
     return RolloutPlan(
         "r1",
         endpoint="simulated",
@@ -112,7 +113,8 @@ class Users:
         outage = random.random() < cell.bursts if weight < 1 else cell.burst_at_full and first
         p, q = (max(cell.outage, rate) for rate in cell.errors) if outage else cell.errors
         late = int(random.binomial(LOOK, cell.late)) if cell.late else 0
-        times = (_latency(others, 0), _latency(LOOK, late)) if cell.metric == "latency_p99" else ((), ())
+        timed = cell.metric in LATENCY_QUANTILES
+        times = (_latency(others, 0), _latency(LOOK, late)) if timed else ((), ())
         return ArmSeen(others, self._errors(others, p), times[0]), ArmSeen(LOOK, self._errors(LOOK, q), times[1])
 
     def pairs(self) -> Pairs:

@@ -15,6 +15,8 @@ from rollout_simulated import Cell, share, simulate
 HEALTHY = Cell(errors=(0.005, 0.005), margin=0.02)
 WORSE = replace(HEALTHY, errors=(0.005, 0.025))
 PAIRS = Cell(metric="accuracy", wrong=(0.01, 0.01))
+# As many answers slower than the limit as there may be.
+TIMED = [Cell(metric="latency_p50", late=0.5), Cell(metric="latency_p95", late=0.05)]
 
 
 def ended(cell, rollouts, **how):
@@ -43,6 +45,14 @@ def test_every_tenth_request_failing_is_found_within_sixty():
 def test_one_margin_worse_is_seldom_promoted(cell):
     # 5 % of 160 are 8; 16 or more would come once in 250 times.
     assert share(ended(cell, 160), "promoted") < 0.1
+
+
+@pytest.mark.parametrize("cell", TIMED, ids=["p50", "p95"])
+def test_quantiles_tell_good_ones_from_slow_ones(cell):
+    at_margin = ended(cell, 16)
+    assert (share(at_margin, "back"), share(at_margin, "promoted") < 0.25) == (0, True)
+    assert share(ended(replace(cell, late=0.2 * cell.late), 16), "promoted") == 1
+    assert share(ended(replace(cell, late=0.95), 16), "back") == 1
 
 
 def test_an_outage_of_both_arms_sends_nothing_back():
@@ -87,3 +97,12 @@ def test_one_margin_worse_is_promoted_in_five_of_a_hundred_at_most(cell):
 def test_a_healthy_version_goes_back_in_one_of_a_hundred_at_most():
     for cell in (HEALTHY, replace(HEALTHY, bursts=0.02), PAIRS):
         assert share(simulate(cell, 1000), "back") <= 0.015
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("cell", TIMED, ids=["p50", "p95"])
+def test_a_quantile_exactly_at_its_margin_is_seldom_let_on_or_sent_back(cell):
+    # 5 % and three standard errors; 1 %, which it shares with three others.
+    found = simulate(cell, 300)
+    assert share(found, "promoted") <= 0.09
+    assert share(found, "back") <= 0.01

@@ -11,9 +11,10 @@ from pydantic import Field, ValidationError, field_serializer, field_validator, 
 from sluiceway.config.base import Section
 from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.config.stages import AbSection, LinearSection, ShadowSection, Stage, StageSection, StepSection
+from sluiceway.core.traffic import LATENCY_QUANTILES
 
 Moment = Literal["before_start", "before_increase", "before_promotion", "step", "paused", "promoted", "rolled_back"]
-METRICS = ("error_rate", "latency_p99", "accuracy", "score_shift", "loss", "business")
+METRICS = ("error_rate", *LATENCY_QUANTILES, "accuracy", "score_shift", "loss", "business")
 TRIGGER = re.compile(r"^\s*(accuracy_drop)\s*>\s*([0-9.]+)\s*%\s*$")
 
 
@@ -25,6 +26,10 @@ class LimitsSection(Section):
 
     error_rate: float | None = Field(default=None, ge=0, lt=1)
     """Share of the challenger's requests that fail."""
+    latency_p50: float | None = Field(default=None, gt=0)
+    """The challenger's median, seconds."""
+    latency_p95: float | None = Field(default=None, gt=0)
+    """The challenger's 95th percentile, seconds."""
     latency_p99: float | None = Field(default=None, gt=0)
     """The challenger's 99th percentile, seconds."""
     accuracy: float | None = Field(default=None, gt=0, le=1)
@@ -70,6 +75,14 @@ class MarginsSection(Section):
 
     error_rate: float = Field(default=0.02, gt=0, le=1)
     """Difference of the error rates, absolute."""
+    latency_p50_ratio: float | None = Field(default=None, ge=1)
+    """The challenger's median may be so many times the champion's ...; left out, it is not judged."""
+    latency_p50_seconds: float | None = Field(default=None, ge=0)
+    """... plus so much; left out, as much as ``latency_p99_seconds``."""
+    latency_p95_ratio: float | None = Field(default=None, ge=1)
+    """The challenger's 95th percentile may be so many times the champion's ...; left out, it is not judged."""
+    latency_p95_seconds: float | None = Field(default=None, ge=0)
+    """... plus so much; left out, as much as ``latency_p99_seconds``."""
     latency_p99_ratio: float = Field(default=1.5, ge=1)
     """The challenger's p99 may be so many times the champion's ..."""
     latency_p99_seconds: float = Field(default=0.05, ge=0)
@@ -91,6 +104,18 @@ class MarginsSection(Section):
     """Chance that the anytime-valid test rolls back a challenger that is no worse, over the whole rollout."""
     min_pairs: int = Field(default=100, ge=2)
     """Fewest pairs, for accuracy and loss with an outcome, that a step is judged on, whatever their spread."""
+
+    @model_validator(mode="after")
+    def _whole_latencies(self) -> Self:
+        for name in LATENCY_QUANTILES:
+            if self.of_latency(name) is None and getattr(self, f"{name}_seconds") is not None:
+                raise ValueError(f"{name}_seconds says nothing without {name}_ratio: give both, or none")
+        return self
+
+    def of_latency(self, metric: str) -> tuple[float, float] | None:
+        """(ratio, seconds) of a metric of ``LATENCY_QUANTILES``; None where it is not judged."""
+        ratio, seconds = getattr(self, f"{metric}_ratio"), getattr(self, f"{metric}_seconds")
+        return None if ratio is None else (ratio, self.latency_p99_seconds if seconds is None else seconds)
 
 
 class RollbackSection(Section):
@@ -221,6 +246,13 @@ class PolicySection(Section):
         for name in ("score_shift", "loss", "business"):
             if name in self.dry_run and getattr(self.margins, name) is None:
                 raise ValueError(f"dry_run names {name}, which is not measured without margins.{name}")
+        queries = [query.name for query in self.prometheus.queries]
+        for name in LATENCY_QUANTILES:
+            judged = self.margins.of_latency(name) is not None
+            if name in self.dry_run and name not in queries and not judged:
+                raise ValueError(f"dry_run names {name}, which is not measured without margins.{name}_ratio")
+            if judged and name in queries:
+                raise ValueError(f"prometheus.queries: margins.{name}_ratio judges a {name}; rename the query")
         return self
 
     @field_validator("notify")

@@ -17,6 +17,8 @@ from sluiceway.core.errors import InputError
 LATENCY_BOUNDS_SECONDS: tuple[float, ...] = tuple(1e-4 * 1.15**i for i in range(96))
 # What Prometheus gets: every fourth one, up to 40 s in steps of 75 %, 25 series a histogram and arm.
 EXPORTED_LATENCY_BOUNDS_SECONDS = LATENCY_BOUNDS_SECONDS[::4]
+# What of it can be judged: the quantile of each metric.
+LATENCY_QUANTILES = {"latency_p50": 0.5, "latency_p95": 0.95, "latency_p99": 0.99}
 
 
 def latency_bounds(counts: Sequence[int]) -> tuple[float, ...]:

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection
 
 from sluiceway.config.deployment import MarginsSection
+from sluiceway.core.traffic import LATENCY_QUANTILES
 from sluiceway.core.verdict import Direction, Measurement, Threshold, Verdict, judge
 from sluiceway.gates.statistics.intervals import quantile_n_needed
 from sluiceway.gates.statistics.noninferiority import requests_needed
-from sluiceway.rollout.evidence import CHECK, QUANTILE, Observations
+from sluiceway.rollout.evidence import CHECK, Observations
 from sluiceway.rollout.plan import RolloutPlan
 
 
 def champion_needs(
     margins: MarginsSection, error_rate: float, *, metrics: int, without: Collection[str] = ()
 ) -> dict[str, int]:
-    """Requests of the champion, by metric: with fewer its p99 has no bound that a slow version could be beyond.
+    """Requests of the champion, by metric: with fewer its latency has no bound that a slow version could be beyond.
 
     Args:
         margins: how much worse a version may be, and at which certainty.
@@ -25,7 +26,8 @@ def champion_needs(
     """
     errors = requests_needed(error_rate, margins.error_rate, 1.0, alpha=margins.alpha)
     surest = min(margins.alpha, margins.rollback_alpha / metrics)
-    needs = {"error_rate": errors, "latency_p99": quantile_n_needed(QUANTILE, surest)}
+    judged = {name: q for name, q in LATENCY_QUANTILES.items() if margins.of_latency(name)}
+    needs = {"error_rate": errors, **{name: quantile_n_needed(q, surest) for name, q in judged.items()}}
     return {name: n for name, n in needs.items() if name not in without}
 
 

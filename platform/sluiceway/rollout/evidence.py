@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from sluiceway.core.traffic import LATENCY_QUANTILES
 from sluiceway.core.verdict import Measurement, Status, Threshold, Verdict
 from sluiceway.gates.statistics.proportions import Pairs
 from sluiceway.rollout.means_seen import PairedMoments, ValuesSeen
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
     from sluiceway.rollout.told import Told
 
 CHECK = "canary"
-QUANTILE = 0.99
+# Verdicts on latency: of the tests, and of the fixed limits.
+LATENCY = (*LATENCY_QUANTILES, *(f"{name}_limit" for name in LATENCY_QUANTILES))
 # More outcomes than this share without a prediction, and those that have one may be a biased choice.
 LOST_PREDICTIONS = 0.01
 NO_PAIRS = Pairs(0, 0, 0, 0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sluiceway.core.verdict import Severity, Status, Verdict
-from sluiceway.rollout.evidence import Observations
+from sluiceway.rollout.evidence import LATENCY, Observations
 from sluiceway.rollout.missing import PAIRED, allowed, by_share, distance, judged_again, more_needed
 from sluiceway.rollout.plan import RolloutPlan
 
@@ -13,7 +13,7 @@ NON_INFERIORITY = "the test that it is no worse than the champion by more than t
 ANYTIME = "the test over the whole rollout, that it is worse than the champion"
 SHARE = "its step's share of the evidence, on which it looks good"
 FIXED = "its fixed limit"
-REQUESTED = ("error_rate", "latency_p99", "error_rate_limit", "latency_p99_limit", "total_errors", "consecutive_errors")
+REQUESTED = ("error_rate", "error_rate_limit", *LATENCY, "total_errors", "consecutive_errors")
 
 
 @dataclass(frozen=True)

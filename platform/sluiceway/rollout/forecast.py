@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from sluiceway.config.deployment import BusinessSection, MarginsSection
 from sluiceway.config.stages import AbSection, ShadowSection, Stage, StepSection
 from sluiceway.core.pairs import BINARY, LARGEST_IN_SPREADS, Scores
+from sluiceway.core.traffic import LATENCY_QUANTILES
 from sluiceway.gates.statistics.bounded_means import values_needed
 from sluiceway.gates.statistics.noninferiority import detectable_rise, planned_events, requests_needed
 from sluiceway.rollout.ab import shared_out
 from sluiceway.rollout.baseline import champion_needs
-from sluiceway.rollout.evidence import QUANTILE
 from sluiceway.rollout.judgement import ANSWERED
 from sluiceway.rollout.margin import OWN_REQUESTS
 from sluiceway.rollout.plan import baseline_weight, metrics_of
@@ -129,9 +129,10 @@ class _Whole:
 
 
 def _wholes(margins: MarginsSection, traffic: Traffic, odds: float) -> dict[str, _Whole]:
+    latencies = {name: q for name, q in LATENCY_QUANTILES.items() if margins.of_latency(name)}
     return {
         "error_rate": _Whole(traffic.error_rate, margins.error_rate, odds, OWN_REQUESTS),
-        "latency_p99": _Whole(0.0, 1 - QUANTILE, 0.0, OWN_REQUESTS),
+        **{name: _Whole(0.0, 1 - q, 0.0, OWN_REQUESTS) for name, q in latencies.items()},
         "accuracy": _Whole(traffic.discordance / 2, margins.accuracy, 1.0, margins.min_pairs),
     }
 
@@ -149,7 +150,7 @@ def _parts(compared: int, whole: _Whole, alpha: float, *, passed: bool) -> list[
         parts.append(max(fewest, min(whole.share(alpha, compared), needed - sum(parts))))
     parts.append(max(fewest, needed - sum(parts)))
     # At full weight latency is judged by itself, from the beginning.
-    return [*parts, needed if whole.odds == 0 else fewest]
+    return [*parts, max(fewest, needed) if whole.odds == 0 else fewest]
 
 
 def _aside(

@@ -13,7 +13,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 
+from sluiceway.core.traffic import LATENCY_QUANTILES
 from sluiceway.core.verdict import Verdict
 from sluiceway.rollout.accuracy import judge_accuracy
 from sluiceway.rollout.business import judge_business
@@ -25,7 +27,7 @@ from sluiceway.rollout.plan import RolloutPlan
 
 JUDGES: dict[str, Callable[[RolloutPlan, Observations], Verdict]] = {
     "error_rate": judge_error_rate,
-    "latency_p99": judge_latency,
+    **{name: partial(judge_latency, name) for name in LATENCY_QUANTILES},
     "accuracy": judge_accuracy,
     "score_shift": judge_score_shift,
     "loss": judge_loss,

@@ -6,13 +6,12 @@ limit sends back good versions and lets bad ones pass (docs/decisions/0008); the
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
-from sluiceway.core.traffic import latency_bounds
+from sluiceway.core.traffic import LATENCY_QUANTILES, latency_bounds
 from sluiceway.core.verdict import Direction, Measurement, Threshold, Verdict, judge
 from sluiceway.gates.statistics.intervals import quantile_from_counts
-from sluiceway.rollout.evidence import CHECK, QUANTILE, Observations
+from sluiceway.rollout.evidence import CHECK, Observations
 from sluiceway.rollout.plan import RolloutPlan
 
 
@@ -32,13 +31,11 @@ def _held(plan: RolloutPlan, seen: Observations) -> Iterator[tuple[Measurement, 
         told = f"{challenger.errors:,} failed"
         measured = Measurement("error_rate_limit", share, challenger.requests, detail=told)
         yield measured, limits.error_rate, Direction.AT_MOST, False
-    if limits.latency_p99 is not None:
-        n = sum(challenger.latency)
-        p99 = math.nan
-        if n:
-            p99 = quantile_from_counts(challenger.latency, latency_bounds(challenger.latency), QUANTILE, 0.05)[0]
-        measured = Measurement("latency_p99_limit", None if math.isnan(p99) else p99, n, unit="s")
-        yield measured, limits.latency_p99, Direction.AT_MOST, False
+    for name, q in LATENCY_QUANTILES.items():
+        if getattr(limits, name) is not None:
+            n, bounds = sum(challenger.latency), latency_bounds(challenger.latency)
+            value = quantile_from_counts(challenger.latency, bounds, q, 0.05)[0] if n else None
+            yield Measurement(f"{name}_limit", value, n, unit="s"), getattr(limits, name), Direction.AT_MOST, False
     if limits.accuracy is not None:
         right = pairs.both + pairs.only_challenger
         measured = Measurement(

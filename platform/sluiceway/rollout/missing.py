@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from sluiceway.core.verdict import Direction, Status, Verdict
 from sluiceway.gates.statistics.proportions import Pairs
-from sluiceway.rollout.evidence import ArmSeen, Observations
+from sluiceway.rollout.evidence import LATENCY, ArmSeen, Observations
 from sluiceway.rollout.judgement import judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.plan import RolloutPlan
@@ -18,7 +18,7 @@ MOST = 1000
 # Metrics that have pairs with an outcome behind them, and not requests.
 PAIRED = ("accuracy", "accuracy_limit")
 # Those whose counts can be made more of.
-MADE_OF_COUNTS = ("error_rate", "latency_p99", "error_rate_limit", "latency_p99_limit", *PAIRED)
+MADE_OF_COUNTS = ("error_rate", "error_rate_limit", *LATENCY, *PAIRED)
 
 
 def more_needed(plan: RolloutPlan, seen: Observations, verdict: Verdict) -> int | None:

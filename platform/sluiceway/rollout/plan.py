@@ -12,7 +12,7 @@ from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.config.stages import AbSection, ShadowSection, Stage, StepSection
 from sluiceway.core.errors import InputError
 from sluiceway.core.pairs import BINARY, Scores
-from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.core.traffic import LATENCY_QUANTILES, Arm, TrafficDocument
 
 # Behind the champion's version in the name of its second deployment.
 FRESH = "-fresh"
@@ -242,7 +242,8 @@ def metrics_of(margins: MarginsSection, scores: Scores) -> tuple[str, ...]:
     # The numbers of a regression never equal their outcome: its quality is its loss.
     by_loss = scores.kind == "regression" and margins.loss is not None
     chosen = [name for name in ("score_shift", "loss", "business") if getattr(margins, name) is not None]
-    return ("error_rate", "latency_p99", *(() if by_loss else ("accuracy",)), *chosen)
+    latencies = (name for name in LATENCY_QUANTILES if margins.of_latency(name))
+    return ("error_rate", *latencies, *(() if by_loss else ("accuracy",)), *chosen)
 
 
 def baseline_weight(weight: float) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from sluiceway.core.verdict import Severity, Status, Verdict
-from sluiceway.rollout.evidence import Observations, StepSeen
+from sluiceway.rollout.evidence import LATENCY, Observations, StepSeen
 from sluiceway.rollout.judgement import judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.own_queries import judge_queries
@@ -25,8 +25,7 @@ MADE_OF = {
     "error_rate": ("requests", "errors"),
     "error_rate_limit": ("requests", "errors"),
     "total_errors": ("errors",),
-    "latency_p99": ("requests",),
-    "latency_p99_limit": ("requests",),
+    **dict.fromkeys(LATENCY, ("requests",)),
 }
 # A difference of so few between two sources is none.
 SLACK = 3
