@@ -122,7 +122,7 @@ class RollbackSection(Section):
     """When the champion takes over again."""
 
     enabled: bool = True
-    """False only reports."""
+    """False: nothing goes back by itself; what fails holds, and on probation waits for a person."""
     trigger: str = "accuracy_drop > 5%"
     """A fall of the challenger's accuracy below the champion's on the same requests, relative to the champion's."""
 
