@@ -35,6 +35,11 @@ def test_merged_profiles_equal_the_profile_of_all():
     assert merge(blocks) == merge(reversed(blocks)) == profile_table(table)
 
 
+def test_zero_is_one_value_and_text_has_one_kind():
+    found = profile_table(pa.table({"x": [0.0, -0.0, 1.0], "t": pa.array(["b", "a", None], pa.string_view())}))
+    assert (found["x"].values, found["t"].values) == ((0.0, 1.0), ("a", "b"))
+
+
 def test_the_smallest_of_many_numbers_are_kept_whatever_the_parts():
     random = np.random.default_rng(3)
     # The most are 0: a look at the smallest is not enough here.

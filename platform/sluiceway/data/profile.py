@@ -223,7 +223,9 @@ def _cap(kind: str) -> int:
 def _column(name: str, column: pa.ChunkedArray) -> ColumnProfile:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
-        return ColumnProfile(name, "text", len(column), column.null_count, values=_distinct(column.cast(kind), "text"))
+        return ColumnProfile(
+            name, "text", len(column), column.null_count, values=_distinct(column.cast(pa.large_string()), "text")
+        )
     if pa.types.is_null(kind):
         return ColumnProfile(name, "number", len(column), len(column))
     if pa.types.is_boolean(kind) or pa.types.is_decimal(kind) or pa.types.is_integer(kind):
@@ -235,7 +237,7 @@ def _column(name: str, column: pa.ChunkedArray) -> ColumnProfile:
 
 
 def _number(name: str, column: pa.ChunkedArray) -> ColumnProfile:
-    finite = column.filter(pc.is_finite(column))
+    finite = pc.add(column.filter(pc.is_finite(column)), 0.0)  # -0.0 becomes 0.0
     infinite = pc.sum(pc.is_inf(column)).as_py() or 0
     ends = pc.min_max(finite).as_py()
     return ColumnProfile(

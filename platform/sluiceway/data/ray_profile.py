@@ -30,6 +30,8 @@ def profile(version: TableVersion, columns: Sequence[str]) -> TableProfile:
     table = tables.open_table(version.uri, version=version.version)
     names = tuple(tables.arrow_schema(table).names)
     present = [name for name in dict.fromkeys(columns) if name in names]
+    if not present:
+        return TableProfile(version.rows, {}, names)
     live = tables.files(table)
     paths = live["path"].to_pylist()
     files, schema = data_files(table, paths)
