@@ -91,6 +91,24 @@ def test_a_second_regression_is_promoted_by_its_error_and_not_by_an_accuracy_tha
     assert any(line.strip().startswith("canary loss") for line in last["details"]), last
 
 
+def test_a_draft_for_text_takes_classes_and_what_cannot_be_learnt_is_refused(tmp_path, on_the_sessions_ray):
+    rows = flats(1).set_column(0, "shop_id", pa.array(np.arange(ROWS) % 30))
+    rows = rows.append_column("class", pa.array(np.array(["low", "mid", "high"])[np.arange(ROWS) % 3]))
+    rows = rows.append_column("furnished", pa.array(np.array(["yes", "no"])[np.arange(ROWS) % 2]))
+    rows = rows.append_column("country", pa.array(["AT"] * ROWS))
+    append(str(tmp_path / "flats"), rows, message="first", source="test")
+    config = sluiceway(tmp_path, "init", "--table", "flats", "--target", "class")
+    assert config["config"]["model"]["type"] == "XGBClassifier"
+    assert config["config"]["evaluation"]["metrics"] == ["auc_roc", "accuracy", "log_loss", "f1_macro"]
+    assert config["left_out"]["country"] == "it has one value"
+    assert "key" not in config["config"]["data"]  # a shop has many flats
+    assert sluiceway(tmp_path, "run", "sluiceway.yaml", "--dry-run")["parameters"]["eval_metric"] == "auc"
+    for target, told in (("furnished", "two classes that are not 0 and 1"), ("country", "one class, AT")):
+        refused = sluiceway(tmp_path, "init", "--table", "flats", "--target", target, "--out", "x.yaml", expect=2)
+        assert told in refused["message"]
+    assert not (tmp_path / "x.yaml").exists()
+
+
 @pytest.fixture(scope="module")
 def transactions(tmp_path_factory, on_the_sessions_ray):
     """Drafted for a class."""

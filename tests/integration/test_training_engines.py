@@ -78,7 +78,8 @@ def test_one_task(tmp_path):
     assert roc_auc_score(report.validation.labels, report.validation.scores) > 0.8
     assert xgboost.Booster(model_file=bytearray(report.model)).num_boosted_rounds() == report.rounds
 
-    oof = DeltaTable(str(tmp_path / "oof")).to_pyarrow_table()
+    fit([table[:2000]], oof_uri=str(tmp_path / "oof"))  # a later run of the same rows, or of others
+    oof = DeltaTable(str(tmp_path / "oof"), version=report.oof_version).to_pyarrow_table()
     assert set(oof.schema.names) == {"key_hash", "fold", "label", "score"}
     keys = oof["key_hash"].to_numpy().view(np.uint64)
     np.testing.assert_array_equal(np.sort(keys), np.sort(table["__key__"].to_numpy()[part == 0]))

@@ -117,3 +117,23 @@ def test_a_category_neither_rises_nor_falls():
     )
     free = place_constraints({"monotone_constraints": {"a": 1, "c": 0}}, ("a", "c"), categories=("c",))
     assert free["monotone_constraints"] == "(1,0)"
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        ({"monotone_constraints": {"a": True}}, "XGBClassifier"),
+        ({"base_score": 2}, "XGBClassifier"),
+        ({"base_score": 1}, "XGBClassifier"),
+        ({"tweedie_variance_power": 2}, "XGBRegressor"),
+    ],
+)
+def test_what_xgboost_would_refuse_in_the_middle_is_refused_before(given, kind):
+    training = TrainingSection(eval_metric="rmse" if kind == "XGBRegressor" else "auc")
+    with pytest.raises(ConfigError) as caught:
+        booster_params(ModelSection(type=kind, params=given), training, seed=1, nthread=1, classes=2)
+    assert caught.value.problems[0].startswith(f"model.params.{next(iter(given))}: ")
+
+
+def test_a_base_score_of_several_classes_is_any_number():
+    booster_params(ModelSection(params={"base_score": 2}), TrainingSection(), seed=1, nthread=1, classes=3)

@@ -216,6 +216,7 @@ def report_document(context: Context, report: TrainReport) -> dict[str, Any]:
         "why": report.why,
         "restarts": report.restarts,
         "oof_uri": report.oof_uri,
+        "oof_version": report.oof_version,
         "model_digest": hashlib.sha256(report.model).hexdigest(),
         "code": {"commit": context.code.commit, "dirty": context.code.dirty, "digest": code_digest()},
         "environment": describe_environment(look_at_cluster()),

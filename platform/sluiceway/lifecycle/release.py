@@ -112,7 +112,7 @@ def _train_summary(name: str, candidate: Candidate, outcome: Outcome) -> StepSum
         (
             f"data digest {candidate.version.digest[:16]}, bundle {candidate.digest[:16]}; {training['why']}",
             "seconds: " + ", ".join(f"{part} {took:.1f}" for part, took in seconds.items()),
-            f"out-of-fold predictions: {training['oof_uri']}",
+            f"out-of-fold predictions: {training['oof_uri']}@{training.get('oof_version')}",
         ),
         outcome.seconds,
         outcome.reused,

@@ -56,6 +56,7 @@ class Outcome:
         rows: ``train`` and ``validation``.
         seconds: ``start``, ``load``, ``build``, ``folds``, ``final``, ``oof``.
         restarts: how often lost workers were replaced.
+        oof_version: of the table of the out-of-fold predictions, or None.
     """
 
     model: bytes
@@ -65,6 +66,7 @@ class Outcome:
     rows: dict[str, int]
     seconds: dict[str, float]
     restarts: int = 0
+    oof_version: int | None = None
 
 
 def scored_rows(labels: np.ndarray, scores: np.ndarray, features: np.ndarray) -> ScoredRows:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -50,7 +51,20 @@ def _lists(scores: np.ndarray) -> pa.ListArray:
     return pa.ListArray.from_arrays(pa.array(np.arange(rows + 1, dtype=np.int32) * classes), pa.array(scores.ravel()))
 
 
-def keep_oof(uri: str, table: pa.Table, *, version: str) -> float:
+@dataclass(frozen=True)
+class KeptOof:
+    """Where the out-of-fold predictions of a run are.
+
+    Attributes:
+        version: of their table; None where none are kept. Later runs on the same rows write later versions.
+        seconds: that writing them took.
+    """
+
+    version: int | None
+    seconds: float
+
+
+def keep_oof(uri: str, table: pa.Table, *, version: str) -> KeptOof:
     """Write the predictions as the newest version of a Delta table; an empty URI keeps nothing.
 
     Args:
@@ -59,9 +73,11 @@ def keep_oof(uri: str, table: pa.Table, *, version: str) -> float:
         version: the rows that were trained on, for the commit's message.
 
     Returns:
-        seconds that it took.
+        where they are.
     """
     began = time.perf_counter()
+    written = None
     if uri:
-        commit.overwrite(uri, table, message=f"out-of-fold predictions of {version}", source="training")
-    return time.perf_counter() - began
+        told = f"out-of-fold predictions of {version}"
+        written = commit.overwrite(uri, table, message=told, source="training").version
+    return KeptOof(written, time.perf_counter() - began)

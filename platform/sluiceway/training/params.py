@@ -83,14 +83,15 @@ def _whole(low: int) -> Callable[[Any], str]:
     return check
 
 
-def _real(low: float, high: float | None = None, *, above: bool = False) -> Callable[[Any], str]:
+def _real(low: float, high: float | None = None, *, above: bool = False, below: bool = False) -> Callable[[Any], str]:
     def check(value: Any) -> str:
         if isinstance(value, int | float) and not isinstance(value, bool):
             over = value > low if above else value >= low
-            if over and (high is None or value <= high):
+            if over and (high is None or (value < high if below else value <= high)):
                 return ""
         limits = f"above {low:g}" if above else f"of at least {low:g}"
-        return f"a number {limits} is needed" if high is None else f"a number {limits} and at most {high:g} is needed"
+        end = "" if high is None else f" and {'below' if below else 'at most'} {high:g}"
+        return f"a number {limits}{end} is needed"
 
     return check
 
@@ -103,7 +104,9 @@ def _any_of(*choices: str) -> Callable[[Any], str]:
 
 
 def _monotone(value: Any) -> str:
-    fine = isinstance(value, Mapping) and all(isinstance(k, str) and v in (-1, 0, 1) for k, v in value.items())
+    fine = isinstance(value, Mapping) and all(
+        isinstance(k, str) and type(v) is int and v in (-1, 0, 1) for k, v in value.items()
+    )
     return "" if fine else "a mapping from features to -1, 0 or 1 is needed"
 
 
@@ -115,6 +118,7 @@ def _interaction(value: Any) -> str:
 
 
 _SHARE = _real(0, 1, above=True)
+_PROBABILITY = _real(0, 1, above=True, below=True)
 RULES = {
     "n_estimators": Rule("num_boost_round", _whole(1)),
     "max_depth": Rule("max_depth", _whole(0)),
@@ -141,7 +145,7 @@ RULES = {
     "interaction_constraints": Rule("interaction_constraints", _interaction),
     "max_cat_to_onehot": Rule("max_cat_to_onehot", _whole(1)),
     "quantile_alpha": Rule("quantile_alpha", _real(0, 1, above=True)),
-    "tweedie_variance_power": Rule("tweedie_variance_power", _real(1, 2)),
+    "tweedie_variance_power": Rule("tweedie_variance_power", _real(1, 2, below=True)),
     "huber_slope": Rule("huber_slope", _real(0, above=True)),
     "max_cat_threshold": Rule("max_cat_threshold", _whole(1)),
 }
@@ -225,6 +229,9 @@ def _problem(name: str, value: Any, estimator: str, kinds: tuple[Kind, ...]) -> 
         return ""
     if name == "scale_pos_weight" and kinds == ("multiclass",):
         return "it has no meaning with more than two classes; data.weight names a column of weights"
+    if name == "base_score" and kinds == ("binary",):
+        wrong = _PROBABILITY(value)
+        return f"{value!r} cannot be used; of two classes it is a probability: {wrong}" if wrong else ""
     objectives = [objective for kind in kinds for objective in OBJECTIVES[kind]]
     wrong = _any_of(*objectives)(value) if name == "objective" else RULES[name].check(value)
     return f"{value!r} cannot be used; {wrong}" if wrong else ""

@@ -22,7 +22,7 @@ from sklearn.metrics import roc_auc_score
 from sluiceway.core.errors import BackendError, SluicewayError
 from sluiceway.training.job import MOST_SAMPLE_ROWS, Job, Outcome, scored_rows
 from sluiceway.training.loop import Emit, Event, boost
-from sluiceway.training.oof import keep_oof, oof_table, scores_of
+from sluiceway.training.oof import KeptOof, keep_oof, oof_table, scores_of
 from sluiceway.training.plan import Plan
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_resources import reserve_cpus
@@ -75,9 +75,9 @@ class _Mailbox:
         scored = scored_rows(
             validation["label"].to_numpy()[order], scores_of(validation)[order], sample[np.array(chosen, int)]
         )
-        seconds = keep_oof(job.oof_uri, oof, version=job.version)
+        written = keep_oof(job.oof_uri, oof, version=job.version)
         exact = _exact_auc(oof) if job.spec.metric == "auc" and job.spec.kind == "binary" else {}
-        return _Joined(exact, scored, {"train": len(oof), "validation": len(validation)}, seconds, self._starts - 1)
+        return _Joined(exact, scored, {"train": len(oof), "validation": len(validation)}, written, self._starts - 1)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class _Joined:
     exact: dict[int, float]
     validation: ScoredRows
     rows: dict[str, int]
-    seconds: float
+    oof: KeptOof
     restarts: int
 
 
@@ -159,8 +159,9 @@ def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit:
         folds=folds,
         validation=joined.validation,
         rows={**joined.rows, "train": result["rows"]},
-        seconds={"start": started, **seconds, "oof": joined.seconds},
+        seconds={"start": started, **seconds, "oof": joined.oof.seconds},
         restarts=joined.restarts,
+        oof_version=joined.oof.version,
     )
 
 

@@ -137,7 +137,8 @@ def _finish(job: Job, kept: dict[str, Any], summary: dict[str, Any], oof: bytes,
         folds=tuple(FoldReport(**fold) for fold in summary["folds"]),
         validation=scored_rows(kept["labels"], _scores(validation, job), kept["sample"]),
         rows={"train": len(train), "validation": len(kept["labels"])},
-        seconds={"load": kept["load"], "build": 0.0, **summary["seconds"], "oof": written},
+        seconds={"load": kept["load"], "build": 0.0, **summary["seconds"], "oof": written.seconds},
+        oof_version=written.version,
     )
 
 

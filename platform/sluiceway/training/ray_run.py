@@ -196,6 +196,7 @@ def _report(
         engine=plan.engine,
         why=plan.why,
         restarts=outcome.restarts,
+        oof_version=outcome.oof_version,
     )
 
 

@@ -173,5 +173,6 @@ def _work(
             folds=result.folds,
             validation=scored_rows(validation.y, result.validation, validation.x),
             rows={"train": len(train), "validation": len(validation)},
-            seconds={"began": began, "load": loaded, **result.seconds, "oof": kept},
+            seconds={"began": began, "load": loaded, **result.seconds, "oof": kept.seconds},
+            oof_version=kept.version,
         )

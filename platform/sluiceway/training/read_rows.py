@@ -66,4 +66,7 @@ class ReadRows:
 
 def no_rows() -> DataError:
     """There is nothing to train on."""
-    return DataError("there are no rows to train on", hint="look at data.path and data.version")
+    return DataError(
+        "there are no rows to train on",
+        hint="look at data.path and data.version, and at data.split: its shares, and its gap",
+    )

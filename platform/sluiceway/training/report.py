@@ -72,6 +72,7 @@ class TrainReport:
         engine: ``task``, ``group`` (Ray Train) or ``xgboost_ray``.
         why: why that engine, for people.
         restarts: how often lost workers were replaced.
+        oof_version: the version of that table that this run wrote; None where none is kept.
     """
 
     model: bytes
@@ -88,6 +89,7 @@ class TrainReport:
     engine: Literal["task", "group", "xgboost_ray"]
     why: str
     restarts: int = 0
+    oof_version: int | None = None
 
     @property
     def metric(self) -> float:
