@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import time
 from pathlib import Path
@@ -109,10 +110,12 @@ def _engine_options(url: str) -> dict[str, object]:
 
 
 def _connect_args(url: sa.URL) -> dict[str, int]:
-    """What the driver is told beside the URL, which is the user's and wins."""
+    """What the driver is told beside the URL and the environment, which are the user's and win."""
     if url.get_driver_name() not in LIBPQ_DRIVERS:
         return {}
     ours = {"connect_timeout": CONNECT_SECONDS, **NOTICE_DEATH}
+    if os.environ.get("PGCONNECT_TIMEOUT"):  # the only one of them that libpq takes from there
+        del ours["connect_timeout"]
     return {name: value for name, value in ours.items() if name not in url.query}
 
 
