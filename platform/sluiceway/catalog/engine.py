@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sqlite3
 import time
 from pathlib import Path
@@ -114,9 +113,15 @@ def _connect_args(url: sa.URL) -> dict[str, int]:
     if url.get_driver_name() not in LIBPQ_DRIVERS:
         return {}
     ours = {"connect_timeout": CONNECT_SECONDS, **NOTICE_DEATH}
-    if os.environ.get("PGCONNECT_TIMEOUT"):  # the only one of them that libpq takes from there
-        del ours["connect_timeout"]
-    return {name: value for name, value in ours.items() if name not in url.query}
+    theirs = {*url.query, *_of_the_environment()}
+    return {name: value for name, value in ours.items() if name not in theirs}
+
+
+def _of_the_environment() -> set[str]:
+    """What libpq itself takes from there, e.g. ``PGCONNECT_TIMEOUT``; with a catalog of SQLite nobody loads it."""
+    from psycopg import pq
+
+    return {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.val}
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:
