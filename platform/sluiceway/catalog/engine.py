@@ -119,7 +119,7 @@ def _connect_args(url: sa.URL) -> dict[str, int]:
 
 def _of_the_environment() -> set[str]:
     """What libpq itself takes from there, e.g. ``PGCONNECT_TIMEOUT``; with a catalog of SQLite nobody loads it."""
-    from psycopg import pq
+    from psycopg import pq  # noqa: PLC0415
 
     return {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.val}
 
