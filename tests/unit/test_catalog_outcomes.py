@@ -14,10 +14,11 @@ from sluiceway.data.commit import append
 from sluiceway.data.tables import open_table
 from sluiceway.monitoring.accuracy import observed_accuracy
 from sluiceway.monitoring.archive import SCHEMA, archive
-from sluiceway.monitoring.late_outcomes import join_late
+from sluiceway.monitoring.late_outcomes import ON_THEIR_WAY_SECONDS, LateOutcomes, join_late
 
 NOW = 1_000_000_000.0
 WEEK = 7 * 86_400.0
+LATER = NOW + 3 * WEEK
 
 
 def prediction(number, *, decision=1.0, time=NOW, version="1"):
@@ -68,6 +69,14 @@ def outcome(name, truth=1.0, *, received=NOW + 2 * WEEK):
     return FeedbackRecord(name, truth, received, received, value=3.0)
 
 
+def joined_late(store, folder):
+    return join_late(store, folder, endpoint="e", now=LATER).joined
+
+
+def outcomes_left(store):
+    return [one.request_id for page in store.unmatched("e", until=LATER, at_once=1) for one in page]
+
+
 def archived_outcomes(folder):
     rows = open_table(str(folder / "e")).to_pyarrow_table().to_pylist()
     return {row["request_id"]: (row["outcome"], row["value"]) for row in rows}
@@ -87,7 +96,7 @@ def waited(catalog, records, tmp_path):
 def test_an_outcome_that_comes_after_its_prediction_was_archived_is_joined_there(catalog, records, waited, tmp_path):
     assert records.pairs("e", "1", [1]).outcomes_without_prediction == 4
     before = archived_outcomes(tmp_path)
-    assert join_late(waited, tmp_path, endpoint="e") == 2
+    assert joined_late(waited, tmp_path) == 2
     # Of two outcomes the first one counts, also where the second finds the first in the archive.
     assert archived_outcomes(tmp_path) == before | {"r0008": (1.0, 3.0), "f/19": (1.0, 3.0)}
     (found,) = observed_accuracy(waited, tmp_path)
@@ -96,7 +105,7 @@ def test_an_outcome_that_comes_after_its_prediction_was_archived_is_joined_there
     pairs = records.pairs("e", "1", [1])
     assert (pairs.outcomes, pairs.outcomes_without_prediction) == (1, 1)
     version = open_table(str(tmp_path / "e")).version()
-    assert join_late(waited, tmp_path, endpoint="e") == 0
+    assert joined_late(waited, tmp_path) == 0
     assert open_table(str(tmp_path / "e")).version() == version
 
 
@@ -107,17 +116,17 @@ def test_a_late_outcome_is_joined_once_whoever_is_killed(catalog, records, waite
     with monkeypatch.context() as patched:
         patched.setattr(waited, "joined", die)
         with pytest.raises(RuntimeError, match="killed"):
-            join_late(waited, tmp_path, endpoint="e")
+            joined_late(waited, tmp_path)
     joined = archived_outcomes(tmp_path)
-    assert join_late(waited, tmp_path, endpoint="e") == 0
+    assert joined_late(waited, tmp_path) == 0
     assert archived_outcomes(tmp_path) == joined
     assert len(joined) == 30
-    assert [one.request_id for page in waited.unmatched("e", at_once=1) for one in page] == ["nobody"]
+    assert outcomes_left(waited) == ["nobody"]
 
 
 def test_late_outcomes_that_several_join_at_once_are_there_once(catalog, records, waited, tmp_path):
     with ThreadPoolExecutor(3) as pool:
-        under_way = [pool.submit(join_late, OutcomeStore(catalog), tmp_path, endpoint="e") for _ in range(3)]
+        under_way = [pool.submit(joined_late, OutcomeStore(catalog), tmp_path) for _ in range(3)]
         for one in under_way:
             one.result()
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table()
@@ -131,7 +140,7 @@ def test_a_late_outcome_finds_its_place_in_an_archive_of_before(catalog, records
         old = old.set_column(old.column_names.index(name), name, pa.array([value]))
     append(str(tmp_path / "e"), old, message="of a release before", source="test")
     records.add_feedback("e", [outcome("r")])
-    assert join_late(OutcomeStore(catalog), tmp_path, endpoint="e") == 1
+    assert joined_late(OutcomeStore(catalog), tmp_path) == 1
     assert open_table(str(tmp_path / "e")).to_pyarrow_table()["outcome"].to_pylist() == [1.0]
 
 
@@ -142,15 +151,61 @@ def test_of_two_answers_with_one_id_in_the_archive_the_first_gets_the_outcome(ca
         archive(store, tmp_path, endpoint="e", cutoff=NOW + WEEK + later, wait=WEEK)
     for truth in (1.0, 0.0):  # and of two outcomes the first
         records.add_feedback("e", [outcome("r0009", truth)])
-        join_late(store, tmp_path, endpoint="e")
+        joined_late(store, tmp_path)
     rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
     found = sorted((row["time"], row["score"], row["outcome"]) for row in rows if row["request_id"] == "r0009")
     assert found == [(NOW, 0.7, 1.0), (NOW + 50, 0.2, None)]
 
 
+def test_an_outcome_waits_for_its_prediction_before_the_archive_is_asked(catalog, records, waited, tmp_path):
+    """An id that is there again: its record may still be on its way, and the archive's is of another request."""
+    came = NOW + 2 * WEEK
+    young = join_late(waited, tmp_path, endpoint="e", now=came + ON_THEIR_WAY_SECONDS - 1)
+    assert young == LateOutcomes(0, 0)
+    records.add_predictions([prediction(8, time=came)])
+    assert join_late(waited, tmp_path, endpoint="e", now=came + ON_THEIR_WAY_SECONDS).joined == 1
+    assert archived_outcomes(tmp_path)["r0008"] == (None, None)
+    assert archive(waited, tmp_path, endpoint="e", cutoff=came + 10, wait=WEEK) == 1
+    rows = open_table(str(tmp_path / "e")).to_pyarrow_table().to_pylist()
+    assert {row["time"]: row["outcome"] for row in rows if row["request_id"] == "r0008"} == {NOW: None, came: 1.0}
+
+
+def test_an_outcome_that_matches_nothing_is_set_aside_once_it_has_waited(catalog, records, waited, tmp_path):
+    came = NOW + 2 * WEEK
+    assert join_late(waited, tmp_path, endpoint="e", now=LATER, give_up=came - 1) == LateOutcomes(2, 0)
+    assert outcomes_left(waited) == ["nobody"]
+    assert join_late(waited, tmp_path, endpoint="e", now=came + 60, give_up=came) == LateOutcomes(0, 0), "still young"
+    assert join_late(waited, tmp_path, endpoint="e", now=LATER, give_up=came) == LateOutcomes(0, 1)
+    assert outcomes_left(waited) == []
+
+
+def test_no_outcome_is_set_aside_whose_prediction_is_anywhere(catalog, records, waited, tmp_path, monkeypatch):
+    """A large request in the catalog that an archive is taking, and predictions that move while this looks."""
+    scores = np.linspace(0, 1, 20)
+    records.add_folded([FoldedRequest("g", NOW, "e", 1, "champion", "1", "", -20, folded_body(scores, scores))])
+    records.add_predictions([prediction(i) for i in (70, 71)])
+    records.add_feedback("e", [outcome(name) for name in ("g/3", "g/x", "r0071")])
+    real = waited.unmatched
+
+    def seen_before(*args, **kwargs):
+        for page in real(*args, **kwargs):
+            yield [*page, outcome("r0070"), outcome("r0071")]
+
+    monkeypatch.setattr(waited, "unmatched", seen_before)
+    assert join_late(waited, tmp_path, endpoint="e", now=LATER, give_up=LATER) == LateOutcomes(2, 2)
+    monkeypatch.undo()
+    assert outcomes_left(waited) == ["g/3"]
+    assert records.pairs("e", "1", [1]).outcomes == 2
+
+
+def test_where_the_archive_is_away_no_outcome_is_set_aside(catalog, records, waited, tmp_path):
+    assert join_late(waited, tmp_path / "elsewhere", endpoint="e", now=LATER, give_up=LATER) == LateOutcomes(0, 0)
+    assert len(outcomes_left(waited)) == 4
+
+
 def test_without_an_archive_no_outcome_is_late(catalog, records, tmp_path):
     records.add_feedback("e", [outcome("nobody")])
-    assert join_late(OutcomeStore(catalog), tmp_path, endpoint="e") == 0
+    assert joined_late(OutcomeStore(catalog), tmp_path) == 0
     assert not (tmp_path / "e").exists()
 
 

@@ -293,6 +293,20 @@ def test_a_database_that_does_not_answer_is_given_up(silent_host, monkeypatch, o
     assert 1 < time.monotonic() - begun < 15
 
 
+def test_how_long_the_environment_waits_for_a_database_wins(silent_host, monkeypatch):
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "2")
+    monkeypatch.setattr(engine_room, "CONNECT_SECONDS", 600)
+    begun = time.monotonic()
+    with pytest.raises(BackendError, match="cannot be used"):
+        open_catalog(silent_host)
+    assert 1 < time.monotonic() - begun < 15
+    ours = engine_room._connect_args(sa.make_url("postgresql://h/d?keepalives_idle=5"))
+    assert not {"connect_timeout", "keepalives_idle"} & ours.keys()
+    assert "tcp_user_timeout" in ours
+    monkeypatch.setenv("PGCONNECT_TIMEOUT", "")
+    assert engine_room._connect_args(sa.make_url("postgresql://h/d"))["connect_timeout"] == 600
+
+
 @pytest.mark.parametrize(
     ("address", "expected"),
     [

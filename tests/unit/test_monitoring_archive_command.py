@@ -52,11 +52,18 @@ def test_how_long_a_prediction_waits_is_a_key_of_the_configuration(state, two_en
     config.write_text(SETTINGS + "platform: {serving: {wait_for_outcome_days: 0.0001}}\n")
     assert archived(capsys, "--config", str(config)) == {"fares": 5, "fraud": 5}
     engine = open_catalog(f"sqlite:///{state / 'catalog.db'}")
-    RecordStore(engine).add_feedback("fares", [FeedbackRecord("r4", 1.0, time.time(), time.time())])
+    came = time.time() - 3_600
+    RecordStore(engine).add_feedback("fares", [FeedbackRecord(name, 1.0, came, came) for name in ("r4", "nobody")])
     engine.dispose()
     assert run_command(["monitor", "archive", "fares", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["rows"], row["late outcomes"], row["kept for rollout"]) == (0, 1, "")
+    told = {"rows": 0, "late_outcomes": 1, "unmatched_outcomes": 0, "kept_for_rollout": ""}
+    assert told == {name: row[name] for name in told}
+    assert run_command(["monitor", "archive", "fares", "--config", str(config), "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert (row["late_outcomes"], row["unmatched_outcomes"]) == (0, 1)
+    assert run_command(["monitor", "archive", "fares"]) == 0
+    assert "unmatched outcomes" in capsys.readouterr().out
     config.write_text(SETTINGS + "platform: {serving: {wait_for_outcome_days: 0}}\n")
     assert run_command(["monitor", "archive", "--config", str(config)]) == 2
     assert "wait_for_outcome_days" in capsys.readouterr().err
@@ -71,8 +78,23 @@ def test_records_that_a_rollout_is_judged_by_stay(state, two_endpoints, capsys):
         rollouts.append(f"of-{endpoint}", JournalRow(1, state_of.to_json(), "begins", "{}", time.time()))
     engine.dispose()
     assert run_command(["monitor", "archive", "--json"]) == 0
-    told = {row["endpoint"]: (row["rows"], row["kept for rollout"]) for row in json.loads(capsys.readouterr().out)}
+    told = {row["endpoint"]: (row["rows"], row["kept_for_rollout"]) for row in json.loads(capsys.readouterr().out)}
     assert told == {"fares": (0, "of-fares"), "fraud": (3, "")}
+
+
+def test_outcomes_that_a_rollout_counts_as_lost_are_not_set_aside(state, two_endpoints, tmp_path, capsys):
+    config, came = tmp_path / "sluiceway.yaml", time.time() - 1_000
+    config.write_text(SETTINGS + "platform: {serving: {wait_for_outcome_days: 0.0001}}\n")
+    archived(capsys)
+    engine = open_catalog(f"sqlite:///{state / 'catalog.db'}")
+    RolloutStore(engine).create("now", endpoint="fares", plan="{}", now=came - 10)
+    RolloutStore(engine).append("now", JournalRow(1, RolloutState(Phase.STEP).to_json(), "begins", "{}", came))
+    for endpoint in ("fares", "fraud"):
+        RecordStore(engine).add_feedback(endpoint, [FeedbackRecord("nobody", 1.0, came, came)])
+    engine.dispose()
+    assert run_command(["monitor", "archive", "--config", str(config), "--json"]) == 0
+    told = {row["endpoint"]: row["unmatched_outcomes"] for row in json.loads(capsys.readouterr().out)}
+    assert told == {"fares": 0, "fraud": 1}
 
 
 def test_an_unknown_endpoint_is_one_error(two_endpoints, capsys):

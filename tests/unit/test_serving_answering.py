@@ -257,6 +257,36 @@ def test_raw_scores_of_a_challenger_are_asked_of_its_deployment(models, catalog,
     assert [record["score"] for record in replica.recorded()] == pytest.approx(table(raw).tolist())
 
 
+def raising(raw):
+    raise RuntimeError("broken")
+
+
+@pytest.mark.parametrize("calibrate", [raising, lambda raw: raw * np.nan, lambda raw: raw[:0]])
+def test_a_challenger_whose_calibrator_fails_is_answered_for_where_raw_scores_are_asked(
+    models, catalog, tmp_path, monkeypatch, calibrate
+):
+    model, _ = calibrated(models[1], tmp_path / "calibrated")
+    replica = Replica(catalog, breaker=BreakerSection(errors_in_row=3))
+    route = replica.follow(
+        TrafficDocument("flights", 3, models[0].arm("1", 0.0), (model.arm("2", 1.0),), salt="r1"),
+    )
+    monkeypatch.setattr(route.challengers[0].scorer, "calibrate", calibrate)
+
+    async def run():
+        with pytest.raises(NotReadyError):
+            await replica.ask(route, raw=True, version="2")
+        answers, matrix = await replica.ask(route, 10, raw=True)
+        await replica.ledger.flush()
+        return answers, matrix
+
+    answers, matrix = asyncio.run(run())
+    np.testing.assert_allclose([a.scores[0] for a in answers], expected(models[0], matrix), atol=1e-6)
+    assert {answer.raw is None for answer in answers} == {True}
+    counted = {("challenger", "2"): (3, 3), ("pinned", "2"): (1, 1), ("champion", "1"): (7, 0)}
+    assert replica.counts(3) == counted
+    assert len(replica.opened) == 1
+
+
 def test_who_has_no_calibrator_answers_raw_scores_as_it_is(models, document, catalog):
     replica = Replica(catalog)
     route = replica.follow(document)

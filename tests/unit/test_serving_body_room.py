@@ -52,25 +52,25 @@ class Sender:
         return self.sent[0]["status"], dict(self.sent[0]["headers"]), json.loads(self.sent[1]["body"])
 
 
-async def begun(*senders):
+async def begun(*senders, sent=10):
     for sender in senders:
-        sender.part(0, 10)
+        sender.part(0, sent)
     for _ in range(20):
         await asyncio.sleep(0)
 
 
-def test_a_large_request_beyond_the_room_is_shed_and_those_under_way_are_answered(replica):
+def test_a_large_request_beyond_the_room_is_shed_and_what_is_under_way_is_answered(replica):
     async def scenario():
         first, second = Sender(replica.app, 2 * SMALL_BYTES), Sender(replica.app, 2 * SMALL_BYTES)
-        await begun(first, second)
-        status, headers, body = await second.answer()
+        await begun(first, sent=2 * SMALL_BYTES - 10)
+        status, headers, body = await second.answer()  # before it has sent anything
         assert (status, headers[b"retry-after"]) == (503, b"7")
         assert body["error"] == "too many large requests are under way"
-        assert replica.app.room.held == 2 * SMALL_BYTES
+        assert replica.app.room.held == 2 * SMALL_BYTES - 10
         small = Sender(replica.app, SMALL_BYTES)
         small.part(0, None, more=False)
         assert (await small.answer())[0] == 200
-        first.part(10, None, more=False)
+        first.part(2 * SMALL_BYTES - 10, None, more=False)
         assert (await first.answer())[0] == 200
         again = Sender(replica.app, 2 * SMALL_BYTES)
         again.part(0, None, more=False)
@@ -81,9 +81,27 @@ def test_a_large_request_beyond_the_room_is_shed_and_those_under_way_are_answere
     assert replica.app.room.held == 0
 
 
-def test_what_declares_no_length_is_counted_as_it_comes(replica):
+def test_those_that_declare_much_and_send_little_keep_nobody_out(replica):
     async def scenario():
-        first, second = (Sender(replica.app, 2 * SMALL_BYTES, declared=False) for _ in range(2))
+        slow = [Sender(replica.app, LIMIT) for _ in range(4)]
+        await begun(*slow)
+        assert replica.app.room.held == 0
+        large = Sender(replica.app, 2 * SMALL_BYTES)
+        large.part(0, None, more=False)
+        assert (await large.answer())[0] == 200
+        for sender in slow:
+            sender.messages.put_nowait({"type": "http.disconnect"})
+            await asyncio.wait_for(sender.task, 10)
+
+    asyncio.run(scenario())
+    assert replica.refused(503) == 0
+    assert replica.app.room.held == 0
+
+
+@pytest.mark.parametrize("declared", [True, False])
+def test_a_body_is_counted_as_it_comes(replica, declared):
+    async def scenario():
+        first, second = (Sender(replica.app, 2 * SMALL_BYTES, declared=declared) for _ in range(2))
         await begun(first, second)
         assert replica.app.room.held == 0
         first.part(10, 2 * SMALL_BYTES)
@@ -108,7 +126,9 @@ def test_room_comes_back_whatever_becomes_of_a_request(replica, end):
         if end == "is wrong":
             sender.body = b"[" * len(sender.body)
             sender.part(0, None, more=False)
-        await begun(sender)
+        else:
+            await begun(sender, sent=SMALL_BYTES + 10)
+            assert replica.app.room.held == SMALL_BYTES + 10
         if end == "hangs up":
             sender.messages.put_nowait({"type": "http.disconnect"})
         return (await sender.answer())[0] if end != "hangs up" else await asyncio.wait_for(sender.task, 10)
@@ -120,9 +140,11 @@ def test_room_comes_back_whatever_becomes_of_a_request(replica, end):
 def test_what_is_refused_takes_nothing():
     room = BodyRoom(10)
     room.take(10)
-    with pytest.raises(OverloadedError):
-        room.take(1)
+    for ask in (room.take, room.expect):
+        with pytest.raises(OverloadedError):
+            ask(1)
     room.give_back(10)
+    room.expect(10)
     room.take(10)
 
 

@@ -109,11 +109,19 @@ def _engine_options(url: str) -> dict[str, object]:
 
 
 def _connect_args(url: sa.URL) -> dict[str, int]:
-    """What the driver is told beside the URL, which is the user's and wins."""
+    """What the driver is told beside the URL and the environment, which are the user's and win."""
     if url.get_driver_name() not in LIBPQ_DRIVERS:
         return {}
     ours = {"connect_timeout": CONNECT_SECONDS, **NOTICE_DEATH}
-    return {name: value for name, value in ours.items() if name not in url.query}
+    theirs = {*url.query, *_of_the_environment()}
+    return {name: value for name, value in ours.items() if name not in theirs}
+
+
+def _of_the_environment() -> set[str]:
+    """What libpq itself takes from there, e.g. ``PGCONNECT_TIMEOUT``; with a catalog of SQLite nobody loads it."""
+    from psycopg import pq  # noqa: PLC0415
+
+    return {option.keyword.decode() for option in pq.Conninfo.get_defaults() if option.val}
 
 
 def _prepare_sqlite(engine: sa.Engine) -> None:

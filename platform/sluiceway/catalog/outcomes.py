@@ -10,9 +10,9 @@ import sqlalchemy as sa
 from sluiceway.catalog import archiving
 from sluiceway.catalog.archiving import CHUNK, Page
 from sluiceway.catalog.dialect import reaching
-from sluiceway.catalog.folded import FoldedRequest, drop_folded, folded_counts, take_folded, unfold
+from sluiceway.catalog.folded import FoldedRequest, drop_folded, folded_counts, row_of, take_folded, unfold
 from sluiceway.catalog.records import FeedbackRecord, same_request
-from sluiceway.catalog.schema import feedback, predictions
+from sluiceway.catalog.schema import feedback, folded_predictions, predictions
 
 
 @dataclass(frozen=True)
@@ -177,11 +177,12 @@ class OutcomeStore:
         """Remove what is now in Delta."""
         drop_folded(self._engine, endpoint, [request.request_id for request in requests])
 
-    def unmatched(self, endpoint: str, *, at_once: int) -> Iterator[list[FeedbackRecord]]:
+    def unmatched(self, endpoint: str, *, until: float, at_once: int) -> Iterator[list[FeedbackRecord]]:
         """Outcomes whose prediction is not in the catalog, or not yet, in the order of their ids, so many at once.
 
         Args:
             endpoint: whose.
+            until: UTC epoch seconds; those that came later are left out.
             at_once: so many at most.
         """
         f, after = feedback.c, ""
@@ -189,7 +190,7 @@ class OutcomeStore:
         query = (
             sa.select(*columns)
             .select_from(feedback.outerjoin(predictions, same_request()))
-            .where(f.endpoint == endpoint, predictions.c.request_id.is_(None))
+            .where(f.endpoint == endpoint, f.received <= until, predictions.c.request_id.is_(None))
             .order_by(f.request_id)
             .limit(at_once)
         )
@@ -201,13 +202,43 @@ class OutcomeStore:
             yield found
             after = found[-1].request_id
 
+    def unrecorded(self, endpoint: str, request_ids: Sequence[str]) -> set[str]:
+        """Of some ids those that no prediction of the catalog has, also none that an archive is taking.
+
+        A prediction goes from a large request's record to one of its own, and from either to the archive. It is looked
+        for in this order, so that who reads the archive afterwards finds what has moved on meanwhile.
+        """
+        requests = {name: found[0] for name in request_ids if (found := row_of(name)) is not None}
+        folded = self._those_in(folded_predictions, endpoint, sorted(set(requests.values())))
+        return {name for name in request_ids if requests.get(name) not in folded} - self._those_in(
+            predictions, endpoint, request_ids
+        )
+
     def joined(self, endpoint: str, request_ids: Sequence[str]) -> None:
         """Remove outcomes that stand beside their predictions in the archive now."""
+        self._remove_outcomes(endpoint, request_ids)
+
+    def set_aside(self, endpoint: str, request_ids: Sequence[str]) -> int:
+        """Remove outcomes whose predictions are nowhere; gives how many were still there."""
+        return self._remove_outcomes(endpoint, request_ids)
+
+    def _those_in(self, table: sa.Table, endpoint: str, request_ids: Sequence[str]) -> set[str]:
+        found: set[str] = set()
+        with reaching(self._engine), self._engine.connect() as connection:
+            for start in range(0, len(request_ids), CHUNK):
+                chunk = request_ids[start : start + CHUNK]
+                query = sa.select(table.c.request_id).where(table.c.endpoint == endpoint, table.c.request_id.in_(chunk))
+                found.update(connection.execute(query).scalars())
+        return found
+
+    def _remove_outcomes(self, endpoint: str, request_ids: Sequence[str]) -> int:
+        removed = 0
         with reaching(self._engine), self._engine.begin() as connection:
             for start in range(0, len(request_ids), CHUNK):
                 chunk = request_ids[start : start + CHUNK]
                 gone = (feedback.c.endpoint == endpoint) & feedback.c.request_id.in_(chunk)
-                connection.execute(feedback.delete().where(gone))
+                removed += connection.execute(feedback.delete().where(gone)).rowcount
+        return removed
 
     def end_archive(self, endpoint: str) -> None:
         """Remove the note that an archive is under way."""

@@ -75,11 +75,18 @@ def archive_records(
             now=datetime.now(UTC).timestamp(),
         )
         rows.append({"endpoint": name, **_told(done), "table": str(folder / name)})
+    if not as_json:
+        rows = [{name.replace("_", " "): value for name, value in row.items()} for row in rows]
     print_rows(rows, as_json=as_json, empty="no endpoints yet")
 
 
 def _told(done: Archived) -> dict[str, int | str]:
-    return {"rows": done.rows, "late outcomes": done.late_outcomes, "kept for rollout": done.kept_for}
+    return {
+        "rows": done.rows,
+        "late_outcomes": done.late_outcomes,
+        "unmatched_outcomes": done.unmatched_outcomes,
+        "kept_for_rollout": done.kept_for,
+    }
 
 
 @app.command("targets")

@@ -146,7 +146,7 @@ class ServingSection(Section):
     """What a request may hold."""
     wait_for_outcome_days: float = Field(default=7.0, gt=0)
     """So long a prediction waits in the catalog for its outcome; then it is archived without one. Longer than the
-    latest outcomes take, e.g. 100 for loans."""
+    latest outcomes take, e.g. 100 for loans. So long an outcome waits for its prediction, too; then it is deleted."""
     log: PredictionLogSection = PredictionLogSection()
     """The log of predictions."""
 

@@ -20,11 +20,13 @@ class Archived:
     Attributes:
         rows: moved from the catalog to the archive.
         late_outcomes: written beside predictions that had been archived without one.
+        unmatched_outcomes: deleted, as they had waited long enough and their predictions were nowhere.
         kept_for: the oldest unfinished rollout of the endpoint, whose records and later ones stay; "" without one.
     """
 
     rows: int
     late_outcomes: int
+    unmatched_outcomes: int
     kept_for: str = ""
 
 
@@ -38,7 +40,7 @@ def archive_endpoint(
         rollouts: of all endpoints.
         folder: where the Delta tables of records live.
         endpoint: whose records.
-        wait_days: that a prediction waits for its outcome.
+        wait_days: that a prediction waits for its outcome, and an outcome that matches nothing for its prediction.
         now: UTC epoch seconds.
 
     Raises:
@@ -52,5 +54,8 @@ def archive_endpoint(
         row = rollouts.get(rollout_id)
         if row is not None and row.created <= cutoff:
             cutoff, kept_for = row.created, rollout_id
-    moved = archive(outcomes, folder, endpoint=endpoint, cutoff=cutoff, wait=wait_days * 86_400)
-    return Archived(moved, join_late(outcomes, folder, endpoint=endpoint), kept_for)
+    wait = wait_days * 86_400
+    moved = archive(outcomes, folder, endpoint=endpoint, cutoff=cutoff, wait=wait)
+    # Outcomes that a rollout counts as lost stay as long as it does: without them it would call too little enough.
+    late = join_late(outcomes, folder, endpoint=endpoint, now=now, give_up=cutoff - wait)
+    return Archived(moved, late.joined, late.unmatched, kept_for)

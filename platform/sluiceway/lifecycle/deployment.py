@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
-from functools import partial
 from typing import Any
 
 from sluiceway.config.deployment import ReplaySection
@@ -286,9 +285,13 @@ class EnvironmentRollout:
         counted = RecordObserver(stores.records, stores.breakers, clock=self.context.clock)
         return LateOutcomesJoined(
             WithMeans(counted, stores.comparisons),
-            partial(join_late, stores.outcomes, self.context.folders.records, endpoint=self.endpoint.name),
+            self._join_late,
             clock=self.context.clock,
         )
+
+    def _join_late(self) -> None:
+        context = self.context
+        join_late(context.stores.outcomes, context.folders.records, endpoint=self.endpoint.name, now=context.now())
 
     def _doors(self, observe: Observe, load: LoadGenerator | None, hooks: Hooks, *, stays: bool = False) -> Doors:
         stores, clock = self.context.stores, self.context.clock

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -13,42 +14,64 @@ from sluiceway.catalog.records import FeedbackRecord
 from sluiceway.data.commit_files import UPSERT, Delivery, merge
 from sluiceway.data.tables import is_table, open_table
 
-# Bounds what is held in memory, and looked for in one pass over the archive.
-OUTCOMES_AT_ONCE = 20_000
+# Bounds what is held in memory, and looked for in one pass over the archive. Each pass writes every file anew that has
+# one of them: smaller pages write more, and hold no less.
+OUTCOMES_AT_ONCE = 100_000
+# An outcome may be in the catalog before its prediction: longer than replicas keep records on their way, while the
+# recorder starts again or the catalog is away. Before that, an id that was used before would find the older prediction.
+ON_THEIR_WAY_SECONDS = 600.0
 KEY = "request_id"
 # Columns of the archive, by the field of an outcome.
 FIELDS = {"outcome": "outcome", "outcome_time": "time", "value": "value"}
 
 
-def join_late(store: OutcomeStore, folder: Path, *, endpoint: str) -> int:
+class LateOutcomes(NamedTuple):
+    """What became of them.
+
+    Attributes:
+        joined: predictions that got their outcome.
+        unmatched: outcomes whose prediction was nowhere, and that were given up.
+    """
+
+    joined: int
+    unmatched: int
+
+
+def join_late(
+    store: OutcomeStore, folder: Path, *, endpoint: str, now: float, give_up: float | None = None
+) -> LateOutcomes:
     """Write outcomes beside the predictions that were archived without them, and remove them from the catalog.
 
     Where it is killed in between, the next call finds them written and removes them. An outcome that the archive has
-    already stays: the first one counts. One whose prediction is nowhere stays in the catalog.
+    already stays: the first one counts. One whose prediction may still be on its way waits for a later call; one whose
+    prediction is nowhere stays in the catalog until it is given up. Without an archive none is.
 
     Args:
         store: the catalog's side.
         folder: where the Delta tables of records live.
         endpoint: whose.
-
-    Returns:
-        How many predictions got their outcome.
+        now: UTC epoch seconds.
+        give_up: outcomes that came until then are deleted where their prediction is nowhere; None: none is.
 
     Raises:
         BackendError: the catalog cannot be used.
         ConflictError: other writers of the table won every race.
         DataError: the table cannot be read or written; what has not been joined stays in the catalog.
     """
-    uri, joined = str(folder / endpoint), 0
+    uri, joined, unmatched = str(folder / endpoint), 0, 0
     if not is_table(uri):
-        return 0
-    for outcomes in store.unmatched(endpoint, at_once=OUTCOMES_AT_ONCE):
+        return LateOutcomes(0, 0)
+    for outcomes in store.unmatched(endpoint, until=now - ON_THEIR_WAY_SECONDS, at_once=OUTCOMES_AT_ONCE):
         by_id = {one.request_id: one for one in outcomes}
+        old = [one.request_id for one in outcomes if give_up is not None and one.received <= give_up]
+        # Before the archive is read: predictions go from the catalog there, and never back.
+        nowhere = store.unrecorded(endpoint, old)
         there = _rows(uri, list(by_id), columns=[KEY])[KEY].to_pylist()
         if there:
             joined += _join(uri, endpoint, {name: by_id[name] for name in there})
             store.joined(endpoint, there)
-    return joined
+        unmatched += store.set_aside(endpoint, sorted(nowhere.difference(there)))
+    return LateOutcomes(joined, unmatched)
 
 
 def _join(uri: str, endpoint: str, outcomes: Mapping[str, FeedbackRecord]) -> int:

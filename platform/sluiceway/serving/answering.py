@@ -32,6 +32,8 @@ WARM_SECONDS = 5.0
 CHAMPIONS_SHARE = 0.25
 # Told of a breaker that has opened: generation, version, reason.
 Opened = Callable[[int, str, str], None]
+# An arm's scores as everybody sees them, and raw where they were asked for and the arm has a calibrator.
+Scored = tuple[np.ndarray, np.ndarray | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +163,16 @@ class Answerer:
         # champion's, and not as the challenger's failure.
         left = asked.started + self._challengers_time - time.perf_counter()
         challenged = drawn is not route.champion and left > 0
-        scores = await self._challenge(route, drawn, asked, matrix, given, left) if challenged else None
-        failover = drawn is not route.champion and scores is None
+        scored = await self._challenge(route, drawn, asked, matrix, given, left) if challenged else None
+        failover = drawn is not route.champion and scored is None
         answering = route.champion if failover else drawn
-        if scores is None:
-            scores = await self._answer_by_champion(route, asked, matrix, counted=not challenged)
+        if scored is None:
+            scored = await self._answer_by_champion(route, asked, matrix, counted=not challenged)
         if route.shadows:
             seen = Seen(route, asked.request_id, matrix, given, key)
             for shadow in route.shadowing(key):
                 self._shadows.see(shadow, seen)
-        scores, raw = _calibrated(answering, asked, scores)
+        scores, raw = scored
         decisions = answering.scorer.decide(scores)
         answered = Answered(asked.request_id, answering, scores, decisions, unseen, failover, raw)
         paired = None if answering is route.champion else route.champion
@@ -181,36 +183,36 @@ class Answerer:
         """Return when the shadows have seen what is under way."""
         await self._shadows.settled()
 
-    async def _answer_by_champion(self, route: Route, asked: Asked, matrix: np.ndarray, *, counted: bool) -> np.ndarray:
+    async def _answer_by_champion(self, route: Route, asked: Asked, matrix: np.ndarray, *, counted: bool) -> Scored:
         # A challenger's request that the champion answers is the challenger's failure, and not one more request.
         try:
-            scores = await self._scored(route.champion, asked, matrix)
+            scored = await self._scored(route.champion, asked, matrix)
         except ArmError:
             if counted:
                 self._count(route, route.champion, started=asked.started, failed=True)
             raise
         if counted:
             self._count(route, route.champion, started=asked.started, failed=False)
-        return scores
+        return scored
 
     async def _challenge(
         self, route: Route, arm: LoadedArm, asked: Asked, matrix: np.ndarray, given: Input, left: float
-    ) -> np.ndarray | None:
+    ) -> Scored | None:
         """A challenger's scores; None where it did not answer in the seconds that the request has left for it."""
         begun = time.perf_counter()
         try:
             rows = matrix if arm.encoded_like_champion else _encoded_for(arm, given)
-            scores = await self._scored(arm, asked, rows, left)
+            scored = await self._scored(arm, asked, rows, left)
         except ArmError as error:
             logger.debug("failover: %s", error)
-            scores = None
-        failed = scores is None
+            scored = None
+        failed = scored is None
         self._count(route, arm, started=asked.started, failed=failed)
         breaker = arm.breaker
         if breaker is not None and breaker.note(asked=begun, done=time.perf_counter(), failed=failed):
             self._traffic.opened(arm.arm.version)
             self._opened(route.generation, arm.arm.version, breaker.reason)
-        return scores
+        return scored
 
     async def _answer_as_asked(self, route: Route, asked: Asked, given: Input) -> Answered:
         arm = route.pinned.get(asked.version or "")
@@ -220,13 +222,12 @@ class Answerer:
         matrix, unseen = given.encode(arm.scorer.schema)
         try:
             left = asked.started + self._challengers_time - time.perf_counter()
-            scores = await self._scored(arm, asked, matrix, left)
+            scores, raw = await self._scored(arm, asked, matrix, left)
         except ArmError as error:
             self._count(route, arm, started=asked.started, failed=True)
             logger.warning("request %s: %s", asked.request_id, error)
             raise NotReadyError(f"version {asked.version} did not answer") from error
         self._count(route, arm, started=asked.started, failed=False)
-        scores, raw = _calibrated(arm, asked, scores)
         answered = Answered(asked.request_id, arm, scores, arm.scorer.decide(scores), unseen, failover=False, raw=raw)
         # Encoded for this version alone: the champion may not know its features.
         self._record(route, asked, answered, matrix, None, None)
@@ -268,18 +269,19 @@ class Answerer:
         if failed:
             series.errors.inc()
 
-    async def _scored(self, arm: LoadedArm, asked: Asked, rows: np.ndarray, left: float | None = None) -> np.ndarray:
+    async def _scored(self, arm: LoadedArm, asked: Asked, rows: np.ndarray, left: float | None = None) -> Scored:
         """Scores of rows that are encoded for an arm, within so many seconds where it runs elsewhere.
 
-        They are raw where that was asked for and the arm has a calibrator: it is put to them afterwards.
+        Raw ones beside them where that was asked for and the arm has a calibrator: it is put to them here.
 
         Raises:
             ArmError: it raised, took too long, or answered nonsense.
         """
-        begun = time.perf_counter()
+        begun, raw = time.perf_counter(), None
+        is_raw = asked.raw and arm.scorer.calibrated
         try:
             if arm.arm.application:
-                callers = self._raw_callers if _is_raw(arm, asked) else self._callers
+                callers = self._raw_callers if is_raw else self._callers
                 told = callers[arm.arm.application].score(rows)
                 # The call has a limit of its own: one timer for all requests of a turn, and seldom one more.
                 if left is not None and left < self._limits.challenger_timeout_seconds:
@@ -288,23 +290,18 @@ class Answerer:
                     scores = await told
                 scores = arm.scorer.shaped(scores.reshape(-1))
             else:
-                score = arm.scorer.raw_scores if _is_raw(arm, asked) else arm.scorer.score_matrix
+                score = arm.scorer.raw_scores if is_raw else arm.scorer.score_matrix
                 scores = await self._batcher.score(score, rows)
+            if is_raw:
+                scores, raw = arm.scorer.calibrate(scores), scores
         except Exception as error:
             raise ArmError(f"{arm.name} {arm.arm.version} failed: {type(error).__name__}: {error}") from error
-        if len(scores) != len(rows) or not np.isfinite(scores).all():
+        # Raw ones, too: of an infinite one the calibrator makes a finite one.
+        unsound = len(scores) != len(rows) or not np.isfinite(scores).all()
+        if unsound or (raw is not None and not np.isfinite(raw).all()):
             raise ArmError(f"{arm.name} {arm.arm.version} answered {len(scores)} scores, or not finite ones")
         self._metrics.arm(version=arm.arm.version, arm=arm.name).model_latency.observe(time.perf_counter() - begun)
-        return scores
-
-
-def _is_raw(arm: LoadedArm, asked: Asked) -> bool:
-    return asked.raw and arm.scorer.calibrated
-
-
-def _calibrated(arm: LoadedArm, asked: Asked, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """An arm's scores as everybody else sees them, and as they were asked for."""
-    return (arm.scorer.calibrate(scores), scores) if _is_raw(arm, asked) else (scores, None)
+        return scores, raw
 
 
 def _encoded_for(arm: LoadedArm, given: Input) -> np.ndarray:

@@ -25,14 +25,25 @@ class BodyRoom:
         """Bytes that are taken now."""
         return self._held
 
+    def expect(self, size: int) -> None:
+        """Refuse now what would find no room now; a promise of bytes takes none, or a slow sender kept others out.
+
+        Args:
+            size: bytes that a request says it will send.
+
+        Raises:
+            OverloadedError: there is not so much.
+        """
+        if self._held + size > self._limit:
+            raise OverloadedError("too many large requests are under way", hint="send it again")
+
     def take(self, size: int) -> None:
-        """Take room for so many bytes more.
+        """Take room for so many bytes more, which have come.
 
         Raises:
             OverloadedError: there is not so much; nothing is taken.
         """
-        if self._held + size > self._limit:
-            raise OverloadedError("too many large requests are under way", hint="send it again")
+        self.expect(size)
         self._held += size
 
     def give_back(self, size: int) -> None:

@@ -119,7 +119,7 @@ class Exchange:
 
         Raises:
             RequestError: 413 by ``Content-Length`` or by what has arrived; 400 where the length is no number.
-            OverloadedError: the replica holds too many large bodies already.
+            OverloadedError: the replica holds too many large bodies, when it begins or while it comes.
             ConnectionResetError: the client has hung up; nobody reads an answer.
         """
         declared = self.headers.get("content-length")
@@ -130,7 +130,7 @@ class Exchange:
             if length > max_bytes:
                 raise _too_large(max_bytes)
             if length > SMALL_BYTES:
-                self._make_room(length)
+                self._room.expect(length)
         parts: list[bytes] = []
         size = 0
         while True:
@@ -154,10 +154,9 @@ class Exchange:
             self._taken = 0
 
     def _make_room(self, size: int) -> None:
-        """For a body of so many bytes in all: those that it declares, or has sent until now."""
-        if size > self._taken:
-            self._room.take(size - self._taken)
-            self._taken = size
+        """For a body that has sent so many bytes in all until now."""
+        self._room.take(size - self._taken)
+        self._taken = size
 
 
 def _too_large(max_bytes: int) -> RequestError:
