@@ -26,6 +26,7 @@ from sluiceway.rollout.decide import (
     Hold,
     Pause,
     Promote,
+    Resume,
     RollBack,
     decide,
     follow,
@@ -241,7 +242,7 @@ class _Controller:
 
     def _go_on(self) -> None:
         """Do the newest entry's effects; from a pause that nobody waits out, go on."""
-        # The entry of a resume is hidden behind no later one before it was told.
+        # Before another entry: what the newest one is about, be it a resume, has to have been told.
         goes_on = self._is_resumed_by_going_on()
         if not goes_on:
             self._perform()
@@ -281,8 +282,9 @@ class _Controller:
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
         moved = after.phase is not before.phase or after.step != before.step
-        moved = moved and not isinstance(decision.action, Confirm)  # that a promotion stands is no move
-        if moved or after.waits is not before.waits or (after.waits and after.reason != before.reason):
+        moved = moved or after.waits is not before.waits or (after.waits and after.reason != before.reason)
+        # Of a promotion that is judged on, or stands, it was told when it was made.
+        if moved and not (isinstance(decision.action, Resume | Confirm) and before.phase is Phase.PROBATION):
             self._tell()
         return not isinstance(decision.action, Hold)
 
