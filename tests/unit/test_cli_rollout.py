@@ -67,6 +67,28 @@ def test_what_is_under_way_is_listed_with_who_runs_it(tmp_path, engine, journal)
     assert (row["run_by"], row["from"], row["to"], row["phase"]) == ("box:1:2", "1", "2", "step")
 
 
+def test_a_probation_that_waits_for_a_person_is_listed_as_paused(tmp_path, engine, journal):
+    on_probation = replace(journal.state, phase=Phase.PROBATION, step=3)
+    for state, told, waits in (
+        (on_probation, "probation", False),
+        (replace(on_probation, cause="accuracy", reason="it fails"), "probation, paused", True),
+    ):
+        journal.append(state, action="as it is", evidence={}, now=1000.0)
+        for command in ("status", "history"):
+            (row,) = sluiceway(tmp_path, "rollout", command)
+            assert (row["phase"], row["waits"]) == ("probation", waits)
+            heading, line = said(tmp_path, command).splitlines()
+            assert (", paused" in line) == waits
+            assert told in line
+            assert "waits" not in heading
+
+
+def test_what_commands_do_on_probation_is_in_their_help(tmp_path):
+    told = {name: " ".join(said(tmp_path, name, "--help").split()) for name in ("resume", "promote")}
+    assert "begin a probation anew" in told["resume"]
+    assert "On probation it lets the promotion stand" in told["promote"]
+
+
 def test_a_command_waits_where_nobody_runs_the_rollout(tmp_path, engine, journal):
     told = said(tmp_path, "resume", "r1", "-m", "all clear", expect=1)
     assert "r1: nobody runs it" in told
@@ -296,6 +318,15 @@ def test_a_plan_says_what_each_step_needs(tmp_path, config):
     assert " 3 min " in told
     assert " yes " in told
     assert "there is no endpoint flights-production yet" in said(tmp_path, "plan", config, expect=2)
+
+
+def test_an_environment_that_a_configuration_does_not_have_is_refused(tmp_path, engine, journal, config):
+    for words in (("plan", config, "--rate", "100"), ("replay", "r1", "--policy", config)):
+        told = said(tmp_path, *words, "--environment", "bogus", expect=2)
+        assert "config.yaml has no environment bogus" in told
+        assert "deployment.environments: production" in told
+        said(tmp_path, *words, "--environment", "production")
+    assert "give --policy, too" in said(tmp_path, "replay", "r1", "--environment", "production", expect=2)
 
 
 def test_a_plan_of_a_regression_is_refused_by_accuracy_and_made_by_loss(tmp_path, config):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime
 
 import pytest
@@ -78,6 +79,28 @@ def test_a_pause_is_told_with_its_reason_and_that_it_went_on_after_it():
     assert run(plan, world.doors(), poll_seconds=5).status == "promoted"
     assert outcomes(world)[2:] == ["started", "started", "promoted"]  # the first step, and that it went on
     assert world.told[3]["rollout.flights.reason"] == "resumed"
+
+
+@pytest.mark.parametrize("stays", [False, True])
+@pytest.mark.parametrize("phase", [Phase.STEP, Phase.PROBATION])
+def test_that_it_went_on_is_told_by_the_next_one_where_whoever_had_it_go_on_died(phase, stays):
+    world, plan = Told.served(), make_plan(steps=STEPS, probation_seconds=600.0)
+    journal = Journal.begin(world.rollouts, plan)
+    went_on = RolloutState(phase, 1, 2, since=2000.0, generations=(2, 2), reason="resumed by ann")
+    waits = Phase.PAUSED if phase is Phase.STEP else phase
+    for state in (went_on, replace(went_on, phase=waits, cause="accuracy", reason="it fails"), went_on):
+        journal.append(state, action="as it was left", evidence={}, now=2000.0)
+    in_step = phase is Phase.STEP
+    world.documents.publish(plan.step_document(1, generation=2) if in_step else plan.promoted_document(generation=2))
+
+    def dies(plan, state):
+        raise Crash
+
+    world.observe = dies
+    with pytest.raises(Crash):
+        run(plan, replace(world.doors(), stays=stays), poll_seconds=1)
+    assert world.tags, "nothing was told"
+    assert (world.said("outcome"), world.said("reason")) == ("started", "resumed by ann")
 
 
 def test_a_new_reason_of_a_pause_is_told_and_a_refusal_in_it_is_not():

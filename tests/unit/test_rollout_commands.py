@@ -271,6 +271,12 @@ def test_the_plan_survives_the_catalog():
     assert RolloutPlan.from_json(plan.to_json()) == plan
 
 
+@pytest.mark.parametrize("trigger", ["accuracy_drop > 500%", "accuracy_drop > 1.2.3%"])
+def test_a_plan_with_a_trigger_that_is_no_longer_taken_is_read(trigger):
+    text = make_plan().to_json().replace("accuracy_drop > 5%", trigger)
+    assert RolloutPlan.from_json(text).rollback.trigger == trigger
+
+
 # The controller
 
 

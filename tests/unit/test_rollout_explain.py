@@ -17,7 +17,7 @@ from sluiceway.rollout.controller import run
 from sluiceway.rollout.evidence import Observations, StepSeen
 from sluiceway.rollout.explain import explain
 from sluiceway.rollout.explain_metric import story_of
-from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.journal import Entry, Journal
 from sluiceway.rollout.judgement import judge_step
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.looks import read
@@ -195,6 +195,23 @@ def test_a_running_one_says_what_it_waits_for_and_until_when():
     assert "s at the present pace" in errors.told
     assert found.next[0] == "Watch it: sluiceway rollout watch r1"
     assert told(paused_or_running(at=2060), runner=None).next[0].startswith("Nobody runs it")
+
+
+@pytest.mark.parametrize(
+    ("policy", "enabled", "then"),
+    [
+        ("rollback", True, "the champion takes over again"),
+        ("rollback", False, "it pauses for a person"),
+        ("pause", False, "it pauses for a person"),
+        ("hold", False, "it waits on"),
+        ("continue", False, "it goes on all the same"),
+    ],
+)
+def test_what_a_deadline_leads_to_is_told_as_it_is_decided(policy, enabled, then):
+    plan = make_plan(on_inconclusive=policy, rollback=RollbackSection(enabled=enabled))
+    state = RolloutState(Phase.STEP, 0, 2, since=2000.0, generations=(2,))
+    entry = Entry(1, state, "advance to step 0", {}, 2000.0)
+    assert explain(plan, [entry], (), now=2010.0, runner="x").waits[-1].endswith(f", {then}.")
 
 
 def test_a_paused_one_says_who_paused_it_and_how_to_go_on():

@@ -194,6 +194,24 @@ def test_a_new_reason_of_a_pause_is_told():
     ]
 
 
+@pytest.mark.parametrize("order", [Order.ADVANCE, Order.PROMOTE])
+def test_of_one_promotion_it_is_told_once_also_where_its_probation_pauses_and_goes_on(order):
+    steps = tuple({"weight": weight, "max_seconds": 20} for weight in (0.5, 1.0))
+    world, heard = Commanded.served(delay=120.0, wrong=(0.08, 0.02)), Heard()
+    world.said = ((2400, Order.RESUME), (2410, order))
+    plan = make_plan(
+        steps=steps,
+        on_inconclusive="continue",
+        probation_seconds=600.0,
+        keeps_warm=True,
+        rollback=RollbackSection(enabled=False),
+    )
+    outcome = run(plan, replace(world.doors(), hooks=heard, stays=True), poll_seconds=1)
+    assert outcome.reason.startswith("confirmed by ann")
+    moments = [moment for moment, _ in heard.told]
+    assert moments == ["step", "step", "promoted", "paused", "paused"]
+
+
 def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):
     hook = {"on": ASKED, "url": receiver.url}
     undisturbed = World.served()

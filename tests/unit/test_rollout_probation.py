@@ -147,6 +147,65 @@ def test_a_confirmation_of_before_the_failure_is_none():
     assert action == Hold("accuracy has failed since it was told")
 
 
+def left_failed():
+    """A world in which a run in the foreground has ended with a probation that failed, and that nobody undoes."""
+    world = World.served(delay=120.0, wrong=(0.08, 0.02))
+    assert run(KEPT, world.doors(), poll_seconds=1).status == "paused"
+    return world
+
+
+def actions(world):
+    return [row.action for row in world.rollouts.journal("r1")]
+
+
+@pytest.mark.parametrize("order", [Order.PROMOTE, Order.ADVANCE])
+def test_whoever_goes_on_with_it_in_the_foreground_confirms_what_a_person_has_confirmed(order):
+    world = left_failed()
+    world.rollouts.command("r1", Order.PAUSE, now=world.time + 1)
+    world.rollouts.command("r1", order, now=world.time + 2)
+    world.time += 30
+    before, began = actions(world), world.time
+    outcome = run(KEPT, world.doors(), poll_seconds=1)
+    assert (outcome.status, outcome.cause, world.time) == ("promoted", None, began)
+    assert outcome.reason == "confirmed by ann, although accuracy had failed"
+    assert actions(world) == [*before, "pause by ann is refused: it is paused already", "confirm"]
+
+
+def test_in_the_foreground_a_confirmation_of_before_the_failure_is_refused_and_it_is_judged_again():
+    world = left_failed()
+    world.rollouts.command("r1", Order.PROMOTE, now=world.time - 1)
+    before = actions(world)
+    assert run(KEPT, world.doors(), poll_seconds=1).status == "paused"
+    refused = "promote by ann is refused: accuracy has failed since it was told"
+    assert actions(world) == [*before, refused, "resume the probation", "pause"]
+
+
+def test_in_the_foreground_a_resume_that_waits_is_obeyed_by_going_on():
+    world = left_failed()
+    world.rollouts.command("r1", Order.RESUME, now=world.time + 1)
+    before = actions(world)
+    assert run(KEPT, world.doors(), poll_seconds=1).status == "paused"
+    assert actions(world) == [*before, "resume", "pause"]
+
+
+def test_a_crash_anywhere_in_a_confirmation_ends_in_the_same_state():
+    undisturbed = left_failed()
+    before = undisturbed.operations
+    for crash_at in range(before + 1, before + 100):
+        world = left_failed()
+        world.rollouts.command("r1", Order.PAUSE, now=world.time + 1)
+        world.rollouts.command("r1", Order.PROMOTE, now=world.time + 2)
+        world.crash_at = crash_at
+        try:
+            run(KEPT, world.doors(), poll_seconds=1)
+            break
+        except Crash:
+            assert run(KEPT, world.doors(), poll_seconds=1).status == "promoted", crash_at
+            assert actions(world)[-2:] == ["pause by ann is refused: it is paused already", "confirm"], crash_at
+            assert world.end_state() == undisturbed.end_state(), crash_at
+    assert crash_at > before + 4
+
+
 @pytest.mark.parametrize("order", [Order.PROMOTE, Order.ADVANCE])
 def test_nobody_confirms_what_has_failed(order):
     state = RolloutState(Phase.PROBATION, 2, 5, since=0.0, generations=(2, 3, 4))

@@ -13,6 +13,7 @@ from rich.markup import escape
 
 from sluiceway.catalog.rollouts import RolloutRow
 from sluiceway.catalog.stores import Stores
+from sluiceway.cli.environments import refuse_unknown
 from sluiceway.cli.output import Config, ConfigOption, Json, Set, print_json, print_rows
 from sluiceway.cli.rollout_explain import explain_one
 from sluiceway.cli.rollout_tell import found, named, runner, tell, under_way
@@ -22,6 +23,7 @@ from sluiceway.cli.serve_address import Address
 from sluiceway.config.load import load_platform, load_settings
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.command import Order
+from sluiceway.core.errors import InputError
 from sluiceway.core.pairs import BINARY, Scores
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.rollout.forecast import StepForecast, forecast
@@ -126,6 +128,7 @@ def plan(
     """How many requests and how long each step of a rollout needs at the present traffic, and what it could find."""
     settings = load_settings(config, overrides=overrides or ())
     environment = environment or settings.deployment.environments[-1]
+    refuse_unknown(settings.deployment, [environment], config=config)
     deployment = settings.deployment.of(environment)
     endpoint = endpoint_name(settings.experiment.name, environment)
     number = settings.model.type == "XGBRegressor"
@@ -188,7 +191,7 @@ def pause(
 def resume(
     rollout: Which, reason: Why = "", wait: Wait = 10.0, config: ConfigOption = None, as_json: Json = False
 ) -> int:
-    """Go on with the step that a pause has interrupted."""
+    """Go on with the step that a pause has interrupted, or begin a probation anew in which something has failed."""
     return tell(config, rollout, Order.RESUME, reason, wait, as_json=as_json)
 
 
@@ -203,7 +206,8 @@ def promote(
 ) -> int:
     """End the present step well, though its evidence may be missing; this opens a step that waits for a person.
 
-    Nothing goes past a metric that has failed.
+    Nothing goes past a metric that has failed in a step. On probation it lets the promotion stand; told after something
+    has failed there that nothing may undo by itself (rollback.enabled: false), too.
     """
     return tell(config, rollout, Order.PROMOTE if full else Order.ADVANCE, reason, wait, as_json=as_json)
 
@@ -228,7 +232,8 @@ def abort(
 def history(config: ConfigOption = None, as_json: Json = False) -> None:
     """Every rollout, newest first, and how it ended."""
     stores = read_stores(load_platform(config))
-    rows = [_row(stores, rollout) for rollout in stores.rollouts.list()]
+    facts = [_past(stores, rollout) for rollout in stores.rollouts.list()]
+    rows = facts if as_json else [_past_row(fact) for fact in facts]
     print_rows(rows, as_json=as_json, empty="no rollouts yet")
 
 
@@ -337,7 +342,11 @@ def replay_one(
     looks = read_looks(stores.rollouts, plan.rollout_id)
     if policy is not None:
         deployment = load_settings(policy, overrides=overrides or ()).deployment
-        plan = with_policy(plan, deployment.of(environment or deployment.environments[-1]))
+        environment = environment or deployment.environments[-1]
+        refuse_unknown(deployment, [environment], config=policy)
+        plan = with_policy(plan, deployment.of(environment))
+    elif environment:
+        raise InputError("--environment is one of a policy's, and none is given", hint="give --policy, too")
     rows = [_replayed_fact(step) if as_json else _replayed_row(step) for step in replay(plan, looks)]
     print_rows(rows, as_json=as_json, empty="nothing of this rollout was kept to judge it by")
 
@@ -407,8 +416,15 @@ def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
 
 def _under_way_row(fact: dict[str, Any]) -> dict[str, Any]:
     step, since, run_by = fact["step"], fact["since"], fact["run_by"] or "nobody"
-    head = {name: fact[name] for name in ("rollout", "endpoint", "from", "to", "phase")}
-    return {**head, "weight": step, "since": since, "run by": run_by, "reason": fact["reason"]}
+    head = {name: fact[name] for name in ("rollout", "endpoint", "from", "to")}
+    return {
+        **head,
+        "phase": _phase_told(fact),
+        "weight": step,
+        "since": since,
+        "run by": run_by,
+        "reason": fact["reason"],
+    }
 
 
 def _head(plan: RolloutPlan, state: RolloutState) -> dict[str, Any]:
@@ -419,14 +435,20 @@ def _head(plan: RolloutPlan, state: RolloutState) -> dict[str, Any]:
         "from": plan.champion.version if plan.champion else None,
         "to": state.winner or ", ".join(plan.versions),
         "phase": str(state.phase),
+        "waits": state.waits,
     }
+
+
+def _phase_told(fact: dict[str, Any]) -> str:
+    """A pause waits by its name; a probation may."""
+    return "probation, paused" if fact["waits"] and fact["phase"] == Phase.PROBATION else fact["phase"]
 
 
 def _has_weight(state: RolloutState) -> bool:
     return state.phase in (Phase.STEP, Phase.PAUSED) and state.step >= 0
 
 
-def _row(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
+def _past(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
     journal = Journal.open(stores.rollouts, rollout.rollout_id)
     state, plan = journal.state, journal.plan
     return {
@@ -435,6 +457,10 @@ def _row(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
         "reason": state.reason,
         "began": _time(plan.created),
     }
+
+
+def _past_row(fact: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in (fact | {"phase": _phase_told(fact)}).items() if name != "waits"}
 
 
 def _entry(entry: Any) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from sluiceway.cli.environments import refuse_unknown
 from sluiceway.cli.output import print_json
 from sluiceway.cli.progress import progress_for
 from sluiceway.cli.rollout_detach import start_detached
@@ -41,10 +42,7 @@ def start(
         raise InputError(
             f"{config} is of {settings.experiment.name}, and {model} is another model", hint="name its configuration"
         )
-    unknown = [name for name in environments if name not in settings.deployment.environments]
-    if unknown:
-        there = ", ".join(settings.deployment.environments)
-        raise InputError(f"{config} has no environment {unknown[0]}", hint=f"deployment.environments: {there}")
+    refuse_unknown(settings.deployment, environments, config=config)
     chosen = tuple(environments) or settings.deployment.environments
     if detach:
         return start_detached(

@@ -15,7 +15,7 @@ from sluiceway.core.traffic import LATENCY_QUANTILES
 
 Moment = Literal["before_start", "before_increase", "before_promotion", "step", "paused", "promoted", "rolled_back"]
 METRICS = ("error_rate", *LATENCY_QUANTILES, "accuracy", "score_shift", "loss", "business")
-TRIGGER = re.compile(r"^\s*(accuracy_drop)\s*>\s*([0-9.]+)\s*%\s*$")
+TRIGGER = re.compile(r"^\s*(accuracy_drop)\s*>\s*([0-9]+(?:\.[0-9]+)?)\s*%\s*$")
 
 
 class LimitsSection(Section):
@@ -131,14 +131,20 @@ class RollbackSection(Section):
     def _known_form(cls, value: str) -> str:
         if not TRIGGER.match(value):
             raise ValueError(f"{value!r} is not of the form 'accuracy_drop > 5%'")
+        if not 0 < _fraction(value) < 1:
+            raise ValueError(f"{value!r}: give more than 0% and less than 100%, e.g. 'accuracy_drop > 5%'")
         return value
 
     @property
     def accuracy_drop(self) -> float:
         """The trigger's fraction, e.g. 0.05."""
-        match = TRIGGER.match(self.trigger)
-        assert match is not None  # the validator has seen to it
-        return float(match[2]) / 100
+        return _fraction(self.trigger)
+
+
+def _fraction(trigger: str) -> float:
+    match = TRIGGER.match(trigger)
+    assert match is not None  # the validator has seen to it
+    return float(match[2]) / 100
 
 
 class RolloutHookSection(Section):

@@ -26,6 +26,7 @@ from sluiceway.rollout.decide import (
     Hold,
     Pause,
     Promote,
+    Resume,
     RollBack,
     decide,
     follow,
@@ -193,8 +194,8 @@ class _Controller:
 
     def run(self) -> RolloutOutcome:
         self._obey_an_abort()
-        self._restart_the_clock()
-        self._perform()
+        self._obey_on_probation()
+        self._go_on()
         while not self._ended():
             if self.held.lost:
                 self.held.check()
@@ -230,9 +231,35 @@ class _Controller:
         if isinstance(decision.action, RollBack):
             self.take(decision, None)
 
+    def _obey_on_probation(self) -> None:
+        """What a person says of a failure, before it is judged again: it would only fail again, and wait again."""
+        while self.journal.state.phase is Phase.PROBATION and self._is_resumed_by_going_on():
+            command = self.journal.next_command()
+            if command is None:
+                return
+            state = self.journal.state
+            self.take(decide(self.plan, state=state, observations=None, now=self._now(), command=command), None)
+
+    def _go_on(self) -> None:
+        """Do the newest entry's effects; from a pause that nobody waits out, go on."""
+        # Before another entry: what the newest one is about, be it a resume, has to have been told.
+        goes_on = self._is_resumed_by_going_on()
+        if not goes_on:
+            self._perform()
+        # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
+        state = self.journal.state
+        if goes_on or state.phase is Phase.STEP:
+            what = "the probation" if state.phase is Phase.PROBATION else f"step {state.step}"
+            self._write(resumed(state, "resumed", now=self._now()), f"resume {what}", {})
+        if goes_on:
+            self._perform()
+
+    def _is_resumed_by_going_on(self) -> bool:
+        return self.journal.state.waits and not self.doors.stays
+
     def _ended(self) -> bool:
         state = self.journal.state
-        return state.terminal or (state.waits and not self.doors.stays)
+        return state.terminal or self._is_resumed_by_going_on()
 
     def take(self, decision: Decision, seen: Observations | None) -> bool:
         """Write a decision down and do it; False where it is to hold.
@@ -255,8 +282,9 @@ class _Controller:
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
         moved = after.phase is not before.phase or after.step != before.step
-        moved = moved and not isinstance(decision.action, Confirm)  # that a promotion stands is no move
-        if moved or after.waits is not before.waits or (after.waits and after.reason != before.reason):
+        moved = moved or after.waits is not before.waits or (after.waits and after.reason != before.reason)
+        # Of a promotion that is judged on, or stands, it was told when it was made.
+        if moved and not (isinstance(decision.action, Resume | Confirm) and before.phase is Phase.PROBATION):
             self._tell()
         return not isinstance(decision.action, Hold)
 
@@ -365,13 +393,6 @@ class _Controller:
             f"{newest.rollout_id or 'somebody else'} during rollout {self.plan.rollout_id}",
             hint="look at the endpoint, then resume the rollout or begin another one",
         )
-
-    def _restart_the_clock(self) -> None:
-        # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
-        state = self.journal.state
-        if state.phase is Phase.STEP or (state.waits and not self.doors.stays):
-            what = "the probation" if state.phase is Phase.PROBATION else f"step {state.step}"
-            self._write(resumed(state, "resumed", now=self._now()), f"resume {what}", {})
 
     def _write(self, state: RolloutState, action: str, evidence: dict[str, object]) -> None:
         self.held.check()

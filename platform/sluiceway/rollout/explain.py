@@ -228,7 +228,8 @@ def _deadline(plan: RolloutPlan, state: RolloutState, now: float) -> str:
     left = f"in {ends - now:,.0f} s" if ends > now else "which is over"
     if on_probation:
         return f"The probation ends at {clock(ends)}, {left}; then the promotion stands."
-    then = AT_A_DEADLINE[plan.on_inconclusive if plan.rollback.enabled else "pause"]
+    pauses = plan.on_inconclusive == "rollback" and not plan.rollback.enabled
+    then = AT_A_DEADLINE["pause" if pauses else plan.on_inconclusive]
     return f"Without enough evidence by {clock(ends)}, {left}, {then}."
 
 

@@ -229,7 +229,8 @@ class RolloutPlan:
         body["others"] = tuple(Arm(**arm) for arm in body.get("others", ()))
         body["steps"] = tuple(_stage(step) for step in body["steps"])
         body["margins"] = MarginsSection(**body["margins"])
-        body["rollback"] = RollbackSection(**body["rollback"])
+        # As it was written down: a release that takes fewer triggers still has to read, show and abort its rollout.
+        body["rollback"] = RollbackSection.model_construct(**body["rollback"])
         body["limits"] = LimitsSection(**body.get("limits", {}))
         body["prometheus"] = PrometheusSection(**body.get("prometheus", {}))
         body["dry_run"] = tuple(body.get("dry_run", ()))
