@@ -81,7 +81,7 @@ def roll_out(
     environment: str,
     name: str,
 ) -> Deployed:
-    """Roll a version out, or go on with a rollout that was interrupted.
+    """Roll a version out, or go on with a rollout that was interrupted, or has paused.
 
     Args:
         context: what to work with.
@@ -97,6 +97,7 @@ def roll_out(
         name,
         lambda: rollout.run(f"{journal.run_id}/{name}"),
         key=content_key("rollout", journal.run_id, name, model_version),
+        again=_waits,
     )
     promoted = outcome.result["rollout"]["status"] == "promoted"
     return Deployed(_summary(name, step, outcome), promoted)
@@ -347,6 +348,10 @@ class EnvironmentRollout:
         )
 
 
+def _waits(result: dict[str, Any]) -> bool:
+    return bool(result["rollout"]["status"] == "paused")
+
+
 def _load(report: LoadReport | None) -> dict[str, Any] | None:
     return None if report is None else {**asdict(report), "rate": report.rate}
 
@@ -374,6 +379,7 @@ def _summary(name: str, step: ReleaseStep, outcome: Outcome) -> StepSummary:
         details += [f"client failure: {text}" for text in load["failures"]]
         status = Status.FAIL if failed else status
     headline = f"{rollout['status'].replace('_', ' ')}{cause} after {rollout['seconds']:.0f} s; requests used: {used}"
+    details.append(f"endpoint: {outcome.result['url']}")
     return StepSummary(
-        name, status, headline, (*details, f"endpoint: {outcome.result['url']}"), outcome.seconds, outcome.reused
+        name, status, headline, tuple(details), outcome.seconds, outcome.reused, waits=_waits(outcome.result)
     )
