@@ -114,6 +114,13 @@ class MemoryRollouts:
             raise ConflictError("of another endpoint")
         return row
 
+    def replan(self, rollout_id, *, endpoint, plan, now):
+        row = self.rows.get(rollout_id)
+        if row is None or row.endpoint != endpoint or self.entries[rollout_id]:
+            return False
+        self.rows[rollout_id] = RolloutRow(rollout_id, endpoint, plan, now)
+        return True
+
     def get(self, rollout_id):
         return self.rows.get(rollout_id)
 

@@ -53,6 +53,20 @@ def test_a_rollout_is_written_once(stores):
     assert [row.rollout_id for row in rollouts.list()] == ["t", "s", "r"]
 
 
+def test_a_rollout_is_planned_anew_until_it_begins(stores):
+    _, rollouts, _ = stores
+    rollouts.create("r", endpoint="e", plan="{}", now=1.0)
+    rollouts.create("s", endpoint="e", plan="{}", now=1.0)
+    assert not rollouts.replan("r", endpoint="another", plan='{"a": 1}', now=2.0)
+    assert not rollouts.replan("unknown", endpoint="e", plan='{"a": 1}', now=2.0)
+    assert rollouts.replan("r", endpoint="e", plan='{"a": 1}', now=2.0)
+    assert (rollouts.get("r").plan, rollouts.get("r").created) == ('{"a": 1}', 2.0)
+    assert rollouts.get("s").plan == "{}"
+    rollouts.append("r", JournalRow(1, RolloutState().to_json(), "x", "{}", 2.0))
+    assert not rollouts.replan("r", endpoint="e", plan='{"a": 2}', now=3.0)
+    assert (rollouts.get("r").plan, rollouts.get("r").created) == ('{"a": 1}', 2.0)
+
+
 def test_of_two_writers_of_one_entry_one_loses(stores):
     _, rollouts, _ = stores
     plan = make_plan()

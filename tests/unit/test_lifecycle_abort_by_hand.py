@@ -86,6 +86,15 @@ def test_replicas_confirm_the_challenger_goes_and_the_registry_is_told(stores):
     assert registry.tags["rollout.flights.outcome"] == "rolled_back"
 
 
+def test_what_a_person_has_put_there_stays_where_the_rollout_has_not_begun(stores):
+    Journal.begin(stores.rollouts, make_plan())
+    by_hand = stores.traffic.newest("flights")
+    running = Running()
+    assert abort(stores, running).outcome.status == "rolled_back"
+    assert stores.traffic.newest("flights") == by_hand
+    assert running.did == []
+
+
 def test_a_promotion_on_probation_is_undone_in_the_registry_too(stores):
     left_in(stores, Phase.PROBATION)
     registry = Aliases(champion="2")

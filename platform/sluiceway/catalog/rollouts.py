@@ -46,7 +46,7 @@ class LookRow:
 
 
 class RolloutStore:
-    """Reads and appends; nothing is ever changed or removed."""
+    """Reads and appends; of what has begun nothing is ever changed or removed."""
 
     def __init__(self, engine: sa.Engine) -> None:
         self._engine = engine
@@ -73,6 +73,28 @@ class RolloutStore:
                 f"rollout {rollout_id} exists and is not one of endpoint {endpoint}", hint="choose another id"
             )
         return stored
+
+    def replan(self, rollout_id: str, *, endpoint: str, plan: str, now: float) -> bool:
+        """Give a rollout that has not begun another plan; nothing happens to one whose journal has an entry.
+
+        Args:
+            rollout_id: its name.
+            endpoint: name of its endpoint; nothing happens to a rollout of another one.
+            plan: JSON text.
+            now: UTC epoch seconds.
+
+        Returns:
+            Whether it has this plan now.
+        """
+        c = rollouts.c
+        begun = sa.exists().where(rollout_journal.c.rollout_id == rollout_id)
+        statement = (
+            sa.update(rollouts)
+            .where(c.rollout_id == rollout_id, c.endpoint == endpoint, ~begun)
+            .values(plan=plan, created=now)
+        )
+        with reaching(self._engine), self._engine.begin() as connection:
+            return connection.execute(statement).rowcount == 1
 
     def get(self, rollout_id: str) -> RolloutRow | None:
         """One rollout, or None."""

@@ -20,6 +20,7 @@ from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.outcome import RolloutOutcome
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase
+from sluiceway.serving.rearrange import applications
 
 # Joins the Serve that runs the endpoint; gives None where none is known.
 JoinServe = Callable[[], AbstractContextManager[RunningServe | None]]
@@ -131,8 +132,12 @@ class _Hand:
             return
         if self._document is not None:
             running.apply(self._document)
+        newest = self.current()
+        # A person may have put the same version there before the rollout began.
+        asked = applications(newest) if newest else set()
         for application in plan.applications:
-            running.remove(application)
+            if application not in asked:
+                running.remove(application)
 
     def _tell_registry(self, plan: RolloutPlan) -> None:
         if self._registry is None:

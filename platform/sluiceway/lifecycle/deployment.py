@@ -7,9 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sluiceway.catalog.claim import claim
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.errors import BackendError, ChampionChangedError, HookRefusedError
+from sluiceway.core.errors import BackendError, ChampionChangedError, HookRefusedError, InputError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.archiving import archive_endpoint
@@ -42,6 +43,7 @@ from sluiceway.rollout.state import Phase
 from sluiceway.serving.deploy import deploy_challenger, deploy_endpoint, remove_challenger
 from sluiceway.serving.instance import start_serve
 from sluiceway.serving.prediction_log import log_uri
+from sluiceway.serving.rearrange import applications
 from sluiceway.serving.specs import ChallengerSpec, EndpointSpec, ServeAddress
 from sluiceway.serving.traffic import ServeTraffic
 
@@ -80,7 +82,7 @@ def roll_out(
     environment: str,
     name: str,
 ) -> Deployed:
-    """Roll a version out, or go on with a rollout that was interrupted.
+    """Roll a version out, or go on with a rollout that was interrupted, or has paused.
 
     Args:
         context: what to work with.
@@ -96,6 +98,7 @@ def roll_out(
         name,
         lambda: rollout.run(f"{journal.run_id}/{name}"),
         key=content_key("rollout", journal.run_id, name, model_version),
+        again=_waits,
     )
     promoted = outcome.result["rollout"]["status"] == "promoted"
     return Deployed(_summary(name, step, outcome), promoted)
@@ -147,6 +150,8 @@ class EnvironmentRollout:
     def run(self, rollout_id: str, *, stays: bool = False) -> dict[str, Any]:
         """Begin, or go on with, the rollout of an id; gives how it ended, JSON-ready.
 
+        One that was refused or killed before it began is planned anew.
+
         Args:
             rollout_id: its name.
             stays: True: a pause is waited out for a command; False: it ends with a pause.
@@ -155,12 +160,14 @@ class EnvironmentRollout:
             ModelError: the version is retired.
             ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; what was deployed for it goes.
             ConflictError: likewise.
-            InputError: Prometheus does not take a query of the plan, or a secret for it is missing.
+            InputError: Prometheus does not take a query of the plan, a secret for it is missing, or the version is the
+                champion already.
             BackendError: Prometheus does not answer before the beginning, Serve does not run, or the challenger does
                 not come up.
         """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
         plan = self.check(rollout_id)
+        self._replace_kept(plan)
         address = start_serve(self.context.serving)
         if RolloutJournal(self.context.stores.rollouts, plan).state.phase in NEEDS_CHALLENGERS:
             # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
@@ -192,7 +199,8 @@ class EnvironmentRollout:
 
         Raises:
             ModelError: the version is retired.
-            InputError: Prometheus does not take a query of the plan, or the configuration makes no plan.
+            InputError: Prometheus does not take a query of the plan, the configuration makes no plan, or the version is
+                the champion already.
             BackendError: Prometheus does not answer before the beginning.
         """
         plan = self._plan(rollout_id)
@@ -245,8 +253,9 @@ class EnvironmentRollout:
         tell(self.context.registry, self.context.stores.rollouts, plan.rollout_id)
 
     def _plan(self, rollout_id: str) -> RolloutPlan:
-        known = self.context.stores.rollouts.get(rollout_id)
-        if known is not None:
+        rollouts = self.context.stores.rollouts
+        known = rollouts.get(rollout_id)
+        if known is not None and rollouts.journal(rollout_id):
             return RolloutPlan.from_json(known.plan)
         newest = self.context.stores.traffic.newest(self.endpoint.name)
         new = Arm(self.challenger.version, 1.0, self.candidate.uri, self.candidate.digest, self.application)
@@ -254,6 +263,10 @@ class EnvironmentRollout:
         if newest is None:
             return plan_first(rollout_id, endpoint=self.endpoint.name, model=model, arm=new, now=now)
         champion, endpoint, policy = newest.champion, self.endpoint.name, self.policy
+        if champion.version == new.version:
+            raise InputError(
+                f"version {new.version} is the champion of {endpoint} already", hint="roll out another version"
+            )
         challengers = (
             new,
             *further_arms(self.context, policy, endpoint=endpoint, champion=champion, gated=self.gated),
@@ -269,6 +282,14 @@ class EnvironmentRollout:
             scores=scores_of(self.context, policy, endpoint, champion=champion, challengers=challengers),
         )
 
+    def _replace_kept(self, plan: RolloutPlan) -> None:
+        """Of one that has not begun a plan may be kept; whoever asks hooks about it just now holds the lease."""
+        stores, name = self.context.stores, plan.rollout_id
+        if stores.rollouts.get(name) is None or stores.rollouts.journal(name):
+            return
+        with claim(stores.leases, f"rollout:{plan.endpoint}", clock=self.context.clock):
+            stores.rollouts.replan(name, endpoint=plan.endpoint, plan=plan.to_json(), now=plan.created)
+
     def _deploy_challengers(self, plan: RolloutPlan) -> None:
         if plan.application:
             deploy_challenger(self.challenger)
@@ -277,8 +298,12 @@ class EnvironmentRollout:
                 deploy_challenger(spec_of(self.context, self.endpoint.name, arm))
 
     def _remove_challengers(self, plan: RolloutPlan) -> None:
+        """But those that requests go to: a person may have put the same version there."""
+        newest = self.context.stores.traffic.newest(self.endpoint.name)
+        asked = applications(newest) if newest else set()
         for application in plan.applications:
-            remove_challenger(application)
+            if application not in asked:
+                remove_challenger(application)
 
     def _counted(self) -> Observe:
         stores = self.context.stores
@@ -350,6 +375,10 @@ class EnvironmentRollout:
         )
 
 
+def _waits(result: dict[str, Any]) -> bool:
+    return bool(result["rollout"]["status"] == "paused")
+
+
 def _load(report: LoadReport | None) -> dict[str, Any] | None:
     return None if report is None else {**asdict(report), "rate": report.rate}
 
@@ -377,6 +406,7 @@ def _summary(name: str, step: ReleaseStep, outcome: Outcome) -> StepSummary:
         details += [f"client failure: {text}" for text in load["failures"]]
         status = Status.FAIL if failed else status
     headline = f"{rollout['status'].replace('_', ' ')}{cause} after {rollout['seconds']:.0f} s; requests used: {used}"
+    details.append(f"endpoint: {outcome.result['url']}")
     return StepSummary(
-        name, status, headline, (*details, f"endpoint: {outcome.result['url']}"), outcome.seconds, outcome.reused
+        name, status, headline, tuple(details), outcome.seconds, outcome.reused, waits=_waits(outcome.result)
     )

@@ -43,7 +43,8 @@ def run_lifecycle(context: Context) -> RunSummary:
     """Run a configuration.
 
     A run that was interrupted is taken up where it stopped, and one that is done is only told again: a step that is
-    done is not done again. A run that ended without coming true is followed by a new one.
+    done is not done again. One whose rollout has paused has not ended, and goes on with it. A run that ended without
+    coming true is followed by a new one.
 
     Raises:
         BackendError: the registry does not answer, or the port of the endpoints is taken.
@@ -56,8 +57,9 @@ def run_lifecycle(context: Context) -> RunSummary:
         journal = _open(context, digest)
         steps = tuple(_until_unexpected(_perform(context, journal)))
         summary = RunSummary(journal.run_id, steps, time.monotonic() - began)
-        status = DONE if summary.exit_code == 0 else FAILED
-        context.stores.pipeline.finish(journal.run_id, status=status, now=context.now())
+        if not any(step.waits for step in steps):
+            status = DONE if summary.exit_code == 0 else FAILED
+            context.stores.pipeline.finish(journal.run_id, status=status, now=context.now())
     return summary
 
 

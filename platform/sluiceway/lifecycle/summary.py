@@ -19,6 +19,7 @@ class StepSummary:
         details: the numbers, a line each.
         seconds: wall time of the work; of an earlier run where ``reused``.
         reused: True where an earlier result with the same content was taken.
+        waits: True where it has not ended: the same run, given again, goes on with it.
     """
 
     name: str
@@ -27,6 +28,7 @@ class StepSummary:
     details: tuple[str, ...] = ()
     seconds: float = 0.0
     reused: bool = False
+    waits: bool = False
 
     def to_result(self) -> dict[str, Any]:
         """JSON for the pipeline journal."""

@@ -1,0 +1,154 @@
+"""An environment's rollout that does not begin leaves nothing that is in the way, and takes nothing that is in use."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from rollout_world import CHAMPION, World
+from sluiceway.config.deployment import DeploymentSection
+from sluiceway.config.lifecycle import ReleaseStep
+from sluiceway.config.serving import ServingSection
+from sluiceway.core.doors import SilentProgress
+from sluiceway.core.errors import ConflictError, HookRefusedError, InputError
+from sluiceway.core.pairs import BINARY
+from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.lifecycle import deployment as module
+from sluiceway.lifecycle.deployment import EnvironmentRollout
+from sluiceway.rollout.hooks import NoHooks
+from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.plan import RolloutPlan
+
+NAME = "flights-production"
+RUN = "run-1/01 flights: production"
+
+
+class Place:
+    """A world with Serve's applications, in which versions are rolled out to production."""
+
+    def __init__(self, monkeypatch):
+        self.world, self.running, self.says = World(), set(), ""
+        self.world.documents.publish(TrafficDocument(NAME, 1, CHAMPION))
+        self.world.applied = self.world.documents.newest(NAME)
+        monkeypatch.setattr(module, "start_serve", lambda serving: SimpleNamespace(url="http://here"))
+        monkeypatch.setattr(module, "deploy_endpoint", lambda spec: None)
+        monkeypatch.setattr(module, "deploy_challenger", lambda spec: self.running.add(spec.application))
+        monkeypatch.setattr(module, "remove_challenger", self.running.discard)
+        monkeypatch.setattr(module, "refuse_retired", lambda *_: None)
+        monkeypatch.setattr(module, "check_source", lambda *_: None)
+        monkeypatch.setattr(module, "scores_of", lambda *_, **__: BINARY)
+        monkeypatch.setattr(module, "observed", lambda *_: contextlib.nullcontext())
+        monkeypatch.setattr(module, "ConfiguredHooks", lambda *_: contextlib.nullcontext(self))
+        monkeypatch.setattr(module, "keep_history", lambda context: None)
+        monkeypatch.setattr(module, "tell", lambda *_: None)
+        monkeypatch.setattr(EnvironmentRollout, "_counted", lambda rollout: None)
+        monkeypatch.setattr(EnvironmentRollout, "_archive", lambda rollout: None)
+        monkeypatch.setattr(
+            EnvironmentRollout, "_doors", lambda rollout, *given, **more: self._doors(rollout, *given, **more)
+        )
+
+    def _doors(self, rollout, observe, load, hooks, *, stays=False):
+        effects = SimpleNamespace(
+            started=rollout.started, paused=rollout.paused, promoted=rollout.promoted, rolled_back=rollout.rolled_back
+        )
+        return replace(self.world.doors(), effects=effects, hooks=hooks)
+
+    # The hooks.
+    def refusal(self, event):
+        return self.says if event.moment == "before_start" else ""
+
+    tell = NoHooks.tell
+
+    def rollout(self, version):
+        world = self.world
+        context = SimpleNamespace(
+            experiment=SimpleNamespace(name="flights"),
+            deployment=DeploymentSection(steps=[{"weight": 0.5, "max_seconds": 600}, {"weight": 1.0}]),
+            serving=ServingSection(isolation="process"),
+            stores=SimpleNamespace(
+                traffic=world.documents, rollouts=world.rollouts, leases=world.leases, url="sqlite://"
+            ),
+            folders=SimpleNamespace(state=Path("/nowhere")),
+            registry=SimpleNamespace(
+                set_alias=lambda *_: None, promote=lambda *_: None, alias=lambda *_: None, remove_alias=lambda *_: None
+            ),
+            progress=SilentProgress(),
+            clock=world,
+            now=lambda: world.time,
+        )
+        candidate = SimpleNamespace(uri=f"b{version}", digest=f"d{version}" * 8)
+        return EnvironmentRollout(
+            context, ReleaseStep(step="release", name="flights"), candidate, version, "production"
+        )
+
+    def refused(self, version, rollout_id):
+        self.says = "the bank says no"
+        with pytest.raises(HookRefusedError, match="the bank says no"):
+            self.rollout(version).run(rollout_id)
+        self.says = ""
+
+
+@pytest.fixture
+def place(monkeypatch):
+    return Place(monkeypatch)
+
+
+def test_one_that_was_refused_is_planned_anew_against_the_champion_of_then(place):
+    place.refused("3", RUN)
+    kept = RolloutPlan.from_json(place.world.rollouts.get(RUN).plan)
+    assert kept.champion.version == "1"
+    assert place.rollout("2").run("r2")["rollout"]["status"] == "promoted"
+    place.world.time += 10
+    assert place.rollout("3").run(RUN)["rollout"]["status"] == "promoted"
+    plan = Journal.open(place.world.rollouts, RUN).plan
+    assert (plan.champion.version, plan.created > kept.created) == ("2", True)
+    assert place.world.leases.leases == {}
+
+
+@pytest.mark.parametrize("as_what", ["challengers", "shadows"])
+def test_one_that_was_refused_leaves_a_version_that_was_put_there_by_hand(place, as_what):
+    application = place.rollout("2").challenger.application
+    champion = replace(CHAMPION, weight=0.5) if as_what == "challengers" else CHAMPION
+    by_hand = Arm("2", 0.5, "b2", "d2" * 8, application)
+    place.world.documents.publish(TrafficDocument(NAME, 2, champion, **{as_what: (by_hand,)}))
+    place.running.add(application)
+    place.refused("2", RUN)
+    place.refused("3", "r3")
+    assert place.running == {application}
+    assert place.rollout("2").run("r2")["rollout"]["status"] == "promoted"  # its traffic has moved: nobody asks it
+    assert place.running == set()
+
+
+def test_what_has_begun_is_never_planned_anew(place):
+    place.world.rate = 0
+    before = place.rollout("2")
+    before.policy = before.policy.model_copy(update={"on_inconclusive": "pause"})
+    assert before.run(RUN)["rollout"]["status"] == "paused"
+    plan = place.world.rollouts.get(RUN)
+    place.world.time += 10
+    place.world.rate = 400
+    assert place.rollout("2").run(RUN)["rollout"]["status"] == "promoted"
+    assert place.world.rollouts.get(RUN) == plan
+
+
+def test_a_kept_plan_stays_while_somebody_else_asks_its_hooks(place):
+    place.refused("3", RUN)
+    kept = place.world.rollouts.get(RUN)
+    place.world.time += 10
+    place.world.leases.acquire(f"rollout:{NAME}", owner="elsewhere:1:0", ttl=60, now=place.world.now())
+    with pytest.raises(ConflictError, match="is being run by elsewhere"):
+        place.rollout("3").run(RUN)
+    assert place.world.rollouts.get(RUN) == kept
+    assert place.running == set()
+
+
+def test_one_that_has_become_the_champion_otherwise_is_not_rolled_out_against_itself(place):
+    place.refused("2", RUN)
+    assert place.rollout("2").run("r2")["rollout"]["status"] == "promoted"
+    with pytest.raises(InputError, match="version 2 is the champion of flights-production already"):
+        place.rollout("2").run(RUN)
+    assert place.world.rollouts.journal(RUN) == []
