@@ -243,5 +243,6 @@ def test_a_task_that_does_not_hear_that_it_is_given_up_is_killed(monkeypatch):
     monkeypatch.setattr(ray_task, "PATIENCE_SECONDS", 1.0)
     stream = deaf.remote()
     process = psutil.Process(ray.get(next(stream)))
+    time.sleep(1)  # asked before it is deaf it would end, and its worker stay
     ray_task._end(stream)
     process.wait(30)
