@@ -114,7 +114,7 @@ def test_a_late_outcome_is_joined_once_whoever_is_killed(catalog, records, waite
         raise RuntimeError("killed")
 
     with monkeypatch.context() as patched:
-        patched.setattr(waited, "joined", die)
+        patched.setattr(waited, "remove_outcomes", die)
         with pytest.raises(RuntimeError, match="killed"):
             joined_late(waited, tmp_path)
     joined = archived_outcomes(tmp_path)

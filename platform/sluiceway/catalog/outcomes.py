@@ -214,13 +214,15 @@ class OutcomeStore:
             predictions, endpoint, request_ids
         )
 
-    def joined(self, endpoint: str, request_ids: Sequence[str]) -> None:
-        """Remove outcomes that stand beside their predictions in the archive now."""
-        self._remove_outcomes(endpoint, request_ids)
-
-    def set_aside(self, endpoint: str, request_ids: Sequence[str]) -> int:
-        """Remove outcomes whose predictions are nowhere; gives how many were still there."""
-        return self._remove_outcomes(endpoint, request_ids)
+    def remove_outcomes(self, endpoint: str, request_ids: Sequence[str]) -> int:
+        """Remove outcomes that stand in the archive now, or whose predictions are nowhere; gives how many."""
+        removed = 0
+        with reaching(self._engine), self._engine.begin() as connection:
+            for start in range(0, len(request_ids), CHUNK):
+                chunk = request_ids[start : start + CHUNK]
+                gone = (feedback.c.endpoint == endpoint) & feedback.c.request_id.in_(chunk)
+                removed += connection.execute(feedback.delete().where(gone)).rowcount
+        return removed
 
     def _those_in(self, table: sa.Table, endpoint: str, request_ids: Sequence[str]) -> set[str]:
         found: set[str] = set()
@@ -230,15 +232,6 @@ class OutcomeStore:
                 query = sa.select(table.c.request_id).where(table.c.endpoint == endpoint, table.c.request_id.in_(chunk))
                 found.update(connection.execute(query).scalars())
         return found
-
-    def _remove_outcomes(self, endpoint: str, request_ids: Sequence[str]) -> int:
-        removed = 0
-        with reaching(self._engine), self._engine.begin() as connection:
-            for start in range(0, len(request_ids), CHUNK):
-                chunk = request_ids[start : start + CHUNK]
-                gone = (feedback.c.endpoint == endpoint) & feedback.c.request_id.in_(chunk)
-                removed += connection.execute(feedback.delete().where(gone)).rowcount
-        return removed
 
     def end_archive(self, endpoint: str) -> None:
         """Remove the note that an archive is under way."""

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from sluiceway.config.experiment import DataSection
 from sluiceway.core.errors import DataError, SchemaMismatchError
+from sluiceway.data.bits import is_text
 
 MAX_CATEGORIES = 1_000
 # Distinct numbers are of interest only as long as they could be classes.
@@ -222,7 +223,7 @@ def _cap(kind: str) -> int:
 
 def _column(name: str, column: pa.ChunkedArray) -> ColumnProfile:
     kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
+    if is_text(kind):
         return ColumnProfile(
             name, "text", len(column), column.null_count, values=_distinct(column.cast(pa.large_string()), "text")
         )

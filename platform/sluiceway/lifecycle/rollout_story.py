@@ -81,9 +81,8 @@ def _decided(entries: tuple[Entry, ...]) -> Entry:
 
 
 def _decides(old: RolloutState, new: RolloutState) -> bool:
-    moves = new.phase in (Phase.ROLLING_BACK, Phase.PROMOTING)
     # A refusal leaves a pause, and its reason, as it is.
-    return moves or new.waits is not old.waits or (new.waits and new.reason != old.reason)
+    return new.phase in (Phase.ROLLING_BACK, Phase.PROMOTING) or new.waits_otherwise(old)
 
 
 def _outcome(entries: tuple[Entry, ...]) -> str:

@@ -69,8 +69,8 @@ def join_late(
         there = _rows(uri, list(by_id), columns=[KEY])[KEY].to_pylist()
         if there:
             joined += _join(uri, endpoint, {name: by_id[name] for name in there})
-            store.joined(endpoint, there)
-        unmatched += store.set_aside(endpoint, sorted(nowhere.difference(there)))
+            store.remove_outcomes(endpoint, there)
+        unmatched += store.remove_outcomes(endpoint, sorted(nowhere.difference(there)))
     return LateOutcomes(joined, unmatched)
 
 

@@ -281,8 +281,7 @@ class _Controller:
             raise self._moved_by(newest)
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
-        moved = after.phase is not before.phase or after.step != before.step
-        moved = moved or after.waits is not before.waits or (after.waits and after.reason != before.reason)
+        moved = after.phase is not before.phase or after.step != before.step or after.waits_otherwise(before)
         # Of a promotion that is judged on, or stands, it was told when it was made.
         if moved and not (isinstance(decision.action, Resume | Confirm) and before.phase is Phase.PROBATION):
             self._tell()

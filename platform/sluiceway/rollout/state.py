@@ -78,6 +78,10 @@ class RolloutState:
         """True where only a person can have it go on; in a pause it is judged, and may go back, all the same."""
         return self.phase is Phase.PAUSED or (self.phase is Phase.PROBATION and self.cause != "")
 
+    def waits_otherwise(self, before: RolloutState) -> bool:
+        """True where it has begun or ceased to wait for a person, or waits for another reason than before."""
+        return self.waits is not before.waits or (self.waits and self.reason != before.reason)
+
     @property
     def judged(self) -> bool:
         """True where it is decided by what was seen."""
