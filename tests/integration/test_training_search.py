@@ -67,7 +67,7 @@ class Place:
         self.folder, self._table = folder, table
         self.heard = Heard()
 
-    def config(self, *, space=None, params=None, patience=5, **budget) -> Path:
+    def config(self, *, space=None, params=None, patience=5, model="XGBClassifier", **budget) -> Path:
         document = {
             "experiment": {"name": "flights", "seed": 7},
             "data": {
@@ -76,7 +76,7 @@ class Place:
                 "target": "late",
                 "features": ["dep_delay", "weekday", "sched_dep_minutes", "carrier", "origin", "distance", "temp"],
             },
-            "model": {"params": params or {"n_estimators": 40, "max_depth": 8, "learning_rate": 0.6}},
+            "model": {"type": model, "params": params or {"n_estimators": 40, "max_depth": 8, "learning_rate": 0.6}},
             "training": {"folds": FOLDS, "early_stopping_rounds": patience},
             "search": {"space": space or SPACE, **budget},
             "platform": {"state": str(self.folder / "state")},
@@ -94,9 +94,12 @@ class Place:
         context, section = self.context(**given)
         return search(context, context.version(), section)
 
+    def client(self) -> MlflowClient:
+        return MlflowClient(f"sqlite:///{self.folder / 'state' / 'mlflow.db'}")
+
     def runs(self):
         """The search's own runs, and those of its trials, in MLflow."""
-        client = MlflowClient(f"sqlite:///{self.folder / 'state' / 'mlflow.db'}")
+        client = self.client()
         found = client.search_runs([client.get_experiment_by_name("flights").experiment_id], max_results=1000)
         children = [run for run in found if "mlflow.parentRunId" in run.data.tags]
         return client, [run for run in found if run not in children], children
@@ -249,28 +252,44 @@ def test_minutes_end_a_search_that_goes_well(place):
 
 
 def test_a_combination_that_xgboost_refuses_is_kept_and_the_search_goes_on(place):
-    given = {"space": {"base_score": {"choice": [0.3, 7.0]}, "subsample": {"real": [0.5, 1]}}, "trials": 6}
+    space = {"objective": {"choice": ["reg:logistic", "reg:gamma"]}, "subsample": {"real": [0.5, 1]}}
+    given = {"model": "XGBRegressor", "space": space, "trials": 6}
     outcome = place.search(**given)
     failed = [one for one in outcome.trials if one.status == "failed"]
-    assert {one.params["base_score"] for one in failed} == {7.0}
-    assert {one.params.get("base_score") for one in outcome.trials if one.status != "failed"} == {None, 0.3}
-    assert all("base_score must be in (0,1)" in one.error and one.scores == () for one in failed)
+    assert {one.params["objective"] for one in failed} == {"reg:gamma"}
+    assert {one.params.get("objective") for one in outcome.trials if one.status != "failed"} == {None, "reg:logistic"}
+    assert all("label must be positive" in one.error and one.scores == () for one in failed)
     children = place.runs()[2]
     assert sorted(run.info.status for run in children) == ["FAILED"] * len(failed) + ["FINISHED"] * (6 - len(failed))
     assert {run.data.tags["error"] for run in children if run.info.status == "FAILED"} == {one.error for one in failed}
     assert place.search(**given).trained == 0
 
 
+def test_what_the_classes_of_the_target_forbid_is_told_before_a_trial_is_trained(place):
+    given_space = {"base_score": {"choice": [0.3, 7.0]}}
+    with pytest.raises(ConfigError, match=r"search\.space\.base_score: 7.0 cannot be used; of two classes") as caught:
+        place.search(space=given_space, trials=6)
+    assert caught.value.exit_code == 2
+    assert place.client().get_experiment_by_name("flights") is None  # nothing is left behind
+    context, section = place.context(space=given_space, trials=6)
+    key = search_key(context, context.version(), section)
+    assert SearchJournal(context.stores.pipeline, key, clock=context.clock).run_id == ""
+
+
 @pytest.mark.soak
 def test_a_search_in_which_all_fail_is_an_error(place):
-    given = {"params": {"n_estimators": 40, "base_score": 7.0}, "space": {"subsample": {"real": [0.5, 1]}}}
-    with pytest.raises(BackendError, match=r"none of 2 trials could be trained .* trial 0: .*base_score") as caught:
+    params = {"n_estimators": 40, "objective": "reg:gamma"}
+    given = {"model": "XGBRegressor", "params": params, "space": {"subsample": {"real": [0.5, 1]}}}
+    with pytest.raises(
+        BackendError, match=r"none of 2 trials could be trained .* trial 0: label must be pos"
+    ) as caught:
         place.search(trials=2, **given)
     assert caught.value.exit_code == 4
     assert [run.info.status for run in place.runs()[1]] == ["FAILED"]
     given["space"] = {"subsample": {"real": [0.4, 1]}}
     with pytest.raises(BackendError, match="none of 10 trials"):  # it does not go on failing for an hour
         place.search(minutes=60, **given)
+    assert [run.info.status for run in place.runs()[1]] == ["FAILED", "FAILED"]
 
 
 @pytest.mark.soak

@@ -49,6 +49,14 @@ def test_what_the_parameter_cannot_be_is_told_with_its_key(name, draw, told):
     assert any(told in line for line in found)
 
 
+def test_what_only_the_classes_of_the_target_forbid_is_told_with_them():
+    search, training = space(base_score={"choice": [0.3, 7.0]}), TrainingSection()
+    assert space_problems(search, MODEL, training) == ()
+    assert space_problems(search, MODEL, training, classes=3) == ()
+    (told,) = space_problems(search, MODEL, training, classes=2)
+    assert told.startswith("search.space.base_score: 7.0 cannot be used; of two classes it is a probability")
+
+
 def test_problems_of_the_model_itself_are_not_told_twice():
     model = ModelSection(params={"max_dept": 3})
     assert space_problems(space(max_depth={"whole": [2, 3]}), model, TrainingSection()) == ()

@@ -10,6 +10,7 @@ import yaml
 
 from sluiceway.catalog.claim import claim
 from sluiceway.config.search import SearchSection
+from sluiceway.core.errors import SluicewayError
 from sluiceway.core.references import TableVersion
 from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_key
 from sluiceway.lifecycle.context import Context
@@ -18,7 +19,7 @@ from sluiceway.lifecycle.journal import Journal
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.search_journal import SearchJournal
 from sluiceway.lifecycle.search_runs import SearchInMlflow
-from sluiceway.lifecycle.search_trials import nothing_found, train_trials
+from sluiceway.lifecycle.search_trials import has_budget, nothing_found, train_trials, trial_recipe
 from sluiceway.training.params import maximised, metric_of
 from sluiceway.training.search_space import check_space, with_params
 from sluiceway.training.trials import Trial, ranked
@@ -87,12 +88,19 @@ def search(context: Context, version: TableVersion, section: SearchSection) -> S
 
 def _search(context: Context, version: TableVersion, section: SearchSection, journal: SearchJournal) -> SearchOutcome:
     metric = metric_of(context.model, context.training)
+    # Looked at first: what is refused leaves nothing behind, in the journal or in MLflow.
+    recipe = trial_recipe(context, version, section) if has_budget(section, journal) else None
     runs = SearchInMlflow(context, journal.key, metric=metric)
     journal.open(version, context.config_text)
     runs.open(version, section)
     for trial in journal.known:  # one that was kept when its process was killed may be missing in MLflow
         runs.write(trial)
-    new = train_trials(context, version, section, journal, runs)
+    try:
+        new = train_trials(context, version, recipe, section, journal, runs) if recipe else []
+    except SluicewayError:
+        kept = SearchJournal(context.stores.pipeline, journal.key, clock=context.clock).known
+        runs.close(None, kept, {})
+        raise
     found = ranked((*journal.known, *new), maximise=maximised(metric))
     if not found or found[0].status != "finished":
         runs.close(None, tuple(found), {})

@@ -16,6 +16,8 @@ from sluiceway.lifecycle.search_runs import SearchInMlflow
 from sluiceway.training.optuna_draws import Draws
 from sluiceway.training.ray_run import prepare
 from sluiceway.training.ray_search import plan_trials, run_trials
+from sluiceway.training.recipe import Recipe
+from sluiceway.training.search_space import check_space
 from sluiceway.training.trainer import rows_of
 from sluiceway.training.trials import Trial, ranked
 
@@ -23,21 +25,51 @@ from sluiceway.training.trials import Trial, ranked
 HOPELESS = 10
 
 
+def has_budget(section: SearchSection, journal: SearchJournal) -> bool:
+    """Whether the search may train one more trial."""
+    return _seconds_left(section, journal) > 0 and (section.trials is None or len(journal.known) < section.trials)
+
+
+def _seconds_left(section: SearchSection, journal: SearchJournal) -> float:
+    return math.inf if section.minutes is None else section.minutes * 60 - journal.seconds
+
+
+def trial_recipe(context: Context, version: TableVersion, section: SearchSection) -> Recipe:
+    """Look at the rows, and at the space again with the classes of the target.
+
+    Raises:
+        ConfigError: something of the space cannot be, now that the classes are known.
+        DataError: the rows cannot be trained on.
+    """
+    context.connect()
+    recipe = recipe_of(context, version, base_of(context))
+    check_space(section, context.model, context.training, classes=len(recipe.classes))
+    return recipe
+
+
 def train_trials(
-    context: Context, version: TableVersion, section: SearchSection, journal: SearchJournal, runs: SearchInMlflow
+    context: Context,
+    version: TableVersion,
+    recipe: Recipe,
+    section: SearchSection,
+    journal: SearchJournal,
+    runs: SearchInMlflow,
 ) -> list[Trial]:
     """Try parameters until the budget is used; each trial is written down when it is over.
+
+    Args:
+        context: the configuration.
+        version: whose rows are trained on.
+        recipe: of the configured model, as :func:`trial_recipe` gave it.
+        section: the space and the budget.
+        journal: knows the trials of earlier tries.
+        runs: in MLflow.
 
     Raises:
         DataError: the rows cannot be trained on.
         BackendError: Ray cannot run the trials, or all of them fail.
     """
-    seconds = math.inf if section.minutes is None else section.minutes * 60 - journal.seconds
-    if seconds <= 0 or (section.trials is not None and len(journal.known) >= section.trials):
-        return []
-    deadline = time.time() + seconds
-    context.connect()
-    recipe = recipe_of(context, version, base_of(context))
+    deadline = time.time() + _seconds_left(section, journal)
     context.progress.stage("search", _budget(section, known=len(journal.known)))
     prepared = prepare(rows_of(version, recipe), recipe, progress=context.progress)
     job, plan = plan_trials(prepared, recipe, section, deadline=deadline)

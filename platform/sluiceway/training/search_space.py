@@ -11,13 +11,23 @@ from sluiceway.core.errors import ConfigError
 from sluiceway.training.params import booster_params
 
 
-def space_problems(search: SearchSection, model: ModelSection, training: TrainingSection) -> tuple[str, ...]:
+def space_problems(
+    search: SearchSection, model: ModelSection, training: TrainingSection, *, classes: int | None = None
+) -> tuple[str, ...]:
     """What cannot be tried: parameters that do not exist, ends or choices that they cannot take.
+
+    Args:
+        search: the space.
+        model: the configured model, which the draws change.
+        training: folds and metric.
+        classes: of the target, for a classifier; None where nobody has looked at the rows yet.
 
     Returns:
         One line a problem, beginning with the key and a colon.
     """
-    found = [problem for name, draw in search.space.items() for problem in _of_one(name, draw, model, training)]
+    found = [
+        problem for name, draw in search.space.items() for problem in _of_one(name, draw, model, training, classes)
+    ]
     if search.space and search.grace_folds > training.folds:
         found.append(
             f"search.grace_folds: a trial has training.folds = {training.folds} folds, not {search.grace_folds}"
@@ -25,8 +35,10 @@ def space_problems(search: SearchSection, model: ModelSection, training: Trainin
     return tuple(found)
 
 
-def check_space(search: SearchSection, model: ModelSection, training: TrainingSection) -> None:
-    """Refuse a search that cannot be run.
+def check_space(
+    search: SearchSection, model: ModelSection, training: TrainingSection, *, classes: int | None = None
+) -> None:
+    """Refuse a search that cannot be run; the arguments are those of :func:`space_problems`.
 
     Raises:
         ConfigError: no space is declared, or something of it cannot be tried.
@@ -36,7 +48,7 @@ def check_space(search: SearchSection, model: ModelSection, training: TrainingSe
             "nothing is declared to search over",
             hint="give search.space and search.trials, e.g. --set 'search.space={max_depth: {whole: [3, 10]}}'",
         )
-    problems = space_problems(search, model, training)
+    problems = space_problems(search, model, training, classes=classes)
     if problems:
         raise ConfigError("the space of the search cannot be tried", problems=problems)
 
@@ -60,12 +72,14 @@ def _contains(draw: DrawSection, value: Any) -> bool:
     return bool(low <= value <= high)
 
 
-def _of_one(name: str, draw: DrawSection, model: ModelSection, training: TrainingSection) -> Iterator[str]:
+def _of_one(
+    name: str, draw: DrawSection, model: ModelSection, training: TrainingSection, classes: int | None
+) -> Iterator[str]:
     key = f"model.params.{name}: "
     told = set()
     for value in draw.choice or draw.ends or ():
         try:
-            booster_params(with_params(model, {name: value}), training, seed=0, nthread=1)
+            booster_params(with_params(model, {name: value}), training, seed=0, nthread=1, classes=classes)
         except ConfigError as error:  # problems of other keys are told by those who look at the model itself
             told |= {problem.removeprefix(key) for problem in error.problems if problem.startswith(key)}
     yield from (f"search.space.{name}: {problem}" for problem in sorted(told))
