@@ -42,6 +42,7 @@ class Users:
         clients: requests under way at once.
         many: rows in one request; the truth of more than one is nobody's.
         limit: no more requests than these.
+        pause: seconds that a client waits after each answer.
 
     Attributes:
         answers: all requests that were answered.
@@ -59,8 +60,10 @@ class Users:
         clients: int = 4,
         many: int = 1,
         limit: int = 100_000,
+        pause: float = 0.0,
     ) -> None:
         self._url, self._rows, self._truths, self._tells, self._many = url, rows, truths, tells, many
+        self._pause = pause
         self._numbers = iter(range(limit))
         self._taking, self._over = threading.Lock(), threading.Event()
         self._outcomes: queue.SimpleQueue[Seen | None] = queue.SimpleQueue()
@@ -127,6 +130,7 @@ class Users:
                 self.answers.append(seen)
                 if self._tells(seen):
                     self._outcomes.put(seen)
+                self._over.wait(self._pause)
 
     def _send(self) -> None:
         with _posting(self._url) as post:

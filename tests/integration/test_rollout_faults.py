@@ -30,6 +30,8 @@ PROGRAM = [sys.executable, "-c", "from sluiceway.cli.main import main; main()"]
 # Loose: a shared machine may take seconds, and what is broken takes a minute.
 SECONDS = 10.0
 LOCKED_SECONDS = 5.0
+# How late outcomes come that undo a promotion.
+LATE_SECONDS = 120.0
 SCRAPE = """
 global: {scrape_interval: 500ms, scrape_timeout: 500ms}
 scrape_configs:
@@ -130,15 +132,18 @@ def test_wrong_answers_whose_outcomes_come_at_once_send_it_back(stage, say):
 
 
 @pytest.mark.soak
-def test_wrong_answers_whose_outcomes_come_late_undo_the_promotion(stage, say):
-    late = {"on_inconclusive": "continue", "probation": {"seconds": 60}}
+def test_wrong_answers_whose_outcomes_come_two_minutes_late_undo_the_promotion(stage, say):
+    late = {"on_inconclusive": "continue", "probation": {"seconds": 600}}
     steps = [{"weight": 0.5, "max_seconds": 1.5}, {"weight": 1.0, "max_seconds": 1.5}]
-    with stage.endpoint("late") as endpoint, endpoint.users(tells=lambda seen: False) as users:
+    with stage.endpoint("late") as endpoint, endpoint.users(tells=lambda seen: False, pause=0.02) as users:
         going = endpoint.start(WRONG, steps=steps, **late)
         going.reaches(Phase.PROBATION)
         endpoint.check_answered_by(WRONG, users)
+        promoted = time.time()
+        time.sleep(LATE_SECONDS)
+        assert going.state.phase is Phase.PROBATION  # without outcomes nothing speaks for it or against it
         began = time.time()
-        assert users.tell(lambda seen: True) > 100
+        assert users.tell(lambda seen: seen.answered < promoted) > 100
         outcome = going.ended()
         assert (outcome["status"], outcome["cause"]) == ("rolled_back", "accuracy"), outcome
         assert outcome["reason"].startswith("after the promotion")
