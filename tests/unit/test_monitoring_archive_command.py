@@ -47,6 +47,24 @@ def test_all_endpoints_or_one(state, two_endpoints, capsys):
     assert open_table(str(state / "records" / "fares")).to_pyarrow_table().num_rows == 2
 
 
+def test_the_status_is_a_table_for_people_and_numbers_for_programs(state, two_endpoints, capsys):
+    assert run_command(["monitor", "status", "--json"]) == 0
+    fares, _ = json.loads(capsys.readouterr().out)
+    low, high = fares.pop("interval")
+    assert 0 < low < high == pytest.approx(1)
+    assert fares == {
+        "endpoint": "fares",
+        "version": "1",
+        "arm": "champion",
+        "predictions": 5,
+        "with_outcome": 2,
+        "accuracy": 1.0,
+    }
+    assert run_command(["monitor", "status"]) == 0
+    assert "with outcome" in (printed := capsys.readouterr().out)
+    assert f"1.0000    [{low:.4f}, 1.0000]" in printed
+
+
 def test_how_long_a_prediction_waits_is_a_key_of_the_configuration(state, two_endpoints, tmp_path, capsys):
     config = tmp_path / "sluiceway.yaml"
     config.write_text(SETTINGS + "platform: {serving: {wait_for_outcome_days: 0.0001}}\n")

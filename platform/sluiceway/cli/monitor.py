@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -40,13 +40,13 @@ def status(config: ConfigOption = None, as_json: Json = False) -> None:
             "version": row.version,
             "arm": row.arm,
             "predictions": row.predictions,
-            "with outcome": row.with_outcome,
-            "accuracy": None if row.accuracy is None else round(row.accuracy, 4),
-            "interval": None if row.low is None else f"[{row.low:.4f}, {row.high:.4f}]",
+            "with_outcome": row.with_outcome,
+            "accuracy": row.accuracy if as_json or row.accuracy is None else f"{row.accuracy:.4f}",
+            "interval": _interval(row.low, row.high, as_json=as_json),
         }
         for row in found
     ]
-    print_rows(rows, as_json=as_json, empty="no predictions are recorded yet")
+    _print(rows, as_json=as_json, empty="no predictions are recorded yet")
 
 
 @app.command("archive")
@@ -75,9 +75,19 @@ def archive_records(
             now=datetime.now(UTC).timestamp(),
         )
         rows.append({"endpoint": name, **_told(done), "table": str(folder / name)})
+    _print(rows, as_json=as_json, empty="no endpoints yet")
+
+
+def _interval(low: float | None, high: float | None, *, as_json: bool) -> list[float] | str | None:
+    if low is None or high is None:
+        return None
+    return [low, high] if as_json else f"[{low:.4f}, {high:.4f}]"
+
+
+def _print(rows: list[dict[str, Any]], *, as_json: bool, empty: str) -> None:
     if not as_json:
         rows = [{name.replace("_", " "): value for name, value in row.items()} for row in rows]
-    print_rows(rows, as_json=as_json, empty="no endpoints yet")
+    print_rows(rows, as_json=as_json, empty=empty)
 
 
 def _told(done: Archived) -> dict[str, int | str]:
