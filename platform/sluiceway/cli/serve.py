@@ -16,10 +16,10 @@ from sluiceway.cli.serve_down import down
 from sluiceway.cli.serve_score import score
 from sluiceway.cli.serve_status import status
 from sluiceway.cli.serve_traffic import traffic
+from sluiceway.cli.served_environments import served_environments
 from sluiceway.config.load import load_settings
 from sluiceway.config.settings import Settings
 from sluiceway.core.errors import ModelError
-from sluiceway.core.traffic import endpoint_name
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import endpoint_spec
 from sluiceway.serving.deploy import DEPLOY_SECONDS, deploy_endpoint
@@ -31,7 +31,6 @@ from sluiceway.serving.state import http_address
 from sluiceway.wiring.cluster import is_own
 from sluiceway.wiring.context import build_context
 from sluiceway.wiring.serving import is_dashboard, joined
-from sluiceway.wiring.stores import read_stores
 
 app = typer.Typer(help="The endpoints: up, status, traffic, score, down.", no_args_is_help=True, add_completion=False)
 app.command("status")(status)
@@ -82,9 +81,9 @@ def _rolled_out(config: str, settings: Settings) -> list[str]:
     Raises:
         ModelError: there is none.
     """
-    traffic, name = read_stores(settings.platform).traffic, settings.experiment.name
-    found = [one for one in settings.deployment.environments if traffic.newest(endpoint_name(name, one)) is not None]
+    found = served_environments(settings)
     if not found:
+        name = settings.experiment.name
         raise ModelError(f"no version of {name} has been rolled out yet", hint=f"{program()} run {config}")
     return found
 

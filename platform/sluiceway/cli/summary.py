@@ -8,6 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from sluiceway.cli.output import program
+from sluiceway.cli.served_environments import served_environments
 from sluiceway.config.settings import Settings
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.summary import RunSummary
@@ -56,9 +57,10 @@ def _places(settings: Settings) -> dict[str, str]:
 
 
 def _going_on(settings: Settings, config: str) -> tuple[str, ...]:
+    served = {f"serve up {config}": "the champion over HTTP, until ctrl-C"} if served_environments(settings) else {}
     commands = {
         f"models list -c {config}": "versions, aliases, digests",
-        f"serve up {config}": "the champion over HTTP, until ctrl-C",
+        **served,
         f"rollout history -c {config}": "every decision with the numbers that it saw",
         f"data log {settings.data.path} -c {config}": "every version of the table",
     }
