@@ -10,10 +10,11 @@ from sluiceway.config.parts import Parts
 from sluiceway.config.platform import PlatformSection
 from sluiceway.config.settings import Settings
 from sluiceway.core.errors import DataError
+from sluiceway.core.references import TableVersion
 from sluiceway.data.profile import check_schema
 from sluiceway.data.references import resolve
 from sluiceway.data.tables import schema, table_uri
-from sluiceway.lifecycle.preflight import section_problems
+from sluiceway.lifecycle.preflight import check_named_columns, section_problems
 from sluiceway.wiring.stores import read_stores
 
 
@@ -28,6 +29,24 @@ def checked_settings(config: str, overrides: Iterable[str]) -> Settings:
     if parts.settings is None or problems:
         raise parts.error([*problems, *_table_problems(parts)])
     return parts.settings
+
+
+def check_version(settings: Settings, version: TableVersion, *, named: bool = True) -> None:
+    """Refuse a version whose columns do not fit; no row is read, and no Ray is needed.
+
+    Args:
+        settings: name the columns.
+        version: of the table.
+        named: False leaves out the columns that gates and prediction log name: rows to come may bring them.
+
+    Raises:
+        DataError: a column of the data section is not there, or the target cannot be one.
+        ConfigError: another section names a column that is not there.
+    """
+    regressor = settings.model.type == "XGBRegressor"
+    check_schema(schema(version.uri, version.version), settings.data, number=regressor)
+    if named:
+        check_named_columns(settings.evaluation, settings.platform.serving, version)
 
 
 def _table_problems(parts: Parts) -> list[str]:

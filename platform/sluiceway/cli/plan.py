@@ -7,15 +7,14 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
+from sluiceway.cli.checked import check_version
 from sluiceway.cli.output import print_json
 from sluiceway.config.lifecycle import IngestStep, ReleaseStep, RestoreStep
 from sluiceway.config.settings import Settings
 from sluiceway.core.errors import DataError
 from sluiceway.core.references import TableVersion
-from sluiceway.data.profile import check_schema
 from sluiceway.data.references import resolve
-from sluiceway.data.tables import schema, table_uri
-from sluiceway.lifecycle.preflight import check_named_columns
+from sluiceway.data.tables import table_uri
 from sluiceway.registry.reach import probe, sqlite_path
 from sluiceway.training.params import booster_params
 from sluiceway.wiring.stores import catalog_url, read_stores, state_folder, tracking_uri
@@ -51,10 +50,7 @@ def plan(settings: Settings) -> dict[str, Any]:
     try:
         stores = read_stores(settings.platform)
         version = resolve(uri, settings.data.version, tags=stores.tags, repository=stores.repository)
-        number = settings.model.type == "XGBRegressor"
-        check_schema(schema(version.uri, version.version), settings.data, number=number)
-        if not brings_data:
-            check_named_columns(settings.evaluation, settings.platform.serving, version)
+        check_version(settings, version, named=not brings_data)
     except DataError:
         if not brings_data:
             raise

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from sluiceway.cli.checked import checked_settings
+from sluiceway.cli.checked import check_version, checked_settings
 from sluiceway.cli.output import Json, Set, print_json, print_rows
 from sluiceway.cli.progress import progress_for
 from sluiceway.cli.train_reproduce import train_reproduce
@@ -55,6 +55,7 @@ def train(
     with progress_for(console) as progress:
         context = build_context(settings, progress=progress)
         pinned = context.version(version)
+        check_version(settings, pinned)
         connect_ray(settings.platform.ray, catalog=context.stores.url)
         try:
             with context.reading(pinned):

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from rich.console import Console
 
+from sluiceway.cli.checked import check_version
 from sluiceway.cli.output import print_json, print_rows, program
 from sluiceway.cli.progress import progress_for
 from sluiceway.config.load import ray_address
@@ -45,8 +46,10 @@ def train_search(settings: Settings, *, config: str, version: str | None, as_jso
             connect_ray(settings.platform.ray, catalog=catalog_url(settings.platform))
 
         context = build_context(settings, progress=progress, connect=connect)
+        pinned = context.version(version)
+        check_version(settings, pinned)
         try:
-            outcome = search(context, context.version(version), settings.search)
+            outcome = search(context, pinned, settings.search)
         finally:
             disconnect()
     if as_json:
