@@ -14,6 +14,8 @@ from sluiceway.core.errors import ConfigError
 def recorded_settings(text: str, *, run: str, platform: PlatformSection, metric: str) -> Settings:
     """Read the configuration that a run recorded.
 
+    Every key is in it. One that has its default is read as if nobody had given it: some checks ask only what was given.
+
     Args:
         text: YAML with every key, as a run writes it.
         run: what the run is called, for errors.
@@ -31,7 +33,8 @@ def recorded_settings(text: str, *, run: str, platform: PlatformSection, metric:
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise ConfigError(f"{origin} cannot be read: {error}", hint="its artifact config.yaml was changed") from error
     try:
-        return Settings.model_validate(here)
+        whole = Settings.model_validate(here)
+        return Settings.model_validate(whole.model_dump(mode="json", exclude_defaults=True))
     except ValidationError as error:
         problems = tuple(explain(error.errors(), root=Settings, path="config.yaml", origins={}))
         hint = "use the release that logged the run; its tag code_commit names it"

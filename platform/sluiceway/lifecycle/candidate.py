@@ -85,9 +85,11 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
 
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
+        ConfigError: gates or prediction log name columns that are not there; else as :func:`recipe_of`.
     """
     base = base_of(context)
     context = with_base(context, None if base is None else base.version)
+    check_named_columns(context.evaluation, context.serving, version)
     recipe = recipe_of(context, version, base)
     context.progress.stage("train", f"{version.rows:,} rows of version {version.version}")
     checkpoints = context.folders.state / "checkpoints" / candidate_key(context, version)[:32]
@@ -124,11 +126,9 @@ def recipe_of(context: Context, version: TableVersion, base: Base | None) -> Rec
 
     Raises:
         DataError: the rows cannot be trained on; the message names the column.
-        ConfigError: the evaluation names columns that are not there, or metrics or a calibrator that a model of such a
-            target does not have.
+        ConfigError: the evaluation names metrics or a calibrator that a model of such a target does not have.
     """
     context.progress.stage("profile", f"{version.uri}@{version.ref}")
-    check_named_columns(context.evaluation, context.serving, version)
     columns = profile(version, (*context.data.features, context.data.target))
     number = context.model.type == "XGBRegressor"
     classes = check_trainable(columns, context.data, kind="number" if number else "classes")
