@@ -24,7 +24,7 @@ ROWS, DAY = 3_000, 86_400_000_000
 
 def delivery(number):
     """A month of rows; what makes a flight late drifts from month to month."""
-    random = np.random.default_rng(number)
+    random = np.random.default_rng(abs(number))
     a, b = random.normal(size=(2, ROWS))
     at = np.sort(random.integers(number * 30 * DAY, (number + 1) * 30 * DAY, ROWS))
     signal = a * (1 - number) + b + random.normal(size=ROWS) * 0.5
@@ -34,7 +34,7 @@ def delivery(number):
             "at": pa.array(at, pa.timestamp("us")),
             "a": a,
             "b": b,
-            "carrier": random.choice(["AA", "UA", "B6"][: 2 + number], ROWS),
+            "carrier": random.choice(["AA", "UA", "B6"][: 2 + max(number, 0)], ROWS),
             "late": (signal > 0).astype(np.int8),
             "early": (signal < 0).astype(np.int8),
         }
@@ -133,6 +133,10 @@ def test_folds_in_time_order_share_the_window(tmp_path, ray_cluster):
     sizes = [fold["rows"] for fold in candidate.training["folds"]]
     assert max(sizes) - min(sizes) <= 1
     assert sum(sizes) == pytest.approx(candidate.training["rows"]["train"] * 3 / 4, abs=3)
+    for older in (-1, -2, -3):
+        append(str(tmp_path / "table"), delivery(older), message="x", source="test")
+    with pytest.raises(ModelError, match="it has learnt from rows that are validation or test rows of version 4"):
+        build_candidate(context, context.version())
 
 
 def test_the_key_of_a_candidate_knows_the_base(champion):

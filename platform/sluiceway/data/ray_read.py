@@ -263,6 +263,19 @@ def newest_tick(version: TableVersion, name: str) -> int:
     return _at_ranks(blocks, name, lambda rows: [rows - 1], version.uri)[0]
 
 
+def time_cuts(version: TableVersion, data: DataSection) -> TimeCuts:
+    """Where validation and test part of a version begin, with one fold.
+
+    Args:
+        version: which.
+        data: names the time and the split by it.
+
+    Raises:
+        DataError: the column cannot be a time, or has too few different values.
+    """
+    return _cuts(version, data, tables.schema(version.uri, version.version), 1, None)
+
+
 def _ordered_ticks(block: pa.Table, *, name: str, window: tuple[int, int] | None) -> tuple[np.ndarray, np.ndarray]:
     ticks = ticks_of(block[name], name)
     if window is not None:

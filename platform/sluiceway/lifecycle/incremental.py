@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 from sluiceway.config.experiment import DataSection
 from sluiceway.core.errors import ConfigError, DataError, ModelError
 from sluiceway.core.references import TableVersion
-from sluiceway.data.ray_read import key_columns, newest_tick
+from sluiceway.data.ray_read import key_columns, newest_tick, time_cuts
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.data.time_order import gap_ticks
 from sluiceway.features.schema import FeatureSchema
@@ -17,6 +19,14 @@ from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.mlflow_registry import CHAMPION
 from sluiceway.training.final_model import objective_of
 from sluiceway.training.recipe import Recipe
+
+# Parameters that hold for a whole model, and in which form two of them are the same. New trees alone do not make it
+# monotone, and another base_score would move what the base's trees add up to.
+_WHOLE: dict[str, Callable[[Any], Any]] = {
+    "monotone_constraints": lambda given: {name: sign for name, sign in (given or {}).items() if sign},
+    "interaction_constraints": lambda given: {frozenset(group) for group in given or ()},
+    "base_score": lambda given: given,
+}
 
 
 @dataclass(frozen=True)
@@ -80,11 +90,12 @@ def going_on(context: Context, recipe: Recipe, base: Base, version: TableVersion
         version: that is trained on.
 
     Raises:
-        ModelError: the base has other features or classes.
+        ModelError: the base has other features, classes or constraints, or knows rows that are to judge.
         DataError: there are no rows in the window, or the base's rows cannot be read any more.
     """
     schema = FeatureSchema.from_dict(base.bundle.schema)
     differs = _difference(recipe, schema, base.bundle, membership_of(recipe.data, recipe.seed, version))
+    differs = differs or _seen(recipe.data, base.bundle, version)
     if differs:
         raise ModelError(
             f"{context.experiment.name}@{base.version} cannot be gone on from: {differs}",
@@ -119,7 +130,32 @@ def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle, membershi
     if bundle.lineage.get("membership") != membership:
         # Else it may have been trained on rows that are test rows now, and the gates would flatter it.
         return "its rows were placed in training, validation and test by another seed, key, group or split"
+    return _otherwise_as_a_whole(recipe.model.params, bundle.lineage.get("config", {}).get("params", {}))
+
+
+def _otherwise_as_a_whole(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
+    for name, read in _WHOLE.items():
+        if read(mine.get(name)) != read(theirs.get(name)):
+            told = [json.dumps(params[name]) if params.get(name) else "not given" for params in (theirs, mine)]
+            return f"its {name} is {told[0]}, in model.params it is {told[1]}, and it has to hold for all trees"
     return ""
+
+
+def _seen(data: DataSection, bundle: Bundle, version: TableVersion) -> str:
+    """Whether the base has learnt from rows that choose the threshold or judge now, or "".
+
+    By row and by group a row stays in its part. By time it does so while only later rows come: older ones that came
+    since, or a version that was gone back to, begin validation and test earlier. What the base itself went on from has
+    learnt from nothing later, either: this was asked of it.
+    """
+    if data.split.by != "time":
+        return ""
+    if time_cuts(version_of(bundle), data).validation <= time_cuts(version, data).validation:
+        return ""
+    return (
+        f"it has learnt from rows that are validation or test rows of version {version.version} of {version.uri}, "
+        "where data.split.by: time begins them earlier than in the version that it was trained on"
+    )
 
 
 def membership_of(data: DataSection, seed: int, version: TableVersion) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""What a model may go on from: its trees stay, so they must not know the rows that judge, nor break what is asked."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import xgboost
+
+from sluiceway.config.experiment import DataSection, IncrementalSection, ModelSection, SplitSection, TrainingSection
+from sluiceway.core.errors import ModelError
+from sluiceway.core.references import TableVersion
+from sluiceway.data.time_order import TimeCuts
+from sluiceway.features.schema import Feature, FeatureSchema
+from sluiceway.lifecycle import incremental
+from sluiceway.lifecycle.incremental import Base, going_on
+from sluiceway.registry.bundle import Bundle
+from sluiceway.training.recipe import Recipe
+
+SCHEMA = FeatureSchema((Feature("a", "numeric"), Feature("b", "numeric")))
+OLD, NEW = (TableVersion("/t", number, f"d{number}", 100, str(number)) for number in (0, 1))
+
+
+@pytest.fixture(scope="module")
+def booster() -> bytes:
+    rows = np.arange(40.0).reshape(20, 2)
+    data = xgboost.DMatrix(rows, np.arange(20) % 2)
+    return bytes(xgboost.train({"objective": "binary:logistic", "nthread": 1}, data, 2).save_raw("ubj"))
+
+
+@pytest.fixture
+def go_on(booster, monkeypatch):
+    """Goes on from a model of ``theirs`` parameters with ``mine``; ``cuts``: where validation begins, old and new."""
+    monkeypatch.setattr(incremental, "table_schema", lambda *_: pa.schema([("at", pa.int64()), ("id", pa.int64())]))
+    monkeypatch.setattr(incremental, "newest_tick", lambda version, name: 1000 + version.version)
+
+    def run(mine=None, theirs=None, *, by="row", cuts=(700, 700), window="new"):
+        found = {OLD: cuts[0], NEW: cuts[1]}
+        monkeypatch.setattr(
+            incremental, "time_cuts", lambda version, data: TimeCuts(found[version], found[version] + 100, (), 0)
+        )
+        data = DataSection(
+            path="/t", features=("a", "b"), target="y", key=("id",), time="at", split=SplitSection(by=by)
+        )
+        training = TrainingSection(incremental=IncrementalSection(base="1", window=window))
+        lineage = {
+            "membership": incremental.membership_of(data, 3, OLD),
+            "data": {"uri": "/t", "version": 0, "digest": "d0", "rows": 100},
+            "config": ModelSection(params=theirs or {}).model_dump(mode="json"),
+        }
+        decision = {"kind": "binary", "threshold": 0.5, "target": "y"}
+        base = Base("1", Bundle(booster, SCHEMA.to_dict(), decision, lineage))
+        context = SimpleNamespace(training=training, data=data, experiment=SimpleNamespace(name="m"))
+        recipe = Recipe(data, ModelSection(params=mine or {}), training, 3, SCHEMA, (0, 1))
+        return going_on(context, recipe, base, NEW)
+
+    return run
+
+
+def test_the_trees_and_the_window_are_those_of_the_base(go_on, booster):
+    recipe = go_on({"max_depth": 3}, {"max_depth": 4})
+    assert (recipe.base, recipe.later_than) == (booster, 1000)
+
+
+@pytest.mark.parametrize("window", ["new", 300])
+def test_rows_that_the_base_has_learnt_choose_and_judge_nothing(go_on, window):
+    """Older rows that came since move the cuts back; a version that was gone back to has them earlier, too."""
+    with pytest.raises(ModelError, match="it has learnt from rows that are validation or test rows of version 1 of /t"):
+        go_on(by="time", cuts=(700, 699), window=window)
+    assert go_on(by="time", cuts=(700, 700), window=window).base
+    assert go_on(by="time", cuts=(700, 900), window=window).base
+
+
+def test_where_rows_stay_in_their_parts_no_cut_is_asked_for(go_on):
+    assert go_on(by="row", cuts=(700, 1)).base
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        ("monotone_constraints", {"a": 1}, {"a": -1}),
+        ("interaction_constraints", [["a"], ["b"]], [["a", "b"]]),
+        ("base_score", 0.1, 0.5),
+    ],
+)
+def test_what_must_hold_for_the_whole_model_is_what_it_was(go_on, name, one, other):
+    assert go_on({name: one}, {name: one}).base
+    for mine, theirs in (({name: one}, {}), ({}, {name: one}), ({name: one}, {name: other})):
+        with pytest.raises(ModelError, match=rf"m@1 cannot be gone on from: its {name} "):
+            go_on(mine, theirs)
+
+
+def test_what_says_nothing_is_no_constraint(go_on):
+    said = {"monotone_constraints": {"a": 0}, "interaction_constraints": [], "base_score": None}
+    assert go_on(said, {}).base
+    assert go_on({}, said).base
+    assert go_on({"interaction_constraints": [["b", "a"]]}, {"interaction_constraints": [["a", "b"]]}).base
