@@ -290,6 +290,8 @@ def test_a_search_in_which_all_fail_is_an_error(place):
     with pytest.raises(BackendError, match="none of 10 trials"):  # it does not go on failing for an hour
         place.search(minutes=60, **given)
     assert [run.info.status for run in place.runs()[1]] == ["FAILED", "FAILED"]
+    context, _ = place.context(minutes=60, **given)
+    assert context.stores.pipeline.unfinished() == []  # no vacuum waits for them
 
 
 @pytest.mark.soak

@@ -1,8 +1,11 @@
 """The trials of a search outlive its process."""
 
+from datetime import UTC, datetime, timedelta
+from types import SimpleNamespace
+
 import pytest
 
-from sluiceway.catalog.pipeline import PipelineStore
+from sluiceway.catalog.pipeline import DONE, FAILED, PipelineStore
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.references import TableVersion
 from sluiceway.data.needs import _of_runs
@@ -62,8 +65,28 @@ def test_the_time_of_all_tries_adds_up(store, monkeypatch):
     assert opened(store).seconds == 42
 
 
-def test_until_it_has_ended_it_needs_its_version_of_the_table(store):
+def needed(store, *, days=0) -> list[tuple[str, int]]:
+    """What is held for runs, so many days from now."""
+    now = datetime.now(UTC) + timedelta(days=days)
+    return [(pin.uri, pin.version) for _, pin in _of_runs(store, SimpleNamespace(now=lambda: now))]
+
+
+@pytest.mark.parametrize("status", [DONE, FAILED])
+def test_until_it_has_ended_it_needs_its_version_of_the_table(store, status):
     journal = opened(store)
-    assert [(pin.uri, pin.version) for _, pin in _of_runs(store)] == [("/t", 3)]
-    journal.close()
-    assert list(_of_runs(store)) == []
+    assert needed(store) == [("/t", 3)]
+    journal.close(status=status)
+    assert needed(store) == []
+    assert store.newest("k").status == status
+    again = opened(store)  # it is given more
+    assert (again.run_id, store.newest("k").ended) == (journal.run_id, None)
+    assert needed(store) == [("/t", 3)]
+
+
+def test_a_run_that_nobody_goes_on_with_is_waited_for_a_week_after_its_last_step(store):
+    long_ago = datetime.now(UTC) - timedelta(days=20)
+    SearchJournal(store, "k", clock=SimpleNamespace(now=lambda: long_ago)).open(VERSION, "")
+    assert needed(store) == []
+    opened(store).keep(trial(0))  # it is gone on with after all
+    assert needed(store, days=6.9) == [("/t", 3)]
+    assert needed(store, days=7.1) == []

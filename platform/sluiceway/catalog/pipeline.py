@@ -79,6 +79,13 @@ class PipelineStore:
                 pipeline_runs.update().where(pipeline_runs.c.run_id == run_id).values(status=status, ended=now)
             )
 
+    def reopen(self, run_id: str) -> None:
+        """A run that had ended goes on."""
+        with self._engine.begin() as connection:
+            connection.execute(
+                pipeline_runs.update().where(pipeline_runs.c.run_id == run_id).values(status=RUNNING, ended=None)
+            )
+
     def begin_step(self, run_id: str, name: str, *, key: str, now: float) -> None:
         """Write down that a step starts; an earlier try of the same step is overwritten."""
         where = (pipeline_steps.c.run_id == run_id) & (pipeline_steps.c.name == name)

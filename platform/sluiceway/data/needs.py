@@ -17,6 +17,8 @@ from sluiceway.data.hold import held_versions
 from sluiceway.data.keeping import Kind, Need
 
 _DIGITS = 12
+# A run of which nobody has heard for so long is not waited for: its checkpoints are gone by then, too.
+_WAITED_FOR = 7 * 86_400.0
 
 
 @dataclass(frozen=True)
@@ -55,7 +57,7 @@ def needs_of(uri: str, stores: NeedStores, *, since: float) -> list[Need]:
     found += _of_the_repository(uri, stores.repository, since)
     found += _of_later_merges(uri, stores.repository)
     found += [Need(place, version, who) for place, version, who in held_versions(stores.leases, clock=stores.clock)]
-    found += [Need(pin.uri, pin.version, f"run {run}") for run, pin in _of_runs(stores.pipeline)]
+    found += [Need(pin.uri, pin.version, f"run {run}") for run, pin in _of_runs(stores.pipeline, stores.clock)]
     return found
 
 
@@ -105,10 +107,18 @@ def _commits_of(ref: Ref, store: RepositoryStore, since: float) -> Iterator[tupl
                 yield found, f"commit {parent[:_DIGITS]} of {ref.name}"
 
 
-def _of_runs(pipeline: PipelineStore) -> Iterator[tuple[str, Pin]]:
-    """The versions that runs work on which have not ended; one that was interrupted goes on with them."""
+def _of_runs(pipeline: PipelineStore, clock: Clock) -> Iterator[tuple[str, Pin]]:
+    """The versions that runs work on which have not ended; one that was interrupted goes on with them for a week.
+
+    Its configuration may have been changed for good, and then nobody ends it. Who is alive holds what it reads.
+    """
+    now = clock.now().timestamp()
     for run in pipeline.unfinished():
-        for step in pipeline.steps(run.run_id):
+        steps = pipeline.steps(run.run_id)
+        heard = max([run.started, *(step.ended or step.started for step in steps)])
+        if now - heard > _WAITED_FOR:
+            continue
+        for step in steps:
             for pin in _pins_in(step.result):
                 yield run.run_id, pin
 

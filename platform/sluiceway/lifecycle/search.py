@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from sluiceway.catalog.claim import claim
+from sluiceway.catalog.pipeline import FAILED
 from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.references import TableVersion
@@ -19,7 +20,7 @@ from sluiceway.lifecycle.journal import Journal
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.search_journal import SearchJournal
 from sluiceway.lifecycle.search_runs import SearchInMlflow
-from sluiceway.lifecycle.search_trials import has_budget, nothing_found, train_trials, trial_recipe
+from sluiceway.lifecycle.search_trials import NothingFound, has_budget, nothing_found, train_trials, trial_recipe
 from sluiceway.training.params import maximised, metric_of
 from sluiceway.training.search_space import check_space, with_params
 from sluiceway.training.trials import Trial, ranked
@@ -75,7 +76,7 @@ def search(context: Context, version: TableVersion, section: SearchSection) -> S
         ConfigError: the space cannot be searched.
         DataError: the rows cannot be trained on.
         ConflictError: another living process runs the same search.
-        BackendError: not one trial could be trained to its end.
+        NothingFound: not one trial could be trained to its end; the search has ended.
     """
     check_space(section, context.model, context.training)
     context.registry.check()
@@ -95,16 +96,18 @@ def _search(context: Context, version: TableVersion, section: SearchSection, jou
     runs.open(version, section)
     for trial in journal.known:  # one that was kept when its process was killed may be missing in MLflow
         runs.write(trial)
+    found: list[Trial] = []
     try:
         new = train_trials(context, version, recipe, section, journal, runs) if recipe else []
-    except SluicewayError:
+        found = ranked((*journal.known, *new), maximise=maximised(metric))
+        if not found or found[0].status != "finished":
+            raise nothing_found(found)
+    except SluicewayError as error:
+        if isinstance(error, NothingFound):
+            journal.close(status=FAILED)
         kept = SearchJournal(context.stores.pipeline, journal.key, clock=context.clock).known
-        runs.close(None, kept, {})
+        runs.close(None, tuple(found) or kept, {})
         raise
-    found = ranked((*journal.known, *new), maximise=maximised(metric))
-    if not found or found[0].status != "finished":
-        runs.close(None, tuple(found), {})
-        raise nothing_found(found)
     best = found[0]
     chosen = replace(context, model=with_params(context.model, best.params))
     text = _as_yaml(chosen, best, metric, len(found))
@@ -123,6 +126,7 @@ def _train(context: Context, version: TableVersion, run_id: str) -> Candidate:
         lambda: build_candidate(context, version).to_dict(),
         key=candidate_key(context, version),
         across_runs=True,
+        usable=lambda result: context.bundles.has(result["digest"]),  # not after `models retire --delete-files`
     )
     return Candidate.from_dict(outcome.result)
 

@@ -42,7 +42,9 @@ class SearchJournal:
         return self._spent + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def open(self, version: TableVersion, config: str) -> None:
-        """Begin the search, or go on with it; until it has ended no vacuum deletes the rows of the version.
+        """Begin the search, or go on with it, also where it had ended: it may have been given more.
+
+        Until it has ended no vacuum deletes the rows of the version, for a week after its last trial.
 
         Args:
             version: whose rows are trained on.
@@ -50,10 +52,11 @@ class SearchJournal:
         """
         self._began = time.monotonic()
         if self.run_id:
-            return
-        now = self._now()
-        self.run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{uuid.uuid4().hex[:6]}"
-        self._store.create(self.run_id, config_digest=self.key, config=config, now=now)
+            self._store.reopen(self.run_id)
+        else:
+            now = self._now()
+            self.run_id = f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime(now))}-{uuid.uuid4().hex[:6]}"
+            self._store.create(self.run_id, config_digest=self.key, config=config, now=now)
         self._write(DATA, asdict(version))
 
     def keep(self, trial: Trial) -> None:
@@ -61,10 +64,14 @@ class SearchJournal:
         self._write(SPENT, {"seconds": self.seconds})
         self._write(f"{TRIAL}{trial.number:04d}", trial.to_dict(), status=DONE if trial.is_settled else FAILED)
 
-    def close(self) -> None:
-        """The search has ended."""
+    def close(self, *, status: str = DONE) -> None:
+        """The search has ended.
+
+        Args:
+            status: ``FAILED`` where it has found nothing.
+        """
         self._write(SPENT, {"seconds": self.seconds})
-        self._store.finish(self.run_id, status=DONE, now=self._now())
+        self._store.finish(self.run_id, status=status, now=self._now())
 
     def _write(self, name: str, result: dict[str, object], *, status: str = DONE) -> None:
         now = self._now()

@@ -26,6 +26,10 @@ from sluiceway.training.trials import Trial, ranked
 HOPELESS = 10
 
 
+class NothingFound(BackendError):
+    """A search has ended without one trial that was trained to its end."""
+
+
 def has_budget(section: SearchSection, journal: SearchJournal) -> bool:
     """Whether the search may train one more trial."""
     return _seconds_left(section, journal) > 0 and (section.trials is None or len(journal.known) < section.trials)
@@ -69,7 +73,8 @@ def train_trials(
 
     Raises:
         DataError: the rows cannot be trained on.
-        BackendError: Ray cannot run the trials, or all of them fail.
+        NothingFound: all of them fail.
+        BackendError: Ray cannot run the trials.
     """
     deadline = time.time() + _seconds_left(section, journal)
     context.progress.stage("search", _budget(section, known=len(journal.known)))
@@ -100,15 +105,15 @@ def train_trials(
     return over
 
 
-def nothing_found(trials: list[Trial]) -> BackendError:
+def nothing_found(trials: list[Trial]) -> NothingFound:
     """What to say of a search without one trial that was trained to its end."""
     failed = [trial for trial in trials if trial.error]
     if failed:
-        return BackendError(
+        return NothingFound(
             f"none of {len(trials)} trials could be trained to its end; trial {failed[0].number}: {failed[0].error}",
             hint="narrow search.space to parameters that go together",
         )
-    return BackendError(
+    return NothingFound(
         "the time was over before one trial was trained to its end",
         hint="give more search.minutes; the same search goes on with what it has",
     )

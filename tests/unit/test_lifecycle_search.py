@@ -1,0 +1,114 @@
+"""How a search ends, without its trials: what it leaves in the catalog, and which candidate it tells of."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from types import SimpleNamespace
+
+import pytest
+
+from sluiceway.catalog.pipeline import DONE, FAILED, RUNNING, PipelineStore
+from sluiceway.config.experiment import ExperimentSection, ModelSection, TrainingSection
+from sluiceway.config.search import SearchSection
+from sluiceway.core.errors import BackendError
+from sluiceway.core.references import TableVersion
+from sluiceway.lifecycle import search as module
+from sluiceway.lifecycle.candidate import Candidate
+from sluiceway.lifecycle.search_journal import SearchJournal
+from sluiceway.lifecycle.search_trials import nothing_found
+from sluiceway.training.trials import Trial
+
+VERSION = TableVersion("/t", 3, "d1", 100, "newest")
+SECTION = SearchSection(space={"max_depth": {"whole": [2, 9]}}, trials=4)
+
+
+def trial(number, status="finished", **more) -> Trial:
+    return Trial(number, {"max_depth": number}, (0.5,), status, 1.0, **more)
+
+
+@pytest.fixture
+def world(catalog, tmp_path, monkeypatch):
+    """Trials are what ``world.trials`` says, or raise it; each candidate is a bundle of its own."""
+    world = SimpleNamespace(trials=[trial(0)], bundles=[], closed=[])
+    context = SimpleNamespace(
+        stores=SimpleNamespace(pipeline=PipelineStore(catalog)),
+        clock=SimpleNamespace(now=lambda: datetime.now(UTC)),
+        connect=lambda: None,
+        config_text="",
+        experiment=ExperimentSection(name="m"),
+        model=ModelSection(),
+        training=TrainingSection(),
+        folders=SimpleNamespace(reports=tmp_path),
+        bundles=SimpleNamespace(has=lambda digest: digest in world.bundles),
+    )
+
+    class Runs:
+        run_id = "r"
+
+        def __init__(self, *_, **__):
+            """MLflow is not asked."""
+
+        def open(self, *_):
+            """Nothing."""
+
+        def write(self, _):
+            """Nothing."""
+
+        def close(self, best, trials, _):
+            world.closed.append((best, len(trials)))
+
+    def train_trials(context, version, recipe, section, journal, runs):
+        for one in world.trials if isinstance(world.trials, list) else ():
+            journal.keep(one)
+        if isinstance(world.trials, Exception):
+            raise world.trials
+        return world.trials
+
+    def build(context, version):
+        world.bundles.append(f"digest {len(world.bundles)}")
+        return Candidate(version, "uri", world.bundles[-1], {})
+
+    monkeypatch.setattr(module, "SearchInMlflow", Runs)
+    monkeypatch.setattr(module, "train_trials", train_trials)
+    monkeypatch.setattr(module, "trial_recipe", lambda *_: "recipe")
+    monkeypatch.setattr(module, "build_candidate", build)
+    monkeypatch.setattr(module, "candidate_key", lambda *_: "candidate")
+    monkeypatch.setattr(module, "replace", lambda context, model: SimpleNamespace(**{**vars(context), "model": model}))
+    world.store = context.stores.pipeline
+    world.search = lambda: module._search(
+        context, VERSION, SECTION, SearchJournal(world.store, "k", clock=context.clock)
+    )
+    return world
+
+
+def test_one_that_found_something_is_done(world):
+    world.search()
+    assert world.store.newest("k").status == DONE
+
+
+@pytest.mark.parametrize("hopeless", [False, True])
+def test_one_that_found_nothing_has_failed_and_goes_on_when_it_is_asked_again(world, hopeless):
+    failed = [trial(number, "failed", error="no") for number in range(3)]
+    world.trials = nothing_found(failed) if hopeless else failed
+    with pytest.raises(BackendError, match="none of 3 trials"):
+        world.search()
+    assert (world.store.newest("k").status, world.store.unfinished()) == (FAILED, [])
+    assert world.closed == [(None, 0 if hopeless else 3)]
+    world.trials = [trial(3)]
+    assert world.search().candidate.digest == "digest 0"
+    assert world.store.newest("k").status == DONE
+
+
+def test_one_that_could_not_go_on_has_not_ended(world):
+    world.trials = BackendError("Ray is gone")
+    with pytest.raises(BackendError, match="Ray is gone"):
+        world.search()
+    assert world.store.newest("k").status == RUNNING
+
+
+def test_a_candidate_whose_files_were_deleted_is_trained_again(world):
+    assert world.search().candidate.digest == "digest 0"
+    world.trials = []
+    assert world.search().candidate.digest == "digest 0"
+    world.bundles[0] = "deleted"
+    assert world.search().candidate.digest == "digest 1"
