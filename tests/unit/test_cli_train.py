@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import shlex
+
 import numpy as np
 import pyarrow as pa
 import pytest
 import yaml
 
 from command_line import sluiceway
+from sluiceway.cli.train_search import going_on
+from sluiceway.config.load import load_settings
 from sluiceway.core.errors import InputError
 from sluiceway.data.commit import append
 
@@ -40,6 +44,24 @@ def test_columns_that_a_version_does_not_have_are_told_before_ray_is_started(pla
     assert told["problems"] == [
         "evaluation.fairness.protected_attributes[0]: 'lat' is no column of the table; did you mean 'late'?"
     ]
+
+
+@pytest.mark.parametrize("version", [None, "7", "v1", "2026-01-01", "2026-01-01T00:00:00Z"])
+def test_the_command_after_a_search_has_its_rows_and_its_settings(place, version):
+    given = [
+        "experiment.seed=9",
+        "data.split={by: row, train: 0.6, validation: 0.2, test: 0.2}",
+        "model.params={gamma: 1}",
+    ]
+    params = {"max_depth": 3, "monotone_constraints": {"it's": 1}, "learning_rate": 0.1}
+    file = (place / "c.yaml").rename(place / "of mine.yaml")
+    words = shlex.split(going_on(str(file), given, version=version, params=params))
+    assert words[1:3] == ["run", str(file)]
+    assert set(words[3::2]) == {"--set"}
+    then, read = load_settings(file, overrides=given), load_settings(file, overrides=words[4::2])
+    same = then.model_dump() | {"model": read.model.model_dump(), "data": then.data.model_dump() | {"version": version}}
+    assert read.model_dump() == same
+    assert read.model.params == params
 
 
 def test_the_version_is_held_while_it_is_trained_on(tmp_path, monkeypatch):

@@ -49,7 +49,7 @@ def train(
         raise ConfigError("a configuration is needed", hint="sluiceway train CONFIG, e.g. jobs/configs/flights.yaml")
     settings = checked_settings(config, overrides or ())
     if search:
-        train_search(settings, config=config, version=version, as_json=as_json)
+        train_search(settings, config=config, overrides=overrides or (), version=version, as_json=as_json)
         return
     console = Console(stderr=as_json)
     with progress_for(console) as progress:

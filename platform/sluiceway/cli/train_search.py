@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import shlex
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -23,12 +25,15 @@ from sluiceway.wiring.stores import catalog_url
 SHOWN = 10
 
 
-def train_search(settings: Settings, *, config: str, version: str | None, as_json: bool) -> None:
+def train_search(
+    settings: Settings, *, config: str, overrides: Sequence[str], version: str | None, as_json: bool
+) -> None:
     """Search for better parameters, train the best, and tell.
 
     Args:
         settings: the configuration, checked.
         config: its file, for the command that is proposed.
+        overrides: that are part of it, for the same.
         version: to train on; ``data.version`` where it is None.
         as_json: True prints one JSON document.
 
@@ -55,20 +60,41 @@ def train_search(settings: Settings, *, config: str, version: str | None, as_jso
     if as_json:
         print_json(outcome.to_dict())
     else:
-        _print(outcome, console, config=config)
+        _print(outcome, console, command=going_on(config, overrides, version=version, params=outcome.params))
 
 
-def _print(outcome: SearchOutcome, console: Console, *, config: str) -> None:
+def going_on(config: str, overrides: Sequence[str], *, version: str | None, params: Mapping[str, Any]) -> str:
+    """The command that judges the candidate of a search: it finds it where rows and settings are those of the search.
+
+    Args:
+        config: the file of the configuration.
+        overrides: of its keys, as they were given.
+        version: that was searched on, where it was named.
+        params: of the best model.
+
+    Returns:
+        as a shell takes it.
+    """
+    values = {} if version is None else {"data.version": version}
+    own = [f"{key}={_yaml(value)}" for key, value in (values | {"model.params": dict(params)}).items()]
+    return f"{program()} run {shlex.join([config, *(word for one in (*overrides, *own) for word in ('--set', one))])}"
+
+
+def _yaml(value: Any) -> str:
+    text: str = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=10_000)
+    return text.removesuffix("...\n").strip()
+
+
+def _print(outcome: SearchOutcome, console: Console, *, command: str) -> None:
     configured = next((trial for trial in outcome.trials if trial.number == 0), None)
     rows = [_row(trial, configured, outcome.metric) for trial in outcome.trials[:SHOWN]]
     print_rows(rows, as_json=False, empty="no trials")
     told = f"{len(outcome.trials)} trials, {outcome.trained} of them trained now; MLflow run {outcome.run_id}"
-    params = yaml.safe_dump(outcome.params, default_flow_style=True, sort_keys=False, width=10_000).strip()
     for line in (
         told,
         f"best parameters: {outcome.file}",
         f"bundle: {outcome.candidate.uri}",
-        f"to go on with them: {program()} run {config} --set 'model.params={params}'",
+        f"to go on with them: {command}",
     ):
         console.print(line, highlight=False, markup=False, soft_wrap=True)
 
