@@ -12,6 +12,7 @@ from sluiceway.config.experiment import ExperimentSection, ModelSection, Trainin
 from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import BackendError
 from sluiceway.core.references import TableVersion
+from sluiceway.lifecycle import candidate
 from sluiceway.lifecycle import search as module
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.search_journal import SearchJournal
@@ -38,7 +39,7 @@ def world(catalog, tmp_path, monkeypatch):
         experiment=ExperimentSection(name="m"),
         model=ModelSection(),
         training=TrainingSection(),
-        folders=SimpleNamespace(reports=tmp_path),
+        folders=SimpleNamespace(reports=tmp_path, state=tmp_path),
         bundles=SimpleNamespace(has=lambda digest: digest in world.bundles),
     )
 
@@ -71,8 +72,8 @@ def world(catalog, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "SearchInMlflow", Runs)
     monkeypatch.setattr(module, "train_trials", train_trials)
     monkeypatch.setattr(module, "trial_recipe", lambda *_: "recipe")
-    monkeypatch.setattr(module, "build_candidate", build)
-    monkeypatch.setattr(module, "candidate_key", lambda *_: "candidate")
+    monkeypatch.setattr(candidate, "_train", build)
+    monkeypatch.setattr(candidate, "candidate_key", lambda *_: "candidate")
     monkeypatch.setattr(module, "replace", lambda context, model: SimpleNamespace(**{**vars(context), "model": model}))
     world.store = context.stores.pipeline
     world.search = lambda: module._search(

@@ -7,6 +7,7 @@ import importlib
 import logging
 from dataclasses import asdict, dataclass
 from importlib import metadata
+from pathlib import Path
 from typing import Any
 
 from sluiceway.core.references import TableVersion
@@ -16,7 +17,8 @@ from sluiceway.data.ray_row_digest import version_row_digest
 from sluiceway.data.tables import schema as table_schema
 from sluiceway.features.schema import derive
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_of, with_base
+from sluiceway.lifecycle.incremental import Base, base_of, going_on, membership_of, pin_base
+from sluiceway.lifecycle.journal import Journal, Outcome
 from sluiceway.lifecycle.keys import code_digest, content_key
 from sluiceway.lifecycle.preflight import check_evaluation, check_named_columns
 from sluiceway.registry.bundle import Bundle
@@ -87,18 +89,57 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
         DataError: the rows cannot be trained on; the message names the column.
         ConfigError: gates or prediction log name columns that are not there; else as :func:`recipe_of`.
     """
+    context = pin_base(context)
+    candidate = _train(context, version)
+    forget_checkpoints(_checkpoints(context, version))
+    return candidate
+
+
+def candidate_step(context: Context, version: TableVersion, journal: Journal, *, name: str) -> Outcome:
+    """The candidate as a step: one that any run has trained is taken, while its bundle is there.
+
+    Its checkpoints go when it is written down, and not before: where the catalog does not answer just then, the
+    training is gone on with and not done again.
+
+    Args:
+        context: what to work with; its base is a version, and no alias.
+        version: to train on.
+        journal: of the run.
+        name: of the step.
+
+    Returns:
+        the step's outcome, with :meth:`Candidate.to_dict` as result.
+
+    Raises:
+        SluicewayError: as :func:`build_candidate`.
+    """
+    outcome = journal.perform(
+        name,
+        lambda: _train(context, version).to_dict(),
+        key=candidate_key(context, version),
+        across_runs=True,
+        usable=lambda result: context.bundles.has(result["digest"]),  # not after `models retire --delete-files`
+    )
+    if not outcome.reused:
+        forget_checkpoints(_checkpoints(context, version))
+    return outcome
+
+
+def _checkpoints(context: Context, version: TableVersion) -> Path:
+    return context.folders.state / "checkpoints" / candidate_key(context, version)[:32]
+
+
+def _train(context: Context, version: TableVersion) -> Candidate:
     base = base_of(context)
-    context = with_base(context, None if base is None else base.version)
     check_named_columns(context.evaluation, context.serving, version)
     recipe = recipe_of(context, version, base)
     context.progress.stage("train", f"{version.rows:,} rows of version {version.version}")
-    checkpoints = context.folders.state / "checkpoints" / candidate_key(context, version)[:32]
     report = train(
         version,
         recipe,
         oof_uri=_oof_uri(context, version, recipe),
         progress=context.progress,
-        checkpoints=str(checkpoints),
+        checkpoints=str(_checkpoints(context, version)),
     )
     rows = str(version_row_digest(version, kept=context.stores.file_digests))
     bundle = _bundle(
@@ -112,7 +153,6 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
     uri = context.bundles.put(bundle)
     document = report_document(context, report) | {"row_digest": rows, "base": None if base is None else base.version}
     plots = _keep_plots(context, report, f"{context.experiment.name}-{bundle.digest[:12]}-plots")
-    forget_checkpoints(checkpoints)
     return Candidate(version, uri, bundle.digest, document | {"plots": plots})
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.core.references import TableVersion
 from sluiceway.core.verdict import GateResult, Status, Verdict
-from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_key
+from sluiceway.lifecycle.candidate import Candidate, candidate_step
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import roll_out
 from sluiceway.lifecycle.evaluation import Evaluation, bench_of, ended_in_error, evaluate, settle
@@ -46,13 +46,7 @@ def _parts(
     # A run that is gone on with, or told again, keeps the base of its first try: its own model may serve by now.
     done = journal.recorded(f"{name}: train")
     context = with_base(context, done["training"].get("base")) if done else pin_base(context)
-    trained = journal.perform(
-        f"{name}: train",
-        lambda: build_candidate(context, version).to_dict(),
-        key=candidate_key(context, version),
-        across_runs=True,
-        usable=lambda result: context.bundles.has(result["digest"]),  # not after `models retire --delete-files`
-    )
+    trained = candidate_step(context, version, journal, name=f"{name}: train")
     candidate = Candidate.from_dict(trained.result)
     yield _train_summary(f"{name}: train", candidate, trained)
 

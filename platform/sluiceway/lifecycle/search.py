@@ -13,7 +13,7 @@ from sluiceway.catalog.pipeline import FAILED
 from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import SluicewayError
 from sluiceway.core.references import TableVersion
-from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_key
+from sluiceway.lifecycle.candidate import Candidate, candidate_key, candidate_step
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.incremental import pin_base
 from sluiceway.lifecycle.journal import Journal
@@ -121,14 +121,7 @@ def _search(context: Context, version: TableVersion, section: SearchSection, jou
 def _train(context: Context, version: TableVersion, run_id: str) -> Candidate:
     """The candidate; `sluiceway run` with the same parameters finds it in the journal and judges it."""
     journal = Journal(context.stores.pipeline, run_id, clock=context.clock, prepare=context.connect)
-    outcome = journal.perform(
-        "candidate",
-        lambda: build_candidate(context, version).to_dict(),
-        key=candidate_key(context, version),
-        across_runs=True,
-        usable=lambda result: context.bundles.has(result["digest"]),  # not after `models retire --delete-files`
-    )
-    return Candidate.from_dict(outcome.result)
+    return Candidate.from_dict(candidate_step(context, version, journal, name="candidate").result)
 
 
 def _as_yaml(context: Context, best: Trial, metric: str, count: int) -> str:

@@ -1,0 +1,60 @@
+"""A candidate's checkpoints outlive its training until the candidate is written down."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from sluiceway.catalog.pipeline import DONE, PipelineStore
+from sluiceway.core.clock import SystemClock
+from sluiceway.core.errors import BackendError
+from sluiceway.core.references import TableVersion
+from sluiceway.lifecycle import candidate as module
+from sluiceway.lifecycle.candidate import Candidate, build_candidate, candidate_step
+from sluiceway.lifecycle.journal import Journal
+
+VERSION = TableVersion("/t", 3, "d1", 100, "newest")
+
+
+class Unreachable(PipelineStore):
+    """A catalog that is gone when a step has done its work."""
+
+    def end_step(self, *_, status, **__):
+        if status == DONE:
+            raise BackendError("the catalog does not answer")
+
+
+@pytest.fixture
+def context(tmp_path, monkeypatch):
+    """Trains nothing, and leaves the checkpoints of a training."""
+    context = SimpleNamespace(
+        folders=SimpleNamespace(state=tmp_path),
+        bundles=SimpleNamespace(has=lambda digest: True),
+        training=SimpleNamespace(incremental=None),
+    )
+
+    def train(context, version):
+        (module._checkpoints(context, version) / "run").mkdir(parents=True, exist_ok=True)
+        return Candidate(version, "uri", "digest", {})
+
+    monkeypatch.setattr(module, "_train", train)
+    monkeypatch.setattr(module, "candidate_key", lambda *_: "k")
+    return context
+
+
+def test_a_catalog_that_does_not_answer_costs_no_training(context, catalog, tmp_path):
+    def step(store):
+        return candidate_step(context, VERSION, Journal(store, "r", clock=SystemClock()), name="train")
+
+    with pytest.raises(BackendError, match="does not answer"):
+        step(Unreachable(catalog))
+    assert (tmp_path / "checkpoints" / "k" / "run").exists()
+    assert not step(PipelineStore(catalog)).reused
+    assert not (tmp_path / "checkpoints" / "k").exists()
+    assert step(PipelineStore(catalog)).reused
+
+
+def test_without_a_journal_they_go_with_the_end_of_the_training(context, tmp_path):
+    assert build_candidate(context, VERSION).digest == "digest"
+    assert not (tmp_path / "checkpoints" / "k").exists()
