@@ -17,6 +17,7 @@ from sluiceway.data.ray_read import read_version
 from sluiceway.data.tables import files, open_table, schema
 
 LOSS = 0.05
+_LONGEST_NAME = 100
 IDENTIFIER = re.compile(r"(^|_)(id|uuid|guid|key)$", re.IGNORECASE)
 
 
@@ -51,9 +52,8 @@ def draft(version: TableVersion, *, target: str, table: TableReference) -> tuple
     data = DataSection(path=table.table, features=tuple(features), target=target)
     several = len(check_trainable(found, data, kind="classes" if classifier else "number")) > 2
     keys = [name for name in left_out if IDENTIFIER.search(name) and _may_be_a_key(version, name)]
-    name = re.sub(r"[^A-Za-z0-9_.-]", "_", f"{table.table.rstrip('/').rpartition('/')[2]}_{target}").lstrip("_.-")
     document: dict[str, Any] = {
-        "experiment": {"name": name, "seed": 42},
+        "experiment": {"name": experiment_name(table.table, target), "seed": 42},
         "data": {
             "path": table.table,
             **({"version": table.ref} if table.ref else {}),
@@ -77,6 +77,20 @@ def draft(version: TableVersion, *, target: str, table: TableReference) -> tuple
     if not classifier:
         document["deployment"]["margins"] = _margins(version, target)
     return document, left_out
+
+
+def experiment_name(table: str, target: str) -> str:
+    """A name that the configuration takes: of letters and digits without accents, with at most 100 characters.
+
+    Args:
+        table: as the user named it.
+        target: the column to predict.
+
+    Returns:
+        the table's own name and the target's; ``model`` where both have no such letter.
+    """
+    wanted = f"{table.rstrip('/').rpartition('/')[2]}_{target}"
+    return re.sub(r"[^A-Za-z0-9_.-]", "_", wanted).strip("_.-")[:_LONGEST_NAME] or "model"
 
 
 def _metrics(classifier: bool, several: bool) -> list[str]:
