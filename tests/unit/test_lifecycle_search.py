@@ -10,13 +10,13 @@ import pytest
 from sluiceway.catalog.pipeline import DONE, FAILED, RUNNING, PipelineStore
 from sluiceway.config.experiment import ExperimentSection, ModelSection, TrainingSection
 from sluiceway.config.search import SearchSection
+from sluiceway.core.doors import SilentProgress
 from sluiceway.core.errors import BackendError
 from sluiceway.core.references import TableVersion
-from sluiceway.lifecycle import candidate
+from sluiceway.lifecycle import candidate, search_trials
 from sluiceway.lifecycle import search as module
 from sluiceway.lifecycle.candidate import Candidate
 from sluiceway.lifecycle.search_journal import SearchJournal
-from sluiceway.lifecycle.search_trials import nothing_found
 from sluiceway.training.trials import Trial
 
 VERSION = TableVersion("/t", 3, "d1", 100, "newest")
@@ -29,13 +29,14 @@ def trial(number, status="finished", **more) -> Trial:
 
 @pytest.fixture
 def world(catalog, tmp_path, monkeypatch):
-    """Trials are what ``world.trials`` says, or raise it; each candidate is a bundle of its own."""
+    """Trials are what ``world.trials`` says, or it is raised; each candidate is a bundle of its own."""
     world = SimpleNamespace(trials=[trial(0)], bundles=[], closed=[])
     context = SimpleNamespace(
         stores=SimpleNamespace(pipeline=PipelineStore(catalog)),
         clock=SimpleNamespace(now=lambda: datetime.now(UTC)),
         connect=lambda: None,
         config_text="",
+        progress=SilentProgress(),
         experiment=ExperimentSection(name="m"),
         model=ModelSection(),
         training=TrainingSection(),
@@ -87,17 +88,31 @@ def test_one_that_found_something_is_done(world):
     assert world.store.newest("k").status == DONE
 
 
-@pytest.mark.parametrize("hopeless", [False, True])
-def test_one_that_found_nothing_has_failed_and_goes_on_when_it_is_asked_again(world, hopeless):
-    failed = [trial(number, "failed", error="no") for number in range(3)]
-    world.trials = nothing_found(failed) if hopeless else failed
+def test_one_that_found_nothing_has_failed_and_goes_on_when_it_is_asked_again(world):
+    world.trials = [trial(number, "failed", error="no") for number in range(3)]
     with pytest.raises(BackendError, match="none of 3 trials"):
         world.search()
     assert (world.store.newest("k").status, world.store.unfinished()) == (FAILED, [])
-    assert world.closed == [(None, 0 if hopeless else 3)]
+    assert world.closed == [(None, 3)]
     world.trials = [trial(3)]
     assert world.search().candidate.digest == "digest 0"
     assert world.store.newest("k").status == DONE
+
+
+def test_ten_that_failed_end_it_as_failed(world, monkeypatch):
+    def run_trials(*_, heard, **__):
+        for number in range(99):
+            heard(trial(number, "failed", error="no"))
+
+    job = SimpleNamespace(job=SimpleNamespace(spec=SimpleNamespace(metric="auc", maximise=True)), folds=3, concurrent=1)
+    for name in ("prepare", "rows_of", "Draws"):
+        monkeypatch.setattr(search_trials, name, lambda *_, **__: SimpleNamespace(blocks=None))
+    monkeypatch.setattr(search_trials, "plan_trials", lambda *_, **__: (job, None))
+    monkeypatch.setattr(search_trials, "run_trials", run_trials)
+    monkeypatch.setattr(module, "train_trials", search_trials.train_trials)
+    with pytest.raises(BackendError, match="none of 10 trials"):
+        world.search()
+    assert (world.store.newest("k").status, world.closed) == (FAILED, [(None, 10)])
 
 
 def test_one_that_could_not_go_on_has_not_ended(world):

@@ -20,7 +20,7 @@ from sluiceway.lifecycle.journal import Journal
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.search_journal import SearchJournal
 from sluiceway.lifecycle.search_runs import SearchInMlflow
-from sluiceway.lifecycle.search_trials import NothingFound, has_budget, nothing_found, train_trials, trial_recipe
+from sluiceway.lifecycle.search_trials import has_budget, nothing_found, train_trials, trial_recipe
 from sluiceway.training.params import maximised, metric_of
 from sluiceway.training.search_space import check_space, with_params
 from sluiceway.training.trials import Trial, ranked
@@ -76,7 +76,7 @@ def search(context: Context, version: TableVersion, section: SearchSection) -> S
         ConfigError: the space cannot be searched.
         DataError: the rows cannot be trained on.
         ConflictError: another living process runs the same search.
-        NothingFound: not one trial could be trained to its end; the search has ended.
+        BackendError: not one trial could be trained to its end; the search has ended.
     """
     check_space(section, context.model, context.training)
     context.registry.check()
@@ -101,10 +101,9 @@ def _search(context: Context, version: TableVersion, section: SearchSection, jou
         new = train_trials(context, version, recipe, section, journal, runs) if recipe else []
         found = ranked((*journal.known, *new), maximise=maximised(metric))
         if not found or found[0].status != "finished":
-            raise nothing_found(found)
-    except SluicewayError as error:
-        if isinstance(error, NothingFound):
             journal.close(status=FAILED)
+            raise nothing_found(found)
+    except SluicewayError:
         kept = SearchJournal(context.stores.pipeline, journal.key, clock=context.clock).known
         runs.close(None, tuple(found) or kept, {})
         raise

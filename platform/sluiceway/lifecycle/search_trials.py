@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 
+from sluiceway.catalog.pipeline import FAILED
 from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import BackendError
 from sluiceway.core.references import TableVersion
@@ -24,10 +25,6 @@ from sluiceway.training.trials import Trial, ranked
 
 # So many trials that failed, and none that did not: the next ones would fail as well.
 HOPELESS = 10
-
-
-class NothingFound(BackendError):
-    """A search has ended without one trial that was trained to its end."""
 
 
 def has_budget(section: SearchSection, journal: SearchJournal) -> bool:
@@ -73,8 +70,7 @@ def train_trials(
 
     Raises:
         DataError: the rows cannot be trained on.
-        NothingFound: all of them fail.
-        BackendError: Ray cannot run the trials.
+        BackendError: Ray cannot run the trials, or all of them fail; then the search has ended.
     """
     deadline = time.time() + _seconds_left(section, journal)
     context.progress.stage("search", _budget(section, known=len(journal.known)))
@@ -91,6 +87,7 @@ def train_trials(
             runs.write(trial)
             over.append(trial)
             if len(over) == HOPELESS and not journal.known and all(one.status == "failed" for one in over):
+                journal.close(status=FAILED)
                 raise nothing_found(over)
         shown.tell(trial, over)
 
@@ -105,15 +102,15 @@ def train_trials(
     return over
 
 
-def nothing_found(trials: list[Trial]) -> NothingFound:
+def nothing_found(trials: list[Trial]) -> BackendError:
     """What to say of a search without one trial that was trained to its end."""
     failed = [trial for trial in trials if trial.error]
     if failed:
-        return NothingFound(
+        return BackendError(
             f"none of {len(trials)} trials could be trained to its end; trial {failed[0].number}: {failed[0].error}",
             hint="narrow search.space to parameters that go together",
         )
-    return NothingFound(
+    return BackendError(
         "the time was over before one trial was trained to its end",
         hint="give more search.minutes; the same search goes on with what it has",
     )
