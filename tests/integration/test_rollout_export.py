@@ -81,7 +81,7 @@ def test_each_decision_has_a_row_for_each_metric_that_it_saw(rollouts, uri):
             assert (row["threshold"], row["told"]) == (verdict["threshold"]["limit"], verdict["line"])
             assert row["challenger_errors"] == entry.evidence["seen"]["steps"][-1]["challenger"]["errors"]
     (failed,) = [row for row in found if row["status"] == "FAIL"]
-    assert (failed["metric"], failed["phase"], failed["weight"]) == ("error_rate", "rolling_back", 0.05)
+    assert (failed["metric"], failed["phase"], failed["weight"]) == ("error_rate", "rolling_back", 0.0)
     assert (failed["rollout"], failed["version"], failed["champion"]) == ("r1", "2", "1")
 
 

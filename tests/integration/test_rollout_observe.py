@@ -27,7 +27,7 @@ STATE = RolloutState(Phase.STEP, 1, 3, generations=(2, 3))
 class Watch:
     """A clock that is set."""
 
-    time = 0.0
+    time = 4e9
 
     def now(self):
         return datetime.fromtimestamp(self.time, UTC)
@@ -73,7 +73,7 @@ def test_the_end_of_a_replay_is_told_once_its_records_are_in(store, breakers):
     assert seen == [False, False, False, True, True]
 
 
-def outcome(request_id, value=1.0, received=4e9):
+def outcome(request_id, value=1.0, received=4e9 - 60):
     return FeedbackRecord(request_id, value, 1.0, received)
 
 
@@ -205,13 +205,29 @@ def test_many_pairs_of_a_shadow_are_found_in_no_time(store, breakers):
 def test_an_outcome_is_lost_only_when_its_prediction_had_time_to_come(store, breakers):
     watch = Watch()
     observe = RecordObserver(store, breakers, clock=watch)
-    store.add_feedback("flights", [outcome(f"r{i}") for i in range(10)])
-    assert observe(make_plan(), STATE).outcomes_lost == 0
+
+    def lost():
+        seen = observe(make_plan(), STATE)
+        return seen.outcomes_lost, seen.outcomes
+
+    store.add_feedback("flights", [outcome(f"r{i}", received=watch.time) for i in range(10)])
+    assert lost() == (0, 0)
     watch.sleep(SETTLE_SECONDS)
-    store.add_feedback("flights", [outcome(f"fresh{i}") for i in range(3)])
-    assert observe(make_plan(), STATE).outcomes_lost == 10
+    store.add_feedback("flights", [outcome(f"fresh{i}", received=watch.time) for i in range(3)])
+    assert lost() == (10, 10)
     store.add_predictions([prediction(f"r{i}", 3, 1, 1) for i in range(10)])
-    assert observe(make_plan(), STATE).outcomes_lost == 0
+    assert lost() == (0, 10)
+
+
+def test_what_is_lost_is_known_at_the_first_look_while_outcomes_go_on_to_come(store, breakers):
+    """As after a restart, and in a rollout's first seconds: most outcomes are young, and some find no prediction."""
+    watch = Watch()
+    for second in range(10):
+        names = [f"{second}-{i}" for i in range(100)]
+        store.add_predictions([prediction(name, 3, 1, 1) for name in names[4:]])
+        store.add_feedback("flights", [outcome(name, received=watch.time - second) for name in names])
+    seen = RecordObserver(store, breakers, clock=watch)(make_plan(), STATE)
+    assert (seen.outcomes_lost, seen.outcomes, seen.pairs_step.n) == (20, 500, 960)
 
 
 def test_before_the_first_step_nothing_is_seen(store, breakers):

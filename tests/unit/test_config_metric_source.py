@@ -66,6 +66,14 @@ def test_a_token_in_place_of_its_variable_is_refused():
         ({"source": "graphite"}, "'both'"),
         ({"dry_run": ["queue"]}, "there is no metric queue"),
         (
+            {"margins": {"loss": 0.1}, "prometheus": {"url": URL, "queries": [{**GOOD, "name": "loss"}]}},
+            "margins.loss judges a loss; rename the query",
+        ),
+        (
+            {"prometheus": {"url": URL, "queries": [{**GOOD, "name": "consecutive_errors"}]}},
+            "a consecutive_errors of their own; rename the query",
+        ),
+        (
             {
                 "source": "both",
                 "prometheus": {"url": URL},

@@ -131,6 +131,29 @@ def test_a_manual_step_waits_for_a_person_however_long():
 
 
 @pytest.mark.parametrize(
+    ("policy", "action"), [("rollback", Pause), ("pause", Pause), ("hold", Hold), ("continue", Pause)]
+)
+def test_a_manual_step_is_not_left_by_its_deadline(policy, action):
+    plan = make_plan(steps=({"weight": 0.05, "manual": True}, {"weight": 1.0}), on_inconclusive=policy)
+    late = replace(seen(plan=plan), outcomes_lost=60)  # its evidence was there until this look
+    few = Observations(steps=(StepSeen(0.05, arm_seen(200), arm_seen(10)),))
+    for found in (late, few):
+        assert isinstance(decide(plan, state=in_step(), observations=found, now=599.0).action, Hold)
+        left = decide(plan, state=in_step(), observations=found, now=601.0).action
+        assert isinstance(left, action)
+        assert left.reason.startswith("not enough evidence after 600 s at 5%: ")
+        ended = decide(plan, state=in_step(), observations=replace(found, traffic_ended=True), now=1.0).action
+        assert isinstance(ended, Pause)
+
+
+def test_a_rollout_whose_steps_are_manual_is_promoted_by_a_person_only():
+    steps = tuple({"weight": weight, "max_seconds": 60, "manual": True} for weight in (0.05, 1.0))
+    world = World.served(outcomes=False)
+    assert run(make_plan(steps=steps, on_inconclusive="continue"), world.doors(), poll_seconds=1).status == "paused"
+    assert actions(world) == ["advance to step 0", "pause"]
+
+
+@pytest.mark.parametrize(
     ("step", "waits"),
     [({"min_requests": 3000}, "2,000 of 3,000 requests"), ({"min_seconds": 60}, "it takes 60 s at least")],
 )
@@ -213,6 +236,22 @@ def test_fixed_limits(limits, requests, errors, statuses):
     plan = make_plan(limits=LimitsSection(**limits))
     found = judge_limits(plan, seen(requests=requests, errors=errors))
     assert {verdict.measurement.name: str(verdict.status) for verdict in found} == statuses
+
+
+def test_a_limit_on_the_accuracy_says_nothing_while_outcomes_find_no_prediction():
+    plan = make_plan(limits=LimitsSection(accuracy=0.995, error_rate=0.02))
+    limits = judge_limits(plan, replace(seen(errors=100), outcomes_lost=21))
+    assert [str(verdict.status) for verdict in limits] == ["FAIL", "INCONCLUSIVE"]
+    assert limits[1].reason == "21 of 2,000 outcomes find no prediction"
+
+
+def test_the_errors_of_a_shadow_are_none_of_the_total_once_it_answers():
+    plan = make_plan(limits=LimitsSection(total_errors=10))
+    shadow = StepSeen(0.5, arm_seen(5000), arm_seen(5000, 11), shadow=True)
+    (then,) = judge_limits(plan, Observations((shadow,)))
+    (now,) = judge_limits(plan, Observations((shadow, StepSeen(0.25, arm_seen(900), arm_seen(300, 2)))))
+    assert (str(then.status), str(now.status)) == ("FAIL", "PASS")
+    assert (now.measurement.value, now.measurement.n) == (2, 300)
 
 
 @pytest.mark.parametrize(("in_row", "status"), [(3, "PASS"), (4, "FAIL")])

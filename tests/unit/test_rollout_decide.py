@@ -192,6 +192,29 @@ def test_what_may_not_go_back_waits_for_a_person_whatever_is_seen_and_said(data,
         state = effect(after)
 
 
+@pytest.mark.parametrize("policy", ["rollback", "pause", "hold", "continue"])
+@settings(deadline=None, max_examples=40)
+@given(data=st.data())
+def test_a_manual_stage_is_left_forward_by_a_person_only(data, policy):
+    steps = ({"share": 0.5, "manual": True}, {"weight": 0.5, "manual": True}, {"weight": 1.0, "manual": True})
+    plan = make_plan(steps=steps, on_inconclusive=policy)
+    state, now = RolloutState(since=0.0), 0.0
+    for number in range(1, 16):
+        seen = data.draw(observed(plan, state.step)) if state.judged else None
+        if seen is not None:
+            seen = replace(seen, traffic_ended=data.draw(st.booleans()))
+        command = data.draw(told(number))
+        now += data.draw(st.sampled_from([1, 100, 400]))
+        decision = decide(plan, state=state, observations=seen, now=now, command=command)
+        if isinstance(decision.action, Advance | Promote) and state.phase is not Phase.PENDING:
+            assert decision.command is not None
+            assert command.order in (Order.ADVANCE, Order.PROMOTE)
+        if isinstance(decision.action, RollBack) and command is None and state.phase is Phase.STEP:
+            failed = any(verdict.status is Status.FAIL for verdict in decision.verdicts)
+            assert failed or seen.breakers
+        state = effect(follow(state, decision.action, newest_generation=state.generation, now=now))
+
+
 @pytest.mark.parametrize("phase", [Phase.PROMOTED, Phase.ROLLED_BACK])
 @pytest.mark.parametrize(
     "action", [Advance(1), Promote(), RollBack("accuracy", ""), Pause("", ""), Resume(""), Confirm(""), Miss("")]

@@ -131,6 +131,13 @@ def test_without_a_request_it_is_the_least_that_is_told():
     assert f"about {verdict.threshold.n_needed:,} more requests" in story_of(plan, verdict, seen).told
 
 
+def test_of_what_none_was_measured_no_growth_makes_any():
+    plan, seen = make_plan(), counts(arm_seen(60, latency=tuple([0] * 97)))
+    verdict = verdict_of(plan, seen, "latency_p99")
+    assert (verdict.measurement.n, verdict.status) == (0, Status.INCONCLUSIVE)
+    assert more_needed(plan, seen, verdict) is None
+
+
 @pytest.mark.parametrize(("requests", "errors"), [(400, 60), (2000, 300)])
 def test_one_error_more_than_allowed_goes_back(requests, errors):
     plan, seen = make_plan(), counts(arm_seen(requests, errors))
@@ -198,17 +205,21 @@ def test_a_running_one_says_what_it_waits_for_and_until_when():
 
 
 @pytest.mark.parametrize(
-    ("policy", "enabled", "then"),
+    ("policy", "enabled", "manual", "then"),
     [
-        ("rollback", True, "the champion takes over again"),
-        ("rollback", False, "it pauses for a person"),
-        ("pause", False, "it pauses for a person"),
-        ("hold", False, "it waits on"),
-        ("continue", False, "it goes on all the same"),
+        ("rollback", True, False, "the champion takes over again"),
+        ("rollback", False, False, "it pauses for a person"),
+        ("pause", False, False, "it pauses for a person"),
+        ("hold", False, False, "it waits on"),
+        ("continue", False, False, "it goes on all the same"),
+        ("rollback", True, True, "it pauses for a person"),
+        ("hold", True, True, "it waits on"),
+        ("continue", True, True, "it pauses for a person"),
     ],
 )
-def test_what_a_deadline_leads_to_is_told_as_it_is_decided(policy, enabled, then):
-    plan = make_plan(on_inconclusive=policy, rollback=RollbackSection(enabled=enabled))
+def test_what_a_deadline_leads_to_is_told_as_it_is_decided(policy, enabled, manual, then):
+    steps = ({"weight": 0.5, "manual": manual}, {"weight": 1.0})
+    plan = make_plan(steps=steps, on_inconclusive=policy, rollback=RollbackSection(enabled=enabled))
     state = RolloutState(Phase.STEP, 0, 2, since=2000.0, generations=(2,))
     entry = Entry(1, state, "advance to step 0", {}, 2000.0)
     assert explain(plan, [entry], (), now=2010.0, runner="x").waits[-1].endswith(f", {then}.")

@@ -18,6 +18,7 @@ from sluiceway.core.command import Order
 from sluiceway.core.errors import HookRefusedError
 from sluiceway.rollout.controller import run
 from sluiceway.rollout.hooks import ConfiguredHooks, NoHooks, RolloutEvent
+from sluiceway.rollout.journal import Journal
 
 STEPS = ({"weight": 0.25}, {"weight": 1.0})
 EVENT = RolloutEvent("before_increase", "r1", 2, "flights", "flights", "2", "1", 0.25, "why")
@@ -90,8 +91,7 @@ def test_a_hook_that_says_no_keeps_the_weights_and_is_asked_again_after_a_resume
     hooks = {"on": ["before_increase"], "url": receiver.url, "retries": 0}
     outcome = rolled_out(world, hooks_of(hooks))
     assert outcome.status == "paused"
-    name = f"127.0.0.1:{receiver.server_port}"
-    assert outcome.reason == f"hook {name} does not let it: status 500: not on a Friday"
+    assert outcome.reason == "hook 1 of deployment.hooks (127.0.0.1) does not let it: status 500: not on a Friday"
     assert world.applied.challengers[0].weight == 0.25
     assert rolled_out(world, hooks_of(hooks)).status == "promoted"
 
@@ -145,6 +145,20 @@ def test_who_cannot_be_asked_does_not_say_yes(hook, said):
     assert said in hooks_of({"on": ["before_increase"], "retries": 0, **hook}).refusal(EVENT)
 
 
+@pytest.mark.parametrize(
+    ("hook", "named"),
+    [
+        ({"command": "ASK_TOKEN=s3cr3t false"}, "hook 2 of deployment.hooks does not let it: exit code 1"),
+        ({"url": "http://ci:s3cr3t@127.0.0.1:9/s3cr3t?key=s3cr3t"}, "hook 2 of deployment.hooks (127.0.0.1) does not"),
+    ],
+)
+def test_a_hook_is_named_by_its_place_without_the_secrets_that_it_may_hold(hook, named):
+    on = {"on": ["before_increase"], "retries": 0}
+    told = hooks_of({**on, "command": "true"}, {**on, **hook}).refusal(EVENT)
+    assert told.startswith(named)
+    assert "s3cr3t" not in told
+
+
 def test_a_slow_receiver_holds_up_no_rollback(receiver):
     receiver.slow = 0.5
     world = World.served(errors=(0.0, 0.9), rate=4000)
@@ -159,7 +173,7 @@ def test_a_slow_receiver_holds_up_no_rollback(receiver):
 def test_who_cannot_be_told_changes_nothing(caplog):
     hooks = hooks_of({"on": ["promoted"], "command": "false", "retries": 0}, notify=("http://127.0.0.1:9/x",))
     assert rolled_out(World.served(), hooks).status == "promoted"
-    assert "hook 'false' was not told" in caplog.text
+    assert "hook 1 of deployment.hooks was not told" in caplog.text
     assert "was not told: " in caplog.text
 
 
@@ -316,6 +330,29 @@ def test_people_are_obeyed_while_a_hook_is_asked():
     outcome = world.rolled_out()
     assert (outcome.status, outcome.reason) == ("rolled_back", "by ann: no")
     assert world.rollouts.next_command("r1", after=2) is None
+
+
+def test_a_pause_is_obeyed_while_a_hook_is_asked_about_what_was_told_before():
+    class Told(Meanwhile):
+        def started(self, plan):
+            super().started(plan)
+            self.rollouts.command("r1", Order.PROMOTE, reason="hurry")
+
+    world = Told.asking(Slow(moment="before_promotion"), lambda world: world.rollouts.command("r1", Order.PAUSE))
+    outcome = world.rolled_out()
+    assert (outcome.status, outcome.reason) == ("paused", "paused by ann")
+    assert world.actions() == ["advance to step 0", "pause"]
+    assert len(world.hooks.asked) == 1
+    assert world.rollouts.next_command("r1", after=Journal.open(world.rollouts, "r1").state.commands) is None
+
+
+def test_an_abort_goes_before_a_pause_that_came_earlier():
+    world = World.served()
+    journal = Journal.begin(world.rollouts, make_plan())
+    for order in (Order.PROMOTE, Order.PAUSE, Order.ABORT):
+        world.rollouts.command("r1", order)
+    found = [journal.next_command(first=first) for first in ((), (Order.PAUSE,), (Order.ABORT, Order.PAUSE))]
+    assert [command.order for command in found] == [Order.PROMOTE, Order.PAUSE, Order.ABORT]
 
 
 def test_an_abort_before_the_start_ends_it_without_any_traffic_moved():

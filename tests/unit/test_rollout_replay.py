@@ -97,6 +97,17 @@ def test_a_pause_of_its_plan_is_judged_on_by_another_one():
     assert [step.action for step in replay(patient, looks)] == ["advance"]
 
 
+def test_a_manual_stage_of_a_policy_is_not_passed_by_its_deadline():
+    plan = make_plan(steps=({"weight": 0.5, "max_seconds": 60}, {"weight": 1.0}), on_inconclusive="continue")
+    world = World.served(outcomes=False)
+    run(plan, world.doors(), poll_seconds=1)
+    looks = read(world.rollouts, "r1")
+    assert replay(plan, looks)[0].action == "advance"
+    steps = [{"weight": 0.5, "max_seconds": 60, "manual": True}, {"weight": 1.0}]
+    manual = with_policy(plan, DeploymentSection(steps=steps, on_inconclusive="continue"))
+    assert [step.action for step in replay(manual, looks)] == ["pause"]
+
+
 def test_a_pause_of_a_person_is_no_time_of_the_step():
     plan = make_plan(steps=({"weight": 0.5, "max_seconds": 150}, {"weight": 1.0, "max_seconds": 900}))
     world = Commanded.served(rate=6)

@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rollout_world import FAST, arm_seen, make_plan
+from rollout_world import FAST, arm_seen, make_plan, plan_of
 from sluiceway.config.metric_source import PrometheusSection
 from sluiceway.core.command import Command, Order
 from sluiceway.core.verdict import Status
 from sluiceway.gates.statistics.proportions import Pairs
-from sluiceway.rollout.decide import Advance, Confirm, Hold, Pause, Promote, RollBack, decide
+from sluiceway.rollout.decide import Advance, Confirm, Hold, Miss, Pause, Promote, RollBack, decide
 from sluiceway.rollout.evidence import ArmSeen, Observations, StepSeen
 from sluiceway.rollout.looks import from_text, to_text
 from sluiceway.rollout.outcome import evidence_of
@@ -126,6 +126,39 @@ def test_too_many_errors_of_the_source_are_a_pause_at_the_least(on_inconclusive,
     # Rolling back is forbidden: then it pauses.
     careful = replace(a_plan, rollback=a_plan.rollback.model_copy(update={"enabled": False}))
     assert isinstance(decided(careful, seen(good_told(error="down", errors=3))).action, Pause)
+
+
+@pytest.mark.parametrize("source", ["prometheus", "both"])
+@pytest.mark.parametrize("policy", ["rollback", "pause", "continue"])
+@pytest.mark.parametrize("told", [None, good_told(error="timed out", errors=2)])
+def test_a_deadline_waits_for_an_answer_that_alone_is_missing(source, policy, told):
+    a_plan = plan(source, on_inconclusive=policy, queries=[QUERY])
+    assert isinstance(decided(a_plan, seen(told), now=601.0).action, Hold)
+    # With the answer, or without it for too long, it is decided.
+    answered = good_told(queries=(QuerySeen("queue", 2.0, n=50),))
+    assert isinstance(decided(a_plan, seen(answered), now=602.0).action, Advance)
+    given_up = decided(a_plan, seen(good_told(error="timed out", errors=3)), now=602.0).action
+    assert given_up.cause == "prometheus"
+    # Where the counters, too, are short of evidence, the deadline counts.
+    left = decided(a_plan, seen(told, requests=20), now=601.0).action
+    assert isinstance(left, RollBack if policy == "rollback" else Pause)
+
+
+@pytest.mark.parametrize("told", [None, good_told(error="timed out", errors=1)])
+def test_an_interval_does_not_fail_by_an_answer_that_is_missing(told):
+    linear = {"start": 0.5, "increment": 0.5, "interval_seconds": 100, "max_failures": 1}
+    a_plan = plan_of(
+        {"strategy": "linear", "linear": linear}, source="prometheus", prometheus=PrometheusSection(max_errors=3)
+    )
+    assert isinstance(decided(a_plan, seen(told), now=100.0).action, Hold)
+    assert isinstance(decided(a_plan, seen(good_told()), now=101.0).action, Advance)
+    assert isinstance(decided(a_plan, seen(told, requests=20), now=100.0).action, Miss)
+
+
+def test_a_manual_step_waits_on_while_an_answer_is_missing():
+    step = {"weight": 0.5, "max_seconds": 600, "manual": True}
+    a_plan = replace(plan("prometheus"), steps=make_plan(steps=(step, {"weight": 1.0})).steps)
+    assert isinstance(decided(a_plan, seen(good_told(error="timed out", errors=2)), now=3000.0).action, Hold)
 
 
 @given(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
@@ -132,8 +133,8 @@ class PairCounts:
         both_wrong: pairs where neither was right.
         predictions: rows that the challenger answered.
         with_outcome: of these, how many have an outcome.
-        outcomes_without_prediction: the endpoint's feedback since the first of the generations that finds no record.
-        outcomes: all its feedback received since then.
+        outcomes_without_prediction: of ``outcomes``, those that find no record.
+        outcomes: the endpoint's feedback since the first of the generations, up to the time that was asked for.
     """
 
     both_right: int
@@ -238,7 +239,15 @@ class RecordStore:
                 )
         return list(sums.values())
 
-    def pairs(self, endpoint: str, version: str, generations: Sequence[int], *, shadow: bool = False) -> PairCounts:
+    def pairs(
+        self,
+        endpoint: str,
+        version: str,
+        generations: Sequence[int],
+        *,
+        shadow: bool = False,
+        settled: float = math.inf,
+    ) -> PairCounts:
         """Join the records of a challenger, or of a shadow, with the outcomes.
 
         Args:
@@ -246,6 +255,8 @@ class RecordStore:
             version: the challenger's.
             generations: of the traffic documents to look at.
             shadow: True: of the shadow of this version; an outcome is that of the request that it saw.
+            settled: UTC epoch seconds; outcomes received later may still find their prediction, and are left out of
+                ``outcomes`` and ``outcomes_without_prediction``. Pairs they are all the same.
         """
         p, f = predictions.c, feedback.c
         arm, same = ("shadow", same_request_as_shadow(version)) if shadow else ("challenger", same_request())
@@ -269,7 +280,7 @@ class RecordStore:
         unfold(self._engine, endpoint, received=since)
         with reaching(self._engine), self._engine.connect() as connection:
             numbers = [int(value) for value in connection.execute(query).one()]
-            received = connection.execute(_outcomes_since(endpoint, since)).one()
+            received = connection.execute(_outcomes_between(endpoint, since, settled)).one()
         both, only_champion, only_challenger, neither, rows, with_outcome = numbers
         return PairCounts(
             both_right=both,
@@ -331,9 +342,10 @@ def begun(endpoint: str, generations: Sequence[int]) -> sa.Select[float]:
     )
 
 
-def _outcomes_since(endpoint: str, since: float) -> sa.Select[int, int]:
-    return (
+def _outcomes_between(endpoint: str, since: float, until: float) -> sa.Select[int, int]:
+    query = (
         sa.select(_count(predictions.c.request_id.is_(None)), sa.func.count())
         .select_from(feedback.outerjoin(predictions, same_request()))
         .where(feedback.c.endpoint == endpoint, feedback.c.received >= since)
     )
+    return query if math.isinf(until) else query.where(feedback.c.received <= until)

@@ -249,10 +249,17 @@ class PolicySection(Section):
 
     @model_validator(mode="after")
     def _judged_at_all(self) -> Self:
-        for name in ("score_shift", "loss", "business"):
-            if name in self.dry_run and getattr(self.margins, name) is None:
-                raise ValueError(f"dry_run names {name}, which is not measured without margins.{name}")
         queries = [query.name for query in self.prometheus.queries]
+        # Here and not where a query is read: a plan that an earlier release has written is still to be read.
+        taken = sorted({"champion_requests", "consecutive_errors"} & set(queries))
+        if taken:
+            raise ValueError(f"prometheus.queries: rollouts have a {taken[0]} of their own; rename the query")
+        for name in ("score_shift", "loss", "business"):
+            judged = getattr(self.margins, name) is not None
+            if name in self.dry_run and not judged:
+                raise ValueError(f"dry_run names {name}, which is not measured without margins.{name}")
+            if judged and name in queries:
+                raise ValueError(f"prometheus.queries: margins.{name} judges a {name}; rename the query")
         for name in LATENCY_QUANTILES:
             judged = self.margins.of_latency(name) is not None
             if name in self.dry_run and name not in queries and not judged:

@@ -37,9 +37,12 @@ from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
 from sluiceway.rollout.journal import Journal, Rollouts, unfinished
 from sluiceway.rollout.looks import Look, LookKeeper
-from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of
+from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of, weight_in
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
+
+# What is obeyed although a hook is still asked about what was told before.
+FIRST_WHILE_ASKED = (Order.ABORT, Order.PAUSE)
 
 
 class Documents(Protocol):
@@ -202,7 +205,7 @@ class _Controller:
             state = self.journal.state
             # After a test the rollout is that of the version that has won it.
             seen = self.doors.observe(self.plan.won_by(state.winner), state) if state.judged else None
-            command = self.journal.next_command(abort_first=self.asking.open)
+            command = self.journal.next_command(first=FIRST_WHILE_ASKED if self.asking.open else ())
             decision = self._allowed(
                 decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
             )
@@ -224,7 +227,7 @@ class _Controller:
 
     def _obey_an_abort(self) -> None:
         """Before anything is done again: where somebody else has moved the traffic meanwhile, nothing else can be."""
-        command = self.journal.next_command(abort_first=True)
+        command = self.journal.next_command(first=(Order.ABORT,))
         if command is None or command.order is not Order.ABORT:
             return
         decision = decide(self.plan, state=self.journal.state, observations=None, now=self._now(), command=command)
@@ -328,8 +331,7 @@ class _Controller:
             Phase.PROMOTED: "promoted",
             Phase.ROLLED_BACK: "rolled_back",
         }
-        weight = self.plan.steps[state.step].weight if state.phase in (Phase.STEP, Phase.PAUSED) else 1.0
-        weight = 0.0 if state.phase is Phase.ROLLED_BACK else weight
+        weight = weight_in(self.plan, state) or 0.0
         self.doors.hooks.tell(self._event(moments[state.phase], weight, state.reason, sequence=0))
 
     def _event(self, moment: Moment, weight: float, reason: str, *, sequence: int, winner: str = "") -> RolloutEvent:

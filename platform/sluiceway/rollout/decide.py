@@ -20,7 +20,7 @@ from sluiceway.rollout.judgement import judge_late
 from sluiceway.rollout.limits import judge_limits
 from sluiceway.rollout.own_queries import judge_queries
 from sluiceway.rollout.plan import RolloutPlan
-from sluiceway.rollout.source_verdicts import SOURCE, cannot_tell, gives_up, judge_by_source
+from sluiceway.rollout.source_verdicts import SOURCE, cannot_tell, gives_up, judge_by_source, only_unanswered
 from sluiceway.rollout.state import TERMINAL, Phase, RolloutState
 
 # The cause of a rollback where a replica has given the challenger up before a metric could.
@@ -356,6 +356,9 @@ def _action(
             return Hold(f"{reason}; it waits for `sluiceway rollout promote {plan.rollout_id}`")
         return _onward(plan, state, reason)
     waits = "; ".join(verdict.line() for verdict in missing) or _unspent(step, asked, passed=passed)
+    if asked >= step.min_requests and only_unanswered(plan, seen, missing):
+        # Whether it has passed nobody knows yet: neither a miss nor a deadline comes of that.
+        return Hold(waits)
     if by_interval and now - state.since >= shortest and state.failures < (plan.max_failures or 0):
         told = f"interval {state.checks + 1} at {step.name} has failed, {state.failures + 1} of {plan.max_failures}"
         return Miss(f"{told}: {waits}")
@@ -398,11 +401,14 @@ def _unspent(step: Stage, asked: int, *, passed: bool) -> str:
 def _without_evidence(plan: RolloutPlan, state: RolloutState, reason: str, told: bool, *, late: bool) -> Action:
     """What a deadline leads to; ``told`` where there is something to go on with, though it is not enough."""
     wanted = plan.on_inconclusive
+    if wanted == "hold" and late:
+        return Hold(reason)
+    # A gate of a person's: the evidence may have been there all day and be short for this look only.
+    if plan.steps[state.step].manual:
+        return Pause("", reason)
     # A plan that forbids rolling back is never rolled back by a clock either.
     if wanted == "rollback" and plan.rollback.enabled:
         return RollBack("", reason)
-    if wanted == "hold" and late:
-        return Hold(reason)
     # Without a single request, or a source that answers, there is nothing to go on with, whatever the plan says.
     if wanted == "continue" and told:
         return _onward(plan, state, f"{reason}; it goes on as planned")

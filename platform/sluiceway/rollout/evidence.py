@@ -74,8 +74,8 @@ class Observations:
         steps: the steps so far, the last one is the present one.
         pairs_step: requests of the present step that the challenger answered and the champion scored, by who was right.
         pairs_rollout: the same of the whole rollout.
-        outcomes: outcomes received, of the whole rollout.
-        outcomes_lost: of these, how many found no prediction although it had time to be written.
+        outcomes: outcomes received, of the whole rollout, as far as their predictions have had time to be written.
+        outcomes_lost: of these, how many found no prediction.
         traffic_ended: True where nothing more will be seen: the replayed requests have run out.
         breakers: one line for each replica that asks the challenger no more in the present step.
         promoted: what the new version did since its promotion.

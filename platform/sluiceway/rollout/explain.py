@@ -228,8 +228,10 @@ def _deadline(plan: RolloutPlan, state: RolloutState, now: float) -> str:
     left = f"in {ends - now:,.0f} s" if ends > now else "which is over"
     if on_probation:
         return f"The probation ends at {clock(ends)}, {left}; then the promotion stands."
-    pauses = plan.on_inconclusive == "rollback" and not plan.rollback.enabled
-    then = AT_A_DEADLINE["pause" if pauses else plan.on_inconclusive]
+    policy = plan.on_inconclusive
+    manual = plan.steps[state.step].manual and policy != "hold"
+    pauses = manual or (policy == "rollback" and not plan.rollback.enabled)
+    then = AT_A_DEADLINE["pause" if pauses else policy]
     return f"Without enough evidence by {clock(ends)}, {left}, {then}."
 
 

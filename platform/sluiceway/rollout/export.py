@@ -20,6 +20,7 @@ from sluiceway.core.errors import DataError
 from sluiceway.data import tables
 from sluiceway.data.commit_numbered import Numbered, append_numbered, arrived
 from sluiceway.rollout.journal import Entry, read_entry
+from sluiceway.rollout.outcome import weight_in
 from sluiceway.rollout.plan import RolloutPlan
 
 # Entries of one commit.
@@ -133,7 +134,7 @@ def rows_of(plan: RolloutPlan, entry: Entry) -> pa.Table:
         "champion": plan.champion.version if plan.champion else None,
         "phase": str(state.phase),
         "step": state.step,
-        "weight": plan.steps[state.step].weight if state.step >= 0 else None,
+        "weight": weight_in(plan, state),
         "action": entry.action,
         "cause": state.cause or None,
         "reason": state.reason or None,

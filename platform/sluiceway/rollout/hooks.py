@@ -104,11 +104,11 @@ class ConfiguredHooks:
 
     def refusal(self, event: RolloutEvent) -> str:
         """Ask every hook of this moment, in order; the first that does not say yes ends it."""
-        for hook in self._hooks:
+        for number, hook in enumerate(self._hooks, 1):
             if event.moment in hook.on:
                 said = _asked(hook, event)
                 if said:
-                    return f"hook {_name(hook)} does not let it: {said}"
+                    return f"{_name(number, hook)} does not let it: {said}"
         return ""
 
     def tell(self, event: RolloutEvent) -> None:
@@ -117,11 +117,11 @@ class ConfiguredHooks:
         self._telling.submit(self._told, event)
 
     def _told(self, event: RolloutEvent) -> None:
-        for hook in self._hooks:
+        for number, hook in enumerate(self._hooks, 1):
             if event.moment in hook.on:
                 said = _asked(hook, event)
                 if said:
-                    logger.warning("hook %s was not told of %r: %s", _name(hook), event.line, said)
+                    logger.warning("%s was not told of %r: %s", _name(number, hook), event.line, said)
         for place in self._notify:
             said = _refused(Webhook(place, TELL_SECONDS), {"text": event.line})
             if said:
@@ -147,6 +147,6 @@ def _refused(call: Command | Webhook, event: Mapping[str, Any]) -> str:
     return ""
 
 
-def _name(hook: RolloutHookSection) -> str:
-    # What stands behind the host of an address may be a secret.
-    return urlsplit(hook.url).netloc if hook.url else repr(hook.command)
+def _name(number: int, hook: RolloutHookSection) -> str:
+    # It gets into the journal, tags and tables: a command, and all of an address but its host, may hold a secret.
+    return f"hook {number} of deployment.hooks" + (f" ({urlsplit(hook.url).hostname})" if hook.url else "")

@@ -101,17 +101,20 @@ class Journal:
         """The newest entry's state; pending before the first."""
         return self._entries[-1].state if self._entries else RolloutState(since=self.plan.created)
 
-    def next_command(self, *, abort_first: bool = False) -> Command | None:
+    def next_command(self, *, first: Sequence[Order] = ()) -> Command | None:
         """The oldest command that nobody has obeyed or refused yet, or None.
 
         Args:
-            abort_first: True: an abort that came later goes before it, and ends what it was for.
+            first: orders that go before all others, the most urgent one first; what came before such a one is passed
+                over.
         """
         oldest = self._next_command(self.state.commands)
-        later = oldest
-        while abort_first and later is not None and later.order is not Order.ABORT:
-            later = self._next_command(later.sequence)
-        return later or oldest
+        if not first or oldest is None:
+            return oldest
+        waiting = [oldest]
+        while (later := self._next_command(waiting[-1].sequence)) is not None:
+            waiting.append(later)
+        return next((one for order in first for one in waiting if one.order is order), oldest)
 
     def _next_command(self, after: int) -> Command | None:
         return self._rollouts.next_command(self.plan.rollout_id, after=after)

@@ -7,21 +7,29 @@ limit sends back good versions and lets bad ones pass (docs/decisions/0008); the
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from sluiceway.core.traffic import LATENCY_QUANTILES, latency_bounds
-from sluiceway.core.verdict import Direction, Measurement, Threshold, Verdict, judge
+from sluiceway.core.verdict import Direction, Measurement, Status, Threshold, Verdict, judge
 from sluiceway.gates.statistics.intervals import quantile_from_counts
-from sluiceway.rollout.evidence import CHECK, Observations
+from sluiceway.rollout.evidence import CHECK, Observations, as_now, lost_outcomes, total
 from sluiceway.rollout.plan import RolloutPlan
 
 
 def judge_limits(plan: RolloutPlan, seen: Observations) -> tuple[Verdict, ...]:
     """One verdict for each limit that the plan has, none without any."""
-    needed = plan.limits.min_requests
+    needed, lost = plan.limits.min_requests, lost_outcomes(seen)
     return tuple(
-        judge(CHECK, measurement, Threshold(limit, direction, n_needed=1 if total else needed))
-        for measurement, limit, direction, total in _held(plan, seen)
+        _judged(measurement, Threshold(limit, direction, n_needed=1 if at_once else needed), lost)
+        for measurement, limit, direction, at_once in _held(plan, seen)
     )
+
+
+def _judged(measurement: Measurement, threshold: Threshold, lost: str) -> Verdict:
+    found = judge(CHECK, measurement, threshold)
+    if lost and measurement.name == "accuracy_limit":
+        return replace(found, status=Status.INCONCLUSIVE, reason=lost)
+    return found
 
 
 def _held(plan: RolloutPlan, seen: Observations) -> Iterator[tuple[Measurement, float, Direction, bool]]:
@@ -43,8 +51,8 @@ def _held(plan: RolloutPlan, seen: Observations) -> Iterator[tuple[Measurement, 
         )
         yield measured, limits.accuracy, Direction.AT_LEAST, False
     if limits.total_errors is not None:
-        failed, asked = (sum(getattr(step.challenger, name) for step in seen.steps) for name in ("errors", "requests"))
-        yield Measurement("total_errors", failed, asked), limits.total_errors, Direction.AT_MOST, True
+        whole = total(step.challenger for step in as_now(seen))
+        yield Measurement("total_errors", whole.errors, whole.requests), limits.total_errors, Direction.AT_MOST, True
     if limits.consecutive_errors is not None:
         measured = Measurement("consecutive_errors", challenger.errors_in_row, challenger.requests)
         yield measured, limits.consecutive_errors, Direction.AT_MOST, True

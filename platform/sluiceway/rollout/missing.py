@@ -42,7 +42,7 @@ def more_needed(plan: RolloutPlan, seen: Observations, verdict: Verdict) -> int 
     def passes(total: int) -> bool:
         return _judged(plan, _grown(seen, own, total - n), name).status is Status.PASS
 
-    high = 2 * n
+    high = max(1, 2 * n)
     while not passes(high):
         high *= 2
         if high > MOST * max(n, verdict.threshold.n_needed if verdict.threshold else 1):

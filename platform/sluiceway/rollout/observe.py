@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
@@ -27,7 +27,15 @@ class Records(Protocol):
     def counts(self, endpoint: str, generations: Sequence[int]) -> list[ArmCounts]:
         """Counts of every arm in the given generations."""
 
-    def pairs(self, endpoint: str, version: str, generations: Sequence[int], *, shadow: bool = False) -> PairCounts:
+    def pairs(
+        self,
+        endpoint: str,
+        version: str,
+        generations: Sequence[int],
+        *,
+        shadow: bool = False,
+        settled: float = math.inf,
+    ) -> PairCounts:
         """The challenger's records, or the shadow's, joined with the outcomes."""
 
 
@@ -45,7 +53,6 @@ class RecordObserver:
         self._records = records
         self._breakers = breakers
         self._clock = clock
-        self._received: deque[tuple[float, int]] = deque()
 
     def __call__(self, plan: RolloutPlan, state: RolloutState) -> Observations:
         """Everything seen in the steps that the state has been through."""
@@ -59,7 +66,7 @@ class RecordObserver:
         breakers = self._breakers.opened(plan.endpoint, generations[-1:])
         counts = self._records.counts(plan.endpoint, generations)
         steps = tuple(_step(plan, stage, counts, g) for stage, g in zip(plan.steps, generations, strict=False))
-        whole = self._records.pairs(plan.endpoint, plan.version, generations)
+        whole = self._whole(plan, plan.version, generations)
         shadow = self._shadow_pairs(plan, generations)
         now = shadow
         if not steps[-1].shadow:
@@ -70,7 +77,7 @@ class RecordObserver:
             pairs_step=now,
             pairs_rollout=_added(_pairs(whole), shadow),
             outcomes=whole.outcomes,
-            outcomes_lost=max(0, whole.outcomes_without_prediction - self._fresh(whole.outcomes)),
+            outcomes_lost=whole.outcomes_without_prediction,
             breakers=tuple(f"{b.replica}: {b.reason}" for b in breakers if b.version == plan.version),
             promoted=self._promoted(plan, state),
         )
@@ -89,10 +96,8 @@ class RecordObserver:
         # The champion gets what a stopped version had: its smallest share is that of the beginning.
         weight = stage.weight / (1 - stage.weight * len(plan.others))
         seen: list[Observations] = []
-        fresh = None
         for version in plan.versions:
-            pairs = self._records.pairs(plan.endpoint, version, generations)
-            fresh = self._fresh(pairs.outcomes) if fresh is None else fresh
+            pairs = self._whole(plan, version, generations)
             challenger = sum((_arm(counts, g, "challenger", version) for g in generations), ArmSeen())
             seen.append(
                 Observations(
@@ -100,7 +105,7 @@ class RecordObserver:
                     _pairs(pairs),
                     _pairs(pairs),
                     pairs.outcomes,
-                    max(0, pairs.outcomes_without_prediction - fresh),
+                    pairs.outcomes_without_prediction,
                     breakers=tuple(f"{b.replica}: {b.reason}" for b in breakers if b.version == version),
                 )
             )
@@ -113,15 +118,10 @@ class RecordObserver:
             return NO_PAIRS
         return _pairs(self._records.pairs(plan.endpoint, plan.version, generations[:1], shadow=True))
 
-    def _fresh(self, outcomes: int) -> int:
-        """How many outcomes came within the last SETTLE_SECONDS; these may still find their prediction."""
-        now = self._clock.now().timestamp()
-        self._received.append((now, outcomes))
-        while len(self._received) > 1 and self._received[1][0] <= now - SETTLE_SECONDS:
-            self._received.popleft()
-        then, before = self._received[0]
-        # They may have become fewer: an archive takes those whose prediction it has.
-        return max(0, outcomes - before) if then <= now - SETTLE_SECONDS else outcomes
+    def _whole(self, plan: RolloutPlan, version: str, generations: Sequence[int]) -> PairCounts:
+        """Of all steps; by the times in the catalog, so that whoever looks for the first time knows what is lost."""
+        settled = self._clock.now().timestamp() - SETTLE_SECONDS
+        return self._records.pairs(plan.endpoint, version, generations, settled=settled)
 
 
 class UntilTrafficEnds:

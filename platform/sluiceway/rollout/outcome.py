@@ -11,7 +11,7 @@ from sluiceway.rollout.decide import Decision
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.journal import Entry
 from sluiceway.rollout.plan import RolloutPlan
-from sluiceway.rollout.state import Phase
+from sluiceway.rollout.state import Phase, RolloutState
 
 STATUSES = {Phase.PROMOTED: "promoted", Phase.ROLLED_BACK: "rolled_back"}
 
@@ -80,6 +80,15 @@ def evidence_of(decision: Decision, observations: Observations | None) -> dict[s
         "seen": None if observations is None else observations.to_dict(),
         "requests": None if observations is None else observations.requests(),
     }
+
+
+def weight_in(plan: RolloutPlan, state: RolloutState) -> float | None:
+    """The version's share of the requests in a state; None before the first."""
+    if state.phase in (Phase.ROLLING_BACK, Phase.ROLLED_BACK):
+        return 0.0
+    if state.phase in (Phase.STEP, Phase.PAUSED):
+        return plan.steps[state.step].weight
+    return None if state.phase is Phase.PENDING else 1.0
 
 
 def outcome_of(plan: RolloutPlan, entries: Sequence[Entry]) -> RolloutOutcome:

@@ -46,9 +46,29 @@ def gives_up(plan: RolloutPlan, seen: Observations) -> str:
 
 def cannot_tell(plan: RolloutPlan, seen: Observations, verdicts: Sequence[Verdict]) -> bool:
     """True where a plan that goes on without evidence must not: its source fails, or a query cannot be used."""
-    failing = _matters(plan) and (seen.told is None or bool(seen.told.error))
+    failing = _unanswered(plan, seen)
     broken = any(v.status is Status.ERROR and v.severity is Severity.BLOCK for v in verdicts)
     return failing or broken
+
+
+def only_unanswered(plan: RolloutPlan, seen: Observations, missing: Sequence[Verdict]) -> bool:
+    """True where nothing but the source's answer is missing: by the counters alone it would go on.
+
+    Args:
+        plan: of the rollout.
+        seen: in it.
+        missing: the verdicts that decide and are no PASS.
+    """
+    if not missing or not _unanswered(plan, seen):
+        return False
+    own = {query.name for query in plan.prometheus.queries}
+    passed = {one.measurement.name for one in _judged(plan, seen) if one.status is Status.PASS}
+    return all(verdict.measurement.name in own | passed for verdict in missing)
+
+
+def _unanswered(plan: RolloutPlan, seen: Observations) -> bool:
+    """Whether the source, as far as anything depends on it, has no answer to the last question, or has had none yet."""
+    return _matters(plan) and (seen.told is None or bool(seen.told.error))
 
 
 def _matters(plan: RolloutPlan) -> bool:
