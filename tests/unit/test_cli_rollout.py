@@ -10,6 +10,7 @@ import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
@@ -106,7 +107,7 @@ def traffic(engine):
     return store
 
 
-DEAD = f"{socket.gethostname()}:999999999:1"
+DEAD = f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}:999999999:1"
 
 
 @pytest.mark.parametrize("words", [["abort", "r1"], ["abort", "flights"], ["undo", "flights"]])

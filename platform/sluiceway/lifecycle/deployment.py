@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sluiceway.catalog.claim import claim
+from sluiceway.catalog.claim import Claim, claim
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.errors import BackendError, ChampionChangedError, HookRefusedError, InputError
+from sluiceway.core.errors import BackendError, ChampionChangedError, ConflictError, HookRefusedError, InputError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.archiving import archive_endpoint
@@ -34,6 +34,7 @@ from sluiceway.registry.mlflow_registry import CHALLENGER
 from sluiceway.rollout.controller import Doors, abort, run
 from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
 from sluiceway.rollout.journal import Journal as RolloutJournal
+from sluiceway.rollout.journal import unfinished
 from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
 from sluiceway.rollout.observe_means import WithMeans
@@ -158,15 +159,29 @@ class EnvironmentRollout:
 
         Raises:
             ModelError: the version is retired.
-            ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; what was deployed for it goes.
-            ConflictError: likewise.
+            HookRefusedError: a hook does not let it begin; what was deployed for it goes.
+            ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; likewise.
+            ConflictError: somebody else runs a rollout of the endpoint, or another one has not ended: nothing is
+                changed. Or the lease was lost, or somebody else has moved the traffic, meanwhile.
             InputError: Prometheus does not take a query of the plan, a secret for it is missing, or the version is the
                 champion already.
             BackendError: Prometheus does not answer before the beginning, Serve does not run, or the challenger does
                 not come up.
         """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
+        # All that is deployed, revoked and asked here is that of whoever else runs it, too.
+        with self._claim():
+            told = self._run(rollout_id, stays=stays)
+        self._archive()
+        keep_history(self.context)
+        return told
+
+    def _claim(self) -> AbstractContextManager[Claim]:
+        return claim(self.context.stores.leases, f"rollout:{self.endpoint.name}", clock=self.context.clock)
+
+    def _run(self, rollout_id: str, *, stays: bool) -> dict[str, Any]:
         plan = self.check(rollout_id)
+        self._refuse_beside_another(rollout_id)
         self._replace_kept(plan)
         address = start_serve(self.context.serving)
         if RolloutJournal(self.context.stores.rollouts, plan).state.phase in NEEDS_CHALLENGERS:
@@ -187,8 +202,6 @@ class EnvironmentRollout:
                 raise
             finally:
                 report = load.stop() if load else None
-        self._archive()
-        keep_history(self.context)
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
 
     def check(self, rollout_id: str) -> RolloutPlan:
@@ -215,9 +228,10 @@ class EnvironmentRollout:
         Raises:
             ConflictError: somebody runs it.
         """
-        start_serve(self.context.serving)
-        deploy_endpoint(self.endpoint)
-        abort(rollout_id, self._doors(self._counted(), None, NoHooks()), reason=reason)
+        with self._claim():
+            start_serve(self.context.serving)
+            deploy_endpoint(self.endpoint)
+            abort(rollout_id, self._doors(self._counted(), None, NoHooks()), reason=reason)
 
     def started(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
@@ -282,13 +296,19 @@ class EnvironmentRollout:
             scores=scores_of(self.context, policy, endpoint, champion=champion, challengers=challengers),
         )
 
+    def _refuse_beside_another(self, rollout_id: str) -> None:
+        others = [name for name in unfinished(self.context.stores.rollouts, self.endpoint.name) if name != rollout_id]
+        if others:
+            raise ConflictError(
+                f"rollout {others[0]} of endpoint {self.endpoint.name} has not ended",
+                hint=f"go on with it, or `sluiceway rollout abort {others[0]}`",
+            )
+
     def _replace_kept(self, plan: RolloutPlan) -> None:
-        """Of one that has not begun a plan may be kept; whoever asks hooks about it just now holds the lease."""
-        stores, name = self.context.stores, plan.rollout_id
-        if stores.rollouts.get(name) is None or stores.rollouts.journal(name):
-            return
-        with claim(stores.leases, f"rollout:{plan.endpoint}", clock=self.context.clock):
-            stores.rollouts.replan(name, endpoint=plan.endpoint, plan=plan.to_json(), now=plan.created)
+        """Of one that has not begun a plan may be kept: of when hooks were asked about it."""
+        rollouts, name = self.context.stores.rollouts, plan.rollout_id
+        if rollouts.get(name) is not None and not rollouts.journal(name):
+            rollouts.replan(name, endpoint=plan.endpoint, plan=plan.to_json(), now=plan.created)
 
     def _deploy_challengers(self, plan: RolloutPlan) -> None:
         if plan.application:
