@@ -258,7 +258,7 @@ class EnvironmentRollout:
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
-            give_back(self.context.registry, plan)
+            give_back(self.context.registry, plan, self.context.stores)
         self._remove_challengers(plan)
         self._tell_story(plan)
 
