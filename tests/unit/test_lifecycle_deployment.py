@@ -32,6 +32,7 @@ class Place:
 
     def __init__(self, monkeypatch):
         self.world, self.running, self.says = World(), set(), ""
+        self.features = {}  # by the place of a bundle, where others than all have
         self.world.documents.publish(TrafficDocument(NAME, 1, CHAMPION))
         self.world.applied = self.world.documents.newest(NAME)
         monkeypatch.setattr(module, "start_serve", lambda serving: SimpleNamespace(url="http://here"))
@@ -62,6 +63,10 @@ class Place:
         self.deployed.append(spec.name)
         self.held_while_deployed = list(self.world.leases.leases)
 
+    def _bundle(self, place, digest):
+        names = self.features.get(place, ["distance", "carrier"])
+        return SimpleNamespace(schema={"features": [{"name": name} for name in names]})
+
     # The hooks.
     def refusal(self, event):
         return self.says if event.moment == "before_start" else ""
@@ -78,6 +83,7 @@ class Place:
                 traffic=world.documents, rollouts=world.rollouts, leases=world.leases, url="sqlite://"
             ),
             folders=SimpleNamespace(state=Path("/nowhere")),
+            bundles=SimpleNamespace(get=self._bundle),
             registry=SimpleNamespace(
                 set_alias=lambda *_: None, promote=lambda *_: None, alias=lambda *_: None, remove_alias=lambda *_: None
             ),
@@ -175,6 +181,15 @@ def test_nothing_is_changed_while_another_versions_rollout_has_not_ended(place):
         place.rollout("3").run("r3")
     assert (place.running, place.deployed) == (running, deployed)
     assert place.world.rollouts.get("r3") is None
+
+
+def test_one_with_other_features_is_refused_before_anything_is_deployed(place):
+    place.features["b2"] = ["distance", "carrier", "wind"]
+    with pytest.raises(InputError, match="version 2 has other features than the champion, version 1: wind") as refused:
+        place.rollout("2").run("r2")
+    assert f"`sluiceway serve traffic {NAME} --switch 2`" in refused.value.hint
+    assert (place.deployed, place.running, place.world.rollouts.rows) == ([], set(), {})
+    assert place.world.leases.leases == {}
 
 
 def test_one_that_has_become_the_champion_otherwise_is_not_rolled_out_against_itself(place):

@@ -28,6 +28,7 @@ from sluiceway.lifecycle.rollout_aliases import end_challenger, give_back
 from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
+from sluiceway.lifecycle.same_features import refuse_other_features
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.late_outcomes import join_late
 from sluiceway.registry.mlflow_registry import CHALLENGER
@@ -163,8 +164,8 @@ class EnvironmentRollout:
             ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; likewise.
             ConflictError: somebody else runs a rollout of the endpoint, or another one has not ended: nothing is
                 changed. Or the lease was lost, or somebody else has moved the traffic, meanwhile.
-            InputError: Prometheus does not take a query of the plan, a secret for it is missing, or the version is the
-                champion already.
+            InputError: Prometheus does not take a query of the plan, a secret for it is missing, the version is the
+                champion already, or it has other features than the champion.
             BackendError: Prometheus does not answer before the beginning, Serve does not run, or the challenger does
                 not come up.
         """
@@ -212,13 +213,14 @@ class EnvironmentRollout:
 
         Raises:
             ModelError: the version is retired.
-            InputError: Prometheus does not take a query of the plan, the configuration makes no plan, or the version is
-                the champion already.
+            InputError: Prometheus does not take a query of the plan, the configuration makes no plan, the version is
+                the champion already, or it has other features than the champion.
             BackendError: Prometheus does not answer before the beginning.
         """
         plan = self._plan(rollout_id)
         if not self.context.stores.rollouts.journal(rollout_id):  # one that has begun keeps its version from retiring
             refuse_retired(self.context.registry, plan.model, plan.version)
+            self._refuse_other_features(plan)
         check_source(self.context, self.policy, plan)
         return plan
 
@@ -294,6 +296,15 @@ class EnvironmentRollout:
             deployment=policy,
             now=now,
             scores=scores_of(self.context, policy, endpoint, champion=champion, challengers=challengers),
+        )
+
+    def _refuse_other_features(self, plan: RolloutPlan) -> None:
+        if plan.champion is None:
+            return
+        challengers = (Arm(plan.version, 0.0, plan.bundle, plan.digest), *plan.others)
+        bundles = self.context.bundles
+        refuse_other_features(
+            plan.endpoint, plan.champion, challengers, bundle=lambda arm: bundles.get(arm.bundle, arm.digest)
         )
 
     def _refuse_beside_another(self, rollout_id: str) -> None:
