@@ -361,9 +361,12 @@ def of_version(place, stores, monkeypatch):
     return make
 
 
-def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(place, stores, of_version):
+@pytest.mark.parametrize("before", [None, "3"])
+def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(place, stores, of_version, before):
     effects = of_version("2")
-    place.registry.promote("flights", "1")
+    for version in filter(None, (before, "1")):
+        place.registry.promote("flights", version)
+        publish(stores, TrafficDocument(ENDPOINT, 1, place.arm(version)))
     rollout(stores, place, "r2", "2", "1", Phase.STEP)
     plan = dataclasses.replace(Journal.open(stores.rollouts, "r2").plan, application="", isolation="replica")
 
@@ -381,7 +384,7 @@ def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(p
     effects.started(plan)
     assert seen() == first
     assert first == (
-        {"champion": "1", "challenger": "2", "previous": None},
+        {"champion": "1", "challenger": "2", "previous": before},
         {"id": "r2", "outcome": "started", "cause": "", "time": "1970-01-01T00:18:20+00:00"},
     )
     go(Phase.PROMOTING, 2000.0)
@@ -392,13 +395,16 @@ def test_a_rollout_s_effects_move_the_aliases_and_tell_the_story_however_often(p
             {"id": "r2", "outcome": "promoted", "cause": "", "time": "1970-01-01T00:33:20+00:00"},
         )
     go(Phase.PROBATION, 2100.0)
+    publish(stores, plan.promoted_document(generation=1), plan.rolled_back_document(generation=1))
     go(Phase.ROLLING_BACK, 3000.0, cause="accuracy", reason="worse")
     for _ in range(2):
         effects.rolled_back(plan, "worse")
         assert seen() == (
-            {"champion": "1", "challenger": None, "previous": "2"},
+            {"champion": "1", "challenger": None, "previous": before},
             {"id": "r2", "outcome": "undone", "cause": "accuracy", "time": "1970-01-01T00:50:00+00:00"},
         )
+    go(Phase.ROLLED_BACK, 3100.0)
+    assert place("retire", "flights@2")["consequences"] == []  # nobody goes back to what was undone
 
 
 AB = ("deployment.strategy=ab", "deployment.ab={weight: 0.2, min_seconds: 60, others: ['3']}")

@@ -56,7 +56,9 @@ def test_versions_are_rolled_out_judged_and_undone(folder, start):
 
     (third,) = start("flights@3", "--ungated", expect=1)
     assert (third["rollout"]["status"], third["rollout"]["cause"]) == ("rolled_back", "accuracy")
-    undone = sluiceway(folder, "rollout", "undo", "flights-production", "--config", "flights.yaml")
+    undo = ("rollout", "undo", "flights-production", "--config", "flights.yaml")
+    assert "has gone back to version 2 already" in sluiceway(folder, *undo, expect=2)["message"]
+    undone = sluiceway(folder, *undo, "--to", "1")
     assert [(arm["arm"], arm["version"]) for arm in undone["arms"]] == [("champion", "1"), ("warm", "2")]
     registry = Registry(f"sqlite:///{folder / '.sluiceway' / 'mlflow.db'}", folder / ".sluiceway" / "artifacts")
     assert registry.alias("flights", "champion") == "1"

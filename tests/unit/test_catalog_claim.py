@@ -2,10 +2,12 @@
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 
@@ -48,6 +50,50 @@ def test_a_killed_process_leaves_nothing_that_one_has_to_wait_for(catalog, livin
     with claim(LeaseStore(catalog), "run:x", clock=SystemClock()):
         assert len(LeaseStore(catalog).list("run:x")) == 1
     assert LeaseStore(catalog).list("run:x") == []
+
+
+def test_a_killed_process_is_nobodys_holder(catalog, living):
+    assert str(living.pid) in holder(LeaseStore(catalog), "run:x")
+    os.kill(living.pid, signal.SIGKILL)
+    living.wait(10)
+    assert holder(LeaseStore(catalog), "run:x") is None
+
+
+NAMESPACE = Path("/proc/self/ns/pid").stat().st_ino
+HERE = socket.gethostname()
+
+
+@pytest.mark.parametrize(
+    "owner",
+    [
+        pytest.param(f"{HERE}/{NAMESPACE + 1}:999999999:1", id="another pid namespace of this host name"),
+        pytest.param(f"{HERE}:999999999:1", id="no namespace, as owners were written before"),
+        pytest.param(f"elsewhere/{NAMESPACE}:999999999:1", id="another host"),
+    ],
+)
+def test_a_pid_that_may_be_another_namespaces_is_not_taken_for_dead(catalog, owner):
+    store = LeaseStore(catalog)
+    assert take(store, owner)
+    with pytest.raises(ConflictError, match=f"is being run by {owner}"), claim(store, "run:x", clock=SystemClock()):
+        pass
+    assert holder(store, "run:x") == owner
+
+
+def test_a_claim_in_a_claims_body_goes_on_holding_it(catalog):
+    store = LeaseStore(catalog)
+    with claim(store, "run:x", clock=SystemClock()) as held:
+        with claim(store, "run:x", clock=SystemClock()) as inner, claim(store, "run:y", clock=SystemClock()):
+            assert inner is held
+        assert not take(store)
+        assert holder(store, "run:y") is None
+        store.release("run:x", owner=holder(store, "run:x"))
+        assert take(store)
+        with pytest.raises(ConflictError, match="was lost"), claim(store, "run:x", clock=SystemClock()):
+            pass
+        store.release("run:x", owner="elsewhere:1:2")
+    with claim(store, "run:x", clock=SystemClock()) as again:
+        assert again is not held
+    assert store.list("run:") == []
 
 
 @pytest.fixture

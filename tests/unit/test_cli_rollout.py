@@ -10,6 +10,7 @@ import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 
 import pytest
 import yaml
@@ -106,7 +107,7 @@ def traffic(engine):
     return store
 
 
-DEAD = f"{socket.gethostname()}:999999999:1"
+DEAD = f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}:999999999:1"
 
 
 @pytest.mark.parametrize("words", [["abort", "r1"], ["abort", "flights"], ["undo", "flights"]])
@@ -126,6 +127,15 @@ def test_what_nobody_runs_goes_back_from_here(tmp_path, engine, journal, traffic
     assert ended.state.reason.endswith(": it burns")
     assert LeaseStore(engine).list("rollout:") == []
     assert "no rollout is under way" in said(tmp_path, "status")
+    # Who types it a moment too late is not taken to the champion before that one.
+    assert "flights has gone back to version 1 already" in said(tmp_path, "undo", "flights", expect=2)
+    assert traffic.newest("flights") == newest
+
+
+def test_nobody_is_said_to_run_what_a_dead_process_ran(tmp_path, engine, journal, traffic):
+    LeaseStore(engine).acquire("rollout:flights", owner=DEAD, ttl=60, now=datetime.now(UTC))
+    (row,) = sluiceway(tmp_path, "rollout", "status")
+    assert row["run_by"] is None
 
 
 def test_a_first_model_has_nothing_to_go_back_to(tmp_path, engine):

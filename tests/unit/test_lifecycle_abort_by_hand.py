@@ -44,8 +44,9 @@ class Aliases:
     def remove_alias(self, model, name):
         del self.aliases[name]
 
-    def promote(self, model, version):
-        self.aliases["champion"] = version
+    def take_back(self, model, version, *, previous):
+        named = {"champion": version, "previous": previous}
+        self.aliases = {name: each for name, each in (self.aliases | named).items() if each is not None}
 
     def tag(self, model, version, tags):
         self.tags |= tags
@@ -97,7 +98,7 @@ def test_what_a_person_has_put_there_stays_where_the_rollout_has_not_begun(store
 
 def test_a_promotion_on_probation_is_undone_in_the_registry_too(stores):
     left_in(stores, Phase.PROBATION)
-    registry = Aliases(champion="2")
+    registry = Aliases(champion="2", previous="1")
     assert abort(stores, Running(), registry).outcome.status == "rolled_back"
     assert registry.aliases == {"champion": "1"}
     assert registry.tags["rollout.flights.outcome"] == "rolled_back"

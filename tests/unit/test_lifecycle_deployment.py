@@ -32,10 +32,12 @@ class Place:
 
     def __init__(self, monkeypatch):
         self.world, self.running, self.says = World(), set(), ""
+        self.features = {}  # by the place of a bundle, where others than all have
         self.world.documents.publish(TrafficDocument(NAME, 1, CHAMPION))
         self.world.applied = self.world.documents.newest(NAME)
         monkeypatch.setattr(module, "start_serve", lambda serving: SimpleNamespace(url="http://here"))
-        monkeypatch.setattr(module, "deploy_endpoint", lambda spec: None)
+        self.deployed = []
+        monkeypatch.setattr(module, "deploy_endpoint", self._deploy)
         monkeypatch.setattr(module, "deploy_challenger", lambda spec: self.running.add(spec.application))
         monkeypatch.setattr(module, "remove_challenger", self.running.discard)
         monkeypatch.setattr(module, "refuse_retired", lambda *_: None)
@@ -57,6 +59,14 @@ class Place:
         )
         return replace(self.world.doors(), effects=effects, hooks=hooks)
 
+    def _deploy(self, spec):
+        self.deployed.append(spec.name)
+        self.held_while_deployed = list(self.world.leases.leases)
+
+    def _bundle(self, place, digest):
+        names = self.features.get(place, ["distance", "carrier"])
+        return SimpleNamespace(schema={"features": [{"name": name} for name in names]})
+
     # The hooks.
     def refusal(self, event):
         return self.says if event.moment == "before_start" else ""
@@ -73,6 +83,7 @@ class Place:
                 traffic=world.documents, rollouts=world.rollouts, leases=world.leases, url="sqlite://"
             ),
             folders=SimpleNamespace(state=Path("/nowhere")),
+            bundles=SimpleNamespace(get=self._bundle),
             registry=SimpleNamespace(
                 set_alias=lambda *_: None, promote=lambda *_: None, alias=lambda *_: None, remove_alias=lambda *_: None
             ),
@@ -144,6 +155,41 @@ def test_a_kept_plan_stays_while_somebody_else_asks_its_hooks(place):
         place.rollout("3").run(RUN)
     assert place.world.rollouts.get(RUN) == kept
     assert place.running == set()
+
+
+def test_nothing_is_changed_before_it_is_sure_that_nobody_else_runs_the_endpoint(place, monkeypatch):
+    keys = []
+    monkeypatch.setattr(EnvironmentRollout, "_key", lambda *_: keys.append("made") or contextlib.nullcontext({}))
+    place.world.leases.acquire(f"rollout:{NAME}", owner="elsewhere:1:0", ttl=60, now=place.world.now())
+    for wants in (lambda one: one.run("r2"), lambda one: one.abort("r2", reason="superseded")):
+        with pytest.raises(ConflictError, match="is being run by elsewhere"):
+            wants(place.rollout("2"))
+    assert (place.deployed, place.running, keys) == ([], set(), [])
+    place.world.leases.release(f"rollout:{NAME}", owner="elsewhere:1:0")
+    assert place.rollout("2").run("r2")["rollout"]["status"] == "promoted"
+    assert (place.deployed, place.held_while_deployed, len(keys)) == ([NAME], [f"rollout:{NAME}"], 1)
+    assert place.world.leases.leases == {}
+
+
+def test_nothing_is_changed_while_another_versions_rollout_has_not_ended(place):
+    place.world.rate = 0
+    before = place.rollout("2")
+    before.policy = before.policy.model_copy(update={"on_inconclusive": "pause"})
+    assert before.run("r2")["rollout"]["status"] == "paused"
+    running, deployed = set(place.running), list(place.deployed)
+    with pytest.raises(ConflictError, match=f"rollout r2 of endpoint {NAME} has not ended"):
+        place.rollout("3").run("r3")
+    assert (place.running, place.deployed) == (running, deployed)
+    assert place.world.rollouts.get("r3") is None
+
+
+def test_one_with_other_features_is_refused_before_anything_is_deployed(place):
+    place.features["b2"] = ["distance", "carrier", "wind"]
+    with pytest.raises(InputError, match="version 2 has other features than the champion, version 1: wind") as refused:
+        place.rollout("2").run("r2")
+    assert f"`sluiceway serve traffic {NAME} --switch 2`" in refused.value.hint
+    assert (place.deployed, place.running, place.world.rollouts.rows) == ([], set(), {})
+    assert place.world.leases.leases == {}
 
 
 def test_one_that_has_become_the_champion_otherwise_is_not_rolled_out_against_itself(place):

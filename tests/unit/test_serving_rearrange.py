@@ -25,6 +25,7 @@ from sluiceway.lifecycle.arm_lookup import ArmLookup
 from sluiceway.lifecycle.traffic_by_hand import TrafficByHand
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.store import BundleStore
+from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.plan import plan_first
 from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.serving.rearrange import reweighted, shadowed, switched
@@ -245,6 +246,59 @@ def test_switch_and_back(hands):
     hands.hand().back()
     assert weights(hands.newest) == {"2": 1.0}
     assert all(not one.application for one in hands.newest.arms)
+
+
+def rolled_out(hands, version, *phases):
+    """A rollout of a version that has gone through these phases; gives its name."""
+    now, bundle = hands.newest, hands.models[version]
+    arm = Arm(version, 1.0, hands.bundles.put(bundle), bundle.digest)
+    plan = make_plan(
+        rollout_id=f"r{version}", version=version, bundle=arm.bundle, digest=arm.digest, champion=now.champion
+    )
+    journal = Journal.begin(hands.stores.rollouts, plan)
+    moves = {
+        Phase.STEP: lambda generation: plan.step_document(0, generation=generation),
+        Phase.PROMOTING: lambda generation: plan.promoted_document(generation=generation),
+        Phase.ROLLING_BACK: lambda generation: plan.rolled_back_document(generation=generation),
+    }
+    for phase in phases:
+        journal.append(RolloutState(phase, 0), action=str(phase), evidence={}, now=1.0)
+        if phase in moves:
+            hands.stores.traffic.publish(moves[phase](hands.newest.generation + 1))
+    return plan.rollout_id
+
+
+STEPS_BACK = (Phase.STEP, Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+UNDONE = (Phase.STEP, Phase.PROMOTING, Phase.PROBATION, Phase.ROLLING_BACK, Phase.ROLLED_BACK)
+
+
+@pytest.mark.parametrize("phases", [STEPS_BACK, UNDONE, UNDONE[:-1]])
+def test_what_a_rollout_has_given_back_already_is_not_given_back_once_more(hands, phases):
+    hands.hand().switch("2")
+    name = rolled_out(hands, "3", *phases)
+    before = hands.newest
+    with pytest.raises(InputError, match=f"flights has gone back to version 2 already: rollout {name} was rolled") as e:
+        hands.hand().back()
+    assert "`sluiceway rollout undo flights --to VERSION`" in e.value.hint
+    assert hands.newest == before
+    hands.hand().switch("1")  # what --to does
+    assert weights(hands.newest) == {"1": 1.0}
+
+
+@pytest.mark.parametrize("phases", [STEPS_BACK, UNDONE])
+def test_a_version_whose_promotion_was_undone_is_never_the_champion_before(hands, phases):
+    hands.hand().switch("2")
+    rolled_out(hands, "3", *phases)
+    hands.hand().weights({"2": 0.9, "4": 0.1})  # a person's: nothing has gone back since
+    hands.hand().back()
+    assert weights(hands.newest) == {"1": 1.0}
+
+
+def test_a_promotion_that_stands_is_gone_back_from(hands):
+    rolled_out(hands, "2", Phase.STEP, Phase.PROMOTING, Phase.PROMOTED)
+    assert weights(hands.newest) == {"2": 1.0}
+    hands.hand().back()
+    assert weights(hands.newest) == {"1": 1.0}
 
 
 def test_a_switch_takes_away_shadows_with_other_features(hands, tmp_path):

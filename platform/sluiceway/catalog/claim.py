@@ -1,4 +1,4 @@
-"""One process runs a configuration at a time; a dead one's claim is taken over at once."""
+"""One process runs a configuration at a time; the claim of one that is seen to be dead is taken over at once."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from sluiceway.catalog.leases import LeaseStore
 from sluiceway.core.clock import Clock
 from sluiceway.core.errors import BackendError, ConflictError
 
-# A claim outlives a lost heartbeat by this long; only a process on another machine is ever waited for.
+# A claim outlives a lost heartbeat by this long; only a process elsewhere is ever waited for.
 TTL_SECONDS = 60.0
 HEARTBEAT_SECONDS = 15.0
 _log = logging.getLogger(__name__)
@@ -80,23 +81,32 @@ class Claim:
         self.lost = holder(self._leases, self._name) != self._owner or not self.acquire()
 
 
+# What the bodies around this one hold.
+_around: ContextVar[Mapping[tuple[LeaseStore, str], Claim]] = ContextVar("claims", default={})  # noqa: B039 (replaced)
+
+
 @contextmanager
 def claim(leases: LeaseStore, name: str, *, clock: Clock, body: str = "{}") -> Iterator[Claim]:
-    """Hold a lease while the body runs.
+    """Hold a lease while the body runs; in a body that holds it already, go on holding it.
 
     Args:
         leases: the catalog's.
         name: what to hold.
         clock: gives the lease its times.
-        body: JSON document kept with it.
+        body: JSON document kept with it; that of the outermost claim counts.
 
     Yields:
         What tells whether it is still held.
 
     Raises:
-        ConflictError: a living process holds it.
+        ConflictError: a living process holds it, or it was held by a body around this one, and lost.
     """
-    owner = f"{socket.gethostname()}:{os.getpid()}:{_started(os.getpid())}"
+    outer = _around.get().get((leases, name))
+    if outer is not None:
+        outer.check()
+        yield outer
+        return
+    owner = f"{_place()}:{os.getpid()}:{_started(os.getpid())}"
     held = Claim(leases, name, owner=owner, clock=clock, body=body)
     _release_the_dead(leases, name)
     if not held.acquire():
@@ -107,31 +117,48 @@ def claim(leases: LeaseStore, name: str, *, clock: Clock, body: str = "{}") -> I
     stop = threading.Event()
     heart = threading.Thread(target=held.beat, args=(stop,), daemon=True, name=f"lease {name}")
     heart.start()
+    _around.set({**_around.get(), (leases, name): held})
     try:
         yield held
     finally:
+        _around.set({key: one for key, one in _around.get().items() if one is not held})
         stop.set()
         heart.join()
         leases.release(name, owner=owner)
 
 
 def holder(leases: LeaseStore, name: str, *, now: datetime | None = None) -> str | None:
-    """Who holds a lease, or None.
+    """Who holds a lease, or None; a process that is seen to be dead holds nothing.
 
     Args:
         leases: the catalog's.
         name: of the lease.
         now: given, one that has ended is nobody's.
     """
-    return next((lease.owner for lease in leases.list(name, now=now) if lease.name == name), None)
+    owners = (lease.owner for lease in leases.list(name, now=now) if lease.name == name)
+    return next((owner for owner in owners if not _is_dead(owner)), None)
 
 
 def _release_the_dead(leases: LeaseStore, name: str) -> None:
     for lease in leases.list(name):
-        host, _, process = lease.owner.partition(":")
-        pid, _, started = process.partition(":")
-        if lease.name == name and host == socket.gethostname() and pid.isdigit() and _started(int(pid)) != started:
+        if lease.name == name and _is_dead(lease.owner):
             leases.release(name, owner=lease.owner)
+
+
+def _is_dead(owner: str) -> bool:
+    """Whether it can be seen from here that a process has ended; of one elsewhere only its lease's end tells."""
+    place, _, process = owner.partition(":")
+    pid, _, started = process.partition(":")
+    # Owners of before had no namespace: where their pid is one is not known.
+    return "/" in place and place == _place() and pid.isdigit() and _started(int(pid)) != started
+
+
+def _place() -> str:
+    """Where a pid is that of one process only: containers of one host name may each have pids of their own."""
+    try:
+        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}"
+    except OSError:
+        return socket.gethostname()
 
 
 def _started(pid: int) -> str:

@@ -24,7 +24,8 @@ def go_back(
         as_json: print one JSON document.
 
     Raises:
-        InputError: it has never had that champion, or its traffic cannot be moved by hand now.
+        InputError: it has never had that champion, a rollout has gone back already and no version is named, or its
+            traffic cannot be moved by hand now.
     """
     if to is None:
         move(endpoint, lambda hand: hand.back(), address=address, config=config, as_json=as_json, champion=True)

@@ -144,5 +144,5 @@ class _Hand:
             self.notes.append("the registry's aliases are where they were; --config of the model moves them, too")
             return
         if self._moves_aliases:
-            give_back(self._registry, plan)
+            give_back(self._registry, plan, self._stores)
         tell(self._registry, self._stores.rollouts, plan.rollout_id)

@@ -8,6 +8,7 @@ from dataclasses import replace
 from sluiceway.catalog.stores import Stores
 from sluiceway.core.errors import InputError, ModelError
 from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.lifecycle.champion_before import champion_before, has_gone_back
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.store import BundleStore
 from sluiceway.rollout.plan import RolloutPlan
@@ -58,17 +59,27 @@ class ArmLookup:
         return found
 
     def before(self, now: TrafficDocument) -> Arm:
-        """The champion before the present one.
+        """The champion before the present one, but for one whose promotion was undone.
+
+        Args:
+            now: the newest document.
 
         Raises:
-            InputError: there was none.
+            InputError: there was none, or a rollout has gone back already: before its champion is another one.
             ModelError: its bundle is not there any more, or damaged.
         """
-        for document in self._stores.traffic.history(self._endpoint):
-            if document.champion.version != now.champion.version:
-                self.bundle(document.champion)
-                return document.champion
-        raise InputError(f"{self._endpoint} has had no champion before version {now.champion.version}")
+        present = now.champion.version
+        if has_gone_back(self._stores.rollouts, now.rollout_id):
+            raise InputError(
+                f"{self._endpoint} has gone back to version {present} already: "
+                f"rollout {now.rollout_id} was rolled back",
+                hint=f"`sluiceway rollout undo {self._endpoint} --to VERSION` goes to another champion that it has had",
+            )
+        before = champion_before(self._stores, self._endpoint, version=present)
+        if before is None:
+            raise InputError(f"{self._endpoint} has had no champion before version {present}")
+        self.bundle(before)
+        return before
 
     def bundle(self, arm: Arm) -> Bundle:
         """An arm's bundle, checked.

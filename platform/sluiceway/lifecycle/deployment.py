@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sluiceway.catalog.claim import claim
+from sluiceway.catalog.claim import Claim, claim
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.errors import BackendError, ChampionChangedError, HookRefusedError, InputError
+from sluiceway.core.errors import BackendError, ChampionChangedError, ConflictError, HookRefusedError, InputError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.archiving import archive_endpoint
@@ -28,12 +28,14 @@ from sluiceway.lifecycle.rollout_aliases import end_challenger, give_back
 from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
+from sluiceway.lifecycle.same_features import refuse_other_features
 from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.late_outcomes import join_late
 from sluiceway.registry.mlflow_registry import CHALLENGER
 from sluiceway.rollout.controller import Doors, abort, run
 from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
 from sluiceway.rollout.journal import Journal as RolloutJournal
+from sluiceway.rollout.journal import unfinished
 from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
 from sluiceway.rollout.observe_means import WithMeans
@@ -158,15 +160,29 @@ class EnvironmentRollout:
 
         Raises:
             ModelError: the version is retired.
-            ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; what was deployed for it goes.
-            ConflictError: likewise.
-            InputError: Prometheus does not take a query of the plan, a secret for it is missing, or the version is the
-                champion already.
+            HookRefusedError: a hook does not let it begin; what was deployed for it goes.
+            ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; likewise.
+            ConflictError: somebody else runs a rollout of the endpoint, or another one has not ended: nothing is
+                changed. Or the lease was lost, or somebody else has moved the traffic, meanwhile.
+            InputError: Prometheus does not take a query of the plan, a secret for it is missing, the version is the
+                champion already, or it has other features than the champion.
             BackendError: Prometheus does not answer before the beginning, Serve does not run, or the challenger does
                 not come up.
         """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
+        # All that is deployed, revoked and asked here is that of whoever else runs it, too.
+        with self._claim():
+            told = self._run(rollout_id, stays=stays)
+        self._archive()
+        keep_history(self.context)
+        return told
+
+    def _claim(self) -> AbstractContextManager[Claim]:
+        return claim(self.context.stores.leases, f"rollout:{self.endpoint.name}", clock=self.context.clock)
+
+    def _run(self, rollout_id: str, *, stays: bool) -> dict[str, Any]:
         plan = self.check(rollout_id)
+        self._refuse_beside_another(rollout_id)
         self._replace_kept(plan)
         address = start_serve(self.context.serving)
         if RolloutJournal(self.context.stores.rollouts, plan).state.phase in NEEDS_CHALLENGERS:
@@ -187,8 +203,6 @@ class EnvironmentRollout:
                 raise
             finally:
                 report = load.stop() if load else None
-        self._archive()
-        keep_history(self.context)
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
 
     def check(self, rollout_id: str) -> RolloutPlan:
@@ -199,13 +213,14 @@ class EnvironmentRollout:
 
         Raises:
             ModelError: the version is retired.
-            InputError: Prometheus does not take a query of the plan, the configuration makes no plan, or the version is
-                the champion already.
+            InputError: Prometheus does not take a query of the plan, the configuration makes no plan, the version is
+                the champion already, or it has other features than the champion.
             BackendError: Prometheus does not answer before the beginning.
         """
         plan = self._plan(rollout_id)
         if not self.context.stores.rollouts.journal(rollout_id):  # one that has begun keeps its version from retiring
             refuse_retired(self.context.registry, plan.model, plan.version)
+            self._refuse_other_features(plan)
         check_source(self.context, self.policy, plan)
         return plan
 
@@ -215,9 +230,10 @@ class EnvironmentRollout:
         Raises:
             ConflictError: somebody runs it.
         """
-        start_serve(self.context.serving)
-        deploy_endpoint(self.endpoint)
-        abort(rollout_id, self._doors(self._counted(), None, NoHooks()), reason=reason)
+        with self._claim():
+            start_serve(self.context.serving)
+            deploy_endpoint(self.endpoint)
+            abort(rollout_id, self._doors(self._counted(), None, NoHooks()), reason=reason)
 
     def started(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
@@ -244,7 +260,7 @@ class EnvironmentRollout:
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
-            give_back(self.context.registry, plan)
+            give_back(self.context.registry, plan, self.context.stores)
         self._remove_challengers(plan)
         self._tell_story(plan)
 
@@ -282,13 +298,28 @@ class EnvironmentRollout:
             scores=scores_of(self.context, policy, endpoint, champion=champion, challengers=challengers),
         )
 
-    def _replace_kept(self, plan: RolloutPlan) -> None:
-        """Of one that has not begun a plan may be kept; whoever asks hooks about it just now holds the lease."""
-        stores, name = self.context.stores, plan.rollout_id
-        if stores.rollouts.get(name) is None or stores.rollouts.journal(name):
+    def _refuse_other_features(self, plan: RolloutPlan) -> None:
+        if plan.champion is None:
             return
-        with claim(stores.leases, f"rollout:{plan.endpoint}", clock=self.context.clock):
-            stores.rollouts.replan(name, endpoint=plan.endpoint, plan=plan.to_json(), now=plan.created)
+        challengers = (Arm(plan.version, 0.0, plan.bundle, plan.digest), *plan.others)
+        bundles = self.context.bundles
+        refuse_other_features(
+            plan.endpoint, plan.champion, challengers, bundle=lambda arm: bundles.get(arm.bundle, arm.digest)
+        )
+
+    def _refuse_beside_another(self, rollout_id: str) -> None:
+        others = [name for name in unfinished(self.context.stores.rollouts, self.endpoint.name) if name != rollout_id]
+        if others:
+            raise ConflictError(
+                f"rollout {others[0]} of endpoint {self.endpoint.name} has not ended",
+                hint=f"go on with it, or `sluiceway rollout abort {others[0]}`",
+            )
+
+    def _replace_kept(self, plan: RolloutPlan) -> None:
+        """Of one that has not begun a plan may be kept: of when hooks were asked about it."""
+        rollouts, name = self.context.stores.rollouts, plan.rollout_id
+        if rollouts.get(name) is not None and not rollouts.journal(name):
+            rollouts.replan(name, endpoint=plan.endpoint, plan=plan.to_json(), now=plan.created)
 
     def _deploy_challengers(self, plan: RolloutPlan) -> None:
         if plan.application:

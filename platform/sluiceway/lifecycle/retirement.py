@@ -9,6 +9,7 @@ from datetime import datetime
 from sluiceway.catalog.stores import Stores
 from sluiceway.core.errors import BackendError, InputError, ModelError
 from sluiceway.core.traffic import Arm, TrafficDocument
+from sluiceway.lifecycle.champion_before import champion_before
 from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION, PREVIOUS, ModelVersion, Registry
 from sluiceway.registry.store import BundleStore
 from sluiceway.registry.versions import RETIRED_BY_TAG, RETIRED_REASON_TAG, RETIRED_TAG
@@ -169,8 +170,7 @@ class Retirement:
         newest = self._stores.traffic.newest(endpoint)
         if newest is None:
             return False
-        earlier = (document.champion for document in self._stores.traffic.history(endpoint))
-        before = next((arm for arm in earlier if arm.version != newest.champion.version), None)
+        before = champion_before(self._stores, endpoint, version=newest.champion.version)
         return before is not None and _is(before, found)
 
     def _withdraw_if_needed_now(self, found: ModelVersion, *, force: bool) -> None:

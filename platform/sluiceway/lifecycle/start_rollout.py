@@ -21,6 +21,7 @@ from sluiceway.lifecycle.incremental import version_of
 from sluiceway.lifecycle.retirement import refuse_retired
 from sluiceway.rollout.journal import Journal, unfinished
 from sluiceway.rollout.outcome import outcome_of
+from sluiceway.rollout.plan import RolloutPlan
 
 SUPERSEDE_SECONDS = 60.0
 POLL_SECONDS = 0.2
@@ -234,18 +235,30 @@ def _rollout(context: Context, version: str, environment: str) -> EnvironmentRol
 
 
 def _end(context: Context, rollout_id: str, environment: str) -> None:
-    """Abort another rollout: by whoever runs it, or here."""
+    """Abort another rollout: by whoever runs it, or here; nobody runs it any more after that."""
     rollouts = context.stores.rollouts
     plan = Journal.open(rollouts, rollout_id).plan
-    if holder(context.stores.leases, f"rollout:{plan.endpoint}", now=context.clock.now()) is not None:
+    if _is_run(context, plan):
         rollouts.command(rollout_id, Order.ABORT, who="sluiceway", reason="superseded", now=context.now())
-        ends = time.monotonic() + SUPERSEDE_SECONDS
-        while time.monotonic() < ends:
-            if Journal.open(rollouts, rollout_id).state.terminal:
-                return
-            time.sleep(POLL_SECONDS)
-        raise ConflictError(f"rollout {rollout_id} has not obeyed for {SUPERSEDE_SECONDS:g} s", hint="see who runs it")
+        _wait_until_free(context, plan)
+    if Journal.open(rollouts, rollout_id).state.terminal:
+        return
     candidate = Candidate(context.version(), plan.bundle, plan.digest, {})
     step = ReleaseStep(step="release", name="superseded")
     other = EnvironmentRollout(context, step, candidate, plan.version, environment)
     other.abort(rollout_id, reason="superseded")
+
+
+def _wait_until_free(context: Context, plan: RolloutPlan) -> None:
+    """Wait for whoever runs a rollout to end with it, or to die: what takes its place needs the lease."""
+    ends = time.monotonic() + SUPERSEDE_SECONDS
+    while _is_run(context, plan):
+        if time.monotonic() >= ends:
+            raise ConflictError(
+                f"rollout {plan.rollout_id} has not obeyed for {SUPERSEDE_SECONDS:g} s", hint="see who runs it"
+            )
+        time.sleep(POLL_SECONDS)
+
+
+def _is_run(context: Context, plan: RolloutPlan) -> bool:
+    return holder(context.stores.leases, f"rollout:{plan.endpoint}", now=context.clock.now()) is not None

@@ -14,6 +14,7 @@ from sluiceway.core.clock import Clock
 from sluiceway.core.errors import ConflictError, InputError, SluicewayError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle.arm_lookup import ArmLookup
+from sluiceway.lifecycle.same_features import features, refuse_other_features
 from sluiceway.rollout.journal import unfinished
 from sluiceway.serving.rearrange import applications, reweighted, shadowed, switched
 from sluiceway.serving.specs import ChallengerSpec
@@ -151,21 +152,12 @@ class TrafficByHand:
             yield now
 
     def _check_features(self, now: TrafficDocument, arms: Iterable[Arm]) -> None:
-        """Refuse a challenger that every request would fail of: it gets what is meant for the champion."""
-        theirs = _features(self._lookup, now.champion)
-        for arm in arms:
-            other = sorted(theirs ^ _features(self._lookup, arm))
-            if other:
-                raise InputError(
-                    f"version {arm.version} has other features than the champion, version {now.champion.version}: "
-                    f"{', '.join(other)}",
-                    hint="it can only become the champion itself, with --switch",
-                )
+        refuse_other_features(self._endpoint, now.champion, arms, bundle=self._lookup.bundle)
 
     def _switch(self, now: TrafficDocument, to: Arm) -> Changed:
         draft = switched(now, to)
-        theirs = _features(self._lookup, draft.champion) if draft.shadows else set()
-        blind = [arm.version for arm in draft.shadows if _features(self._lookup, arm) != theirs]
+        theirs = features(self._lookup.bundle(draft.champion)) if draft.shadows else set()
+        blind = [arm.version for arm in draft.shadows if features(self._lookup.bundle(arm)) != theirs]
         draft = replace(draft, shadows=tuple(arm for arm in draft.shadows if arm.version not in blind))
         notes = [f"version {each} is no shadow any more: it has other features than the champion" for each in blind]
         return self._publish(now, draft, notes)
@@ -219,7 +211,3 @@ def left_behind(applications: Sequence[str]) -> Iterator[str]:
     """What is to be said of challengers that nobody asks any more, and that run on."""
     if applications:
         yield f"nobody asks {', '.join(applications)} any more; take it away where Serve runs"
-
-
-def _features(lookup: ArmLookup, arm: Arm) -> set[str]:
-    return {feature["name"] for feature in lookup.bundle(arm).schema["features"]}

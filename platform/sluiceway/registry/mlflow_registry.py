@@ -306,6 +306,23 @@ class Registry:
         if self.alias(name, CHALLENGER) == version:
             self.remove_alias(name, CHALLENGER)
 
+    def take_back(self, name: str, version: str, *, previous: str | None) -> None:
+        """Undo a promotion: the champion of before is it again; safe to repeat after a crash at any point.
+
+        Args:
+            name: of the model.
+            version: the champion of before the promotion.
+            previous: the previous one of then; None, or one that is not there or is retired: nobody is it.
+
+        Raises:
+            ModelError: there is no such version.
+        """
+        if previous in {one.version for one in self.versions(name) if one.retired is None}:
+            self.set_alias(name, PREVIOUS, previous)
+        else:
+            self.remove_alias(name, PREVIOUS)
+        self.set_alias(name, CHAMPION, version)
+
     def alias(self, name: str, alias: str) -> str | None:
         """The version that an alias points to, or None where the model or the alias is not there."""
         with self._connection.asking(f"look up {name}@{alias}"):
