@@ -64,7 +64,11 @@ def archive_records(
     config: ConfigOption = None,
     as_json: Json = False,
 ) -> None:
-    """Move records whose outcome is known, or has not come in its time, out of the catalog; may run at any time."""
+    """Move records whose outcome is known, or has not come in its time, out of the catalog; may run at any time.
+
+    That time is `platform.serving.wait_for_outcome_days` of the configuration: give the endpoint's own with -c, else it
+    is 7 days.
+    """
     platform = load_platform(config)
     stores, folder = read_stores(platform), state_folder(platform) / "records"
     known = stores.traffic.endpoints()

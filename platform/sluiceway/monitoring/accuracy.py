@@ -22,7 +22,7 @@ class ObservedAccuracy:
         arm: ``champion`` or ``challenger``.
         predictions: recorded ones.
         with_outcome: those whose outcome is known.
-        accuracy: share of right ones among these; None where there is none, and of a regression: nothing is right or wrong.
+        accuracy: share of right ones among these; None where there is none, and always of a regression.
         low: lower bound, None where there is none.
         high: upper bound, None where there is none.
     """
