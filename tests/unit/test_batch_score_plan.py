@@ -10,14 +10,23 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from batch_scores import plan, rows, table_of
+from batch_scores import pinned, plan, rows, table_of
 from serving_models import GRADES, train_grades, train_small
 from sluiceway.core.errors import BackendError, ConfigError, DataError, InputError, SchemaMismatchError
 from sluiceway.core.references import ModelReference, TableVersion
 from sluiceway.core.repository import TrackedTable
-from sluiceway.data import commit
+from sluiceway.data import commit, commit_files
+from sluiceway.data.commit_files import Delivery
 from sluiceway.features.schema import Feature, FeatureSchema
-from sluiceway.lifecycle.batch_plan import ScoreRequest, check_source, content_id, declared_key, earlier_report
+from sluiceway.lifecycle.batch_plan import (
+    DIGEST,
+    MODEL,
+    ScoreRequest,
+    check_source,
+    content_id,
+    declared_key,
+    earlier_report,
+)
 from sluiceway.lifecycle.score_columns import (
     Kept,
     Origin,
@@ -274,16 +283,42 @@ def test_scores_of_another_kind_of_model_do_not_go_to_the_same_table(source, mod
         plan(source, grades.bundle, tmp_path / "scores")
 
 
+def delivered(planned, **more):
+    """The commit of a plan's batch, without rows."""
+    where = f"{planned.request.source.uri}@{planned.request.source.version}"
+    told = {MODEL: str(planned.request.model), DIGEST: planned.request.bundle.digest}
+    delivery = Delivery("made", where, planned.batch_id, more=more or told)
+    commit_files.add_files(planned.target, [], mode=commit_files.APPEND, delivery=delivery)
+
+
+def test_a_batch_that_is_there_is_told_as_what_it_is(source, model, tmp_path):
+    delivered(plan(source, model.bundle, tmp_path / "scores", batch_id="day"))
+    commit.append(source.uri, rows(5, seed=2, first=50), message="more", source="test")
+    champion = train_small(tmp_path, seed=2).bundle
+    later = plan(pinned(source.uri), champion, tmp_path / "scores", batch_id="day")
+    later = replace(later, request=replace(later.request, model=ModelReference("late", "4")))
+    found = earlier_report(later)
+    assert (found.model, found.digest, found.source) == ("late@3", model.bundle.digest, f"{source.uri}@0")
+
+
+def test_a_name_that_another_batch_has_is_refused(source, model, tmp_path):
+    delivered(plan(source, model.bundle, tmp_path / "scores", batch_id="day"))
+    loans = table_of(tmp_path / "loans", rows(5, seed=3))
+    with pytest.raises(InputError, match=r"batch day of .* is there already .*late@3, rows of .*flights@0"):
+        earlier_report(plan(loans, model.bundle, tmp_path / "scores", batch_id="day"))
+    other = plan(source, train_small(tmp_path, seed=2).bundle, tmp_path / "scores", batch_id="day")
+    with pytest.raises(InputError, match="is there already"):
+        earlier_report(replace(other, request=replace(other.request, model=ModelReference("early", "3"))))
+    foreign = plan(source, model.bundle, tmp_path / "scores", batch_id="foreign")
+    delivered(foreign, note="no scores")
+    with pytest.raises(InputError, match="no model"):
+        earlier_report(foreign)
+
+
 def test_a_batch_that_is_there_is_found_by_its_name(source, model, tmp_path):
     planned = plan(source, model.bundle, tmp_path / "scores")
     assert earlier_report(planned) is None
-    commit.append(
-        planned.target.uri,
-        planned.columns.schema.empty_table(),
-        message="made",
-        source="test",
-        batch_id=planned.batch_id,
-    )
+    delivered(planned)
     found = earlier_report(planned)
     assert (found.skipped, found.version, found.model, found.source) == (True, 0, "late@3", f"{source.uri}@0")
     assert earlier_report(plan(source, model.bundle, tmp_path / "scores", batch_id="other")) is None

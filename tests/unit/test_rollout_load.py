@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from sluiceway.core.errors import InputError
+from sluiceway.core.errors import DataError, InputError
 from sluiceway.rollout.load import LoadGenerator
 
 
@@ -49,6 +49,20 @@ def shop():
     server.shutdown()
     thread.join()
     server.server_close()
+
+
+@pytest.mark.parametrize("row", [{"x": object()}, None])
+def test_what_the_rows_come_to_is_raised_and_not_taken_for_the_end(shop, row):
+    def rows():
+        if row is None:
+            raise DataError("no row matches")
+        yield row, 1.0
+
+    load = LoadGenerator(shop.url, rows=rows(), connections=2, max_requests=6).start()
+    with pytest.raises(TypeError if row else DataError):
+        load.wait()
+    with pytest.raises(TypeError if row else DataError):
+        assert load.running
 
 
 ROWS = [({"x": float(i), "y": float("nan")}, i % 2) for i in range(10)]

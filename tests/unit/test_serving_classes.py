@@ -121,6 +121,14 @@ def test_outcomes_are_classes_of_any_arm(models):
     assert [r.outcome for r in feedback(route_of(models, "binary"), True, 0)] == [1.0, 0.0]
 
 
+def test_an_outcome_of_a_class_that_only_the_champion_before_knows_is_taken(models):
+    document = TrafficDocument("flights", 1, models["grades"].arm("1", 1.0), warm=(models["more"].arm("2", 0.0),))
+    route, _ = load_route(document, {}, load=load_scorer)
+    codes = class_codes(MORE)
+    taken = feedback(route, "cancelled", "late")
+    assert [record.outcome for record in taken] == [codes["cancelled"], codes["late"]]
+
+
 @pytest.mark.parametrize(
     ("name", "outcome", "text"),
     [

@@ -1,6 +1,7 @@
 """Every protocol gives what ``Booster.predict`` gives, for every kind of model, missing values and categories."""
 
 import json
+from decimal import Decimal
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +22,7 @@ from sluiceway.config.serving import InputSection, ServingSection
 from sluiceway.core.calibrator import Calibrator
 from sluiceway.features.schema import FeatureSchema
 from sluiceway.registry import bundle
+from sluiceway.serving.inputs import TableInput
 from sluiceway.serving.protocols.invocations import read_csv
 
 
@@ -265,6 +267,16 @@ def test_a_field_that_is_no_feature_is_text_in_csv_too(models):
     for customer in ("007", "1e3", "0.10", "2013-07-01", "12345678901234567890"):
         body = f"delay,distance,carrier,customer\n1,1,UA,{customer}\n".encode()
         assert read_csv(body, schema, max_rows=10).first("customer") == customer
+
+
+@pytest.mark.parametrize(
+    ("value", "key"),
+    [("7", "7"), ("7.00", "7"), ("0.10", "0.1"), ("-0.00", "0"), ("12345678901234567890123456789012.50", None)],
+)
+def test_a_decimal_of_arrow_is_the_key_that_the_same_number_is(value, key):
+    column = pa.array([Decimal(value)], pa.decimal128(38, 2))
+    key = key or value.rstrip("0")
+    assert TableInput(pa.table({"customer": column})).first("customer") == key
 
 
 # Values that Arrow holds and Python does not, or no text can be made of.

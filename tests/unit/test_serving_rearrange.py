@@ -19,7 +19,7 @@ from sluiceway.catalog.traffic import PAGE, TrafficStore
 from sluiceway.cli.serve_traffic import shares
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.clock import SystemClock
-from sluiceway.core.errors import ConflictError, InputError, ModelError
+from sluiceway.core.errors import BackendError, ConflictError, InputError, ModelError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle.arm_lookup import ArmLookup
 from sluiceway.lifecycle.traffic_by_hand import TrafficByHand
@@ -221,10 +221,29 @@ def test_a_challenger_is_deployed_before_it_gets_requests_and_goes_after(hands):
     assert changed.confirmed
     assert changed.notes == ()
     hands.hand().weights({"2": 0.3})
-    assert len(hands.running.deployed) == 1
+    assert set(hands.running.deployed) == {challenger.application}
     hands.hand().weights({"1": 1.0})
     assert hands.running.removed == [challenger.application]
     assert hands.newest.generation == 4
+
+
+@pytest.mark.parametrize("isolation", ["process", "replica"])
+def test_on_a_serve_that_has_begun_anew_what_the_traffic_names_is_deployed_again(hands, isolation):
+    hands.hand().weights({"2": 0.1})
+    hands.hand().shadow({"3": 0.2})
+    named = {one.application for one in (*hands.newest.challengers, *hands.newest.shadows)}
+    hands.running = Running()
+    hands.hand(isolation=isolation).weights({"2": 0.3})
+    assert set(hands.running.deployed) == named
+    assert {one.application for one in (*hands.newest.challengers, *hands.newest.shadows)} == named
+    hands.running.deploy = refused
+    with pytest.raises(BackendError):
+        hands.hand().weights({"2": 0.4})
+    assert hands.running.removed == []
+
+
+def refused(spec):
+    raise BackendError(f"{spec.application} does not come up")
 
 
 def test_in_the_replicas_nothing_is_deployed(hands):

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import shutil
 import types
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -138,6 +139,31 @@ def test_a_replica_that_runs_goes_on_as_before(models, document, replica, monkey
     documents.append(document)
     asyncio.run(running._follow_newest())
     assert (running.route.generation, weights(running.route)) == (6, {"1": 1.0})
+
+
+@pytest.mark.parametrize("version", ["3", "4"])
+def test_a_later_document_is_followed_without_a_warm_arm_or_shadow_that_does_not_load(
+    models, document, replica, monkeypatch, caplog, version
+):
+    documents = [document]
+    unreadable(models[version], monkeypatch)
+    started = replica(lambda endpoint: documents[-1])
+    documents.append(replace(document, generation=8, challengers=(), champion=models["1"].arm("1", 1.0)))
+    caplog.clear()
+    asyncio.run(started._follow_newest())
+    assert (started.route.generation, weights(started.route)["1"]) == (8, 1.0)
+    assert set(started.route.pinned) == {"1", "3", "4"} - {version}
+    (record,) = caplog.records
+    assert f"goes on without version {version} of generation 8: " in record.getMessage()
+
+
+def test_a_shadow_that_a_document_brings_has_to_load(models, document, replica, monkeypatch):
+    documents = [replace(document, generation=6, shadows=())]
+    started = replica(lambda endpoint: documents[-1])
+    unreadable(models["3"], monkeypatch)
+    documents.append(document)
+    asyncio.run(started._follow_newest())
+    assert started.route.generation == 6
 
 
 async def for_a_while(forever):

@@ -13,6 +13,7 @@ from sluiceway.core.errors import BackendError, InputError
 from sluiceway.lifecycle.archiving import Archived, archive_endpoint
 from sluiceway.monitoring.accuracy import observed_accuracy
 from sluiceway.monitoring.discovery import DiscoveryServer, live_groups, target_groups
+from sluiceway.monitoring.regressions import Regressions
 from sluiceway.wiring.stores import build_stores, read_stores, state_folder
 
 app = typer.Typer(
@@ -31,9 +32,15 @@ def _monitor() -> None:
 
 @app.command("status")
 def status(config: ConfigOption = None, as_json: Json = False) -> None:
-    """Accuracy per endpoint and version, from predictions whose outcome is known, with its 95 % interval."""
+    """Accuracy per endpoint and version, from predictions whose outcome is known, with its 95 % interval.
+
+    A regression has none: none of its values is right or wrong.
+    """
     platform = load_platform(config)
-    found = observed_accuracy(read_stores(platform).outcomes, state_folder(platform) / "records")
+    stores = read_stores(platform)
+    found = observed_accuracy(
+        stores.outcomes, state_folder(platform) / "records", regression=Regressions(stores.traffic)
+    )
     rows = [
         {
             "endpoint": row.endpoint,
@@ -57,7 +64,11 @@ def archive_records(
     config: ConfigOption = None,
     as_json: Json = False,
 ) -> None:
-    """Move records whose outcome is known, or has not come in its time, out of the catalog; may run at any time."""
+    """Move records whose outcome is known, or has not come in its time, out of the catalog; may run at any time.
+
+    That time is `platform.serving.wait_for_outcome_days` of the configuration: give the endpoint's own with -c, else it
+    is 7 days.
+    """
     platform = load_platform(config)
     stores, folder = read_stores(platform), state_folder(platform) / "records"
     known = stores.traffic.endpoints()

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sluiceway.catalog.engine import open_catalog, refuse_sqlite_on_many_nodes
 from sluiceway.cli.output import Config, Set, program
@@ -22,12 +23,13 @@ from sluiceway.config.settings import Settings
 from sluiceway.core.errors import ModelError
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import endpoint_spec
-from sluiceway.serving.deploy import DEPLOY_SECONDS, deploy_endpoint
+from sluiceway.serving.beside import absent_beside, redeploy_beside
+from sluiceway.serving.deploy import DEPLOY_SECONDS, deploy_challenger, deploy_endpoint
 from sluiceway.serving.doors import ServeDoor
 from sluiceway.serving.instance import start_serve
 from sluiceway.serving.rest_config import declare
 from sluiceway.serving.specs import EndpointSpec
-from sluiceway.serving.state import http_address
+from sluiceway.serving.state import applications, http_address
 from sluiceway.wiring.cluster import is_own
 from sluiceway.wiring.context import build_context
 from sluiceway.wiring.serving import is_dashboard, joined
@@ -48,7 +50,7 @@ def up(
         float | None, typer.Option("--for", help="Stop after so many seconds; until ctrl-C otherwise.")
     ] = None,
 ) -> None:
-    """Serve the champions of a configuration over HTTP, with the weights that the catalog holds.
+    """Serve the champions of a configuration over HTTP, with the weights that the catalog holds, and their challengers.
 
     On a Ray that it starts on this machine, the endpoints last as long as the command: ctrl-C ends them. On a cluster
     that is there (--address, platform.ray.address, RAY_ADDRESS) they stay until `serve down`, or until that Ray ends.
@@ -63,9 +65,11 @@ def up(
     specs = [endpoint_spec(context, environment) for environment in rolled_out]
     console = Console()
     with joined(address, settings.platform, catalog=None if is_dashboard(address) else context.stores.url) as door:
-        url = _declared(door, specs, context) if is_dashboard(address) else _deployed(specs, settings)
+        url, notes = _declared(door, specs, context) if is_dashboard(address) else _deployed(specs, context)
         for spec in specs:
             console.print(f"{spec.name}: POST {url}{spec.route_prefix}/predict", soft_wrap=True)
+        for note in notes:
+            console.print(escape(note), highlight=False, soft_wrap=True)
         console.print('a request\'s body: {"rows": [{FEATURE: VALUE, ...}, ...]}; GET .../health tells the weights')
         if is_dashboard(address) or not is_own():
             told = f"they stay as long as that Ray does; `{program()} serve down ENDPOINT` takes one away"
@@ -88,18 +92,30 @@ def _rolled_out(config: str, settings: Settings) -> list[str]:
     return found
 
 
-def _deployed(specs: Sequence[EndpointSpec], settings: Settings) -> str:
-    address = start_serve(settings.platform.serving)
+def _deployed(specs: Sequence[EndpointSpec], context: Context) -> tuple[str, list[str]]:
+    address, notes = start_serve(context.serving), list[str]()
     for spec in specs:
+        document = context.stores.traffic.newest(spec.name)
+        if document is not None:
+            # Before the endpoint: its replicas start with the weights of the catalog, on a Serve that may be a new one.
+            notes += redeploy_beside(document, context.serving, deploy=deploy_challenger)
         deploy_endpoint(spec)
-    return address.url
+    return address.url, notes
 
 
-def _declared(door: ServeDoor, specs: Sequence[EndpointSpec], context: Context) -> str:
+def _declared(door: ServeDoor, specs: Sequence[EndpointSpec], context: Context) -> tuple[str, list[str]]:
     refuse_sqlite_on_many_nodes(open_catalog(context.stores.url), node_count=door.nodes())
     declare(door, specs, leases=context.stores.leases, seconds=DEPLOY_SECONDS)
-    address = http_address(door.read())
-    return address.url if address else ""
+    details = door.read()
+    address, found = http_address(details), applications(details)
+    because = "a dashboard cannot; `serve up --address auto` on a node of the cluster does"
+    notes = [
+        note
+        for spec in specs
+        if (document := context.stores.traffic.newest(spec.name)) is not None
+        for note in absent_beside(document, found, because=because)
+    ]
+    return address.url if address else "", notes
 
 
 def _wait(seconds: float | None) -> None:

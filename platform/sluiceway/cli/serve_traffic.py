@@ -183,7 +183,7 @@ def running_endpoint(
     Raises:
         BackendError: nobody answers there.
     """
-    place = known_ray(address, platform, stores.leases, now=datetime.now(UTC))
+    place = known_ray(address, platform, stores.leases, now=datetime.now(UTC), endpoint=endpoint)
     if place is None or is_dashboard(place):
         yield None
         return

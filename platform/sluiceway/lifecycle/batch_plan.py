@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from sluiceway.core.clock import Clock
 from sluiceway.core.errors import ConfigError, DataError, InputError, SchemaMismatchError
 from sluiceway.core.references import ModelReference, TableVersion
 from sluiceway.core.repository import TrackedTable
-from sluiceway.data import commit_files, tables
+from sluiceway.data import commit_files, history, tables
+from sluiceway.data.commit_loop import CommitResult
 from sluiceway.data.contract.load import contract_beside
 from sluiceway.data.ingest.planning import existing_target, planned_target
 from sluiceway.data.ingest.request import IngestRequest
@@ -23,6 +24,8 @@ from sluiceway.lifecycle.score_columns import Kept, Origin, ScoreColumns, kept_c
 from sluiceway.registry.bundle import Bundle
 
 Device = Literal["auto", "cpu", "cuda"]
+# The log's keys of a batch: the model as NAME@VERSION, and the digest of its bundle.
+MODEL, DIGEST = "sluiceway.model", "sluiceway.model_digest"
 DEVICES: tuple[Device, ...] = ("auto", "cpu", "cuda")
 
 
@@ -215,26 +218,50 @@ def content_id(request: ScoreRequest, kept: Sequence[Kept], uri: str) -> str:
 
 
 def earlier_report(plan: ScorePlan) -> ScoreReport | None:
-    """The report of a batch that is in the table already, or None; reads the log only."""
+    """The report of a batch that is in the table already, or None; reads the log only.
+
+    Raises:
+        InputError: the batch of that name is one of another model or table.
+    """
     done = commit_files.delivered(plan.target.uri, plan.batch_id)
-    return None if done is None else report_of(plan, version=done.version, rows=done.rows, skipped=True)
+    return None if done is None else report_of_commit(plan, done)
 
 
-def report_of(
-    plan: ScorePlan,
-    *,
-    version: int,
-    rows: int,
-    skipped: bool,
-) -> ScoreReport:
-    """What there is to say of a plan's batch."""
+def report_of_commit(plan: ScorePlan, done: CommitResult) -> ScoreReport:
+    """The report of a commit that has a plan's name, as the log tells it: of what model, and of which rows.
+
+    Args:
+        plan: what was asked for; its batch is there, and nothing was written.
+        done: the commit.
+
+    Raises:
+        InputError: it is a batch of another model, or of another table; another version of either is none.
+    """
+    report = replace(report_of(plan, version=done.version, rows=done.rows), skipped=True)
+    told = history.log_of(tables.open_table(plan.target.uri, version=done.version), limit=1)
+    if not told or told[0].version != done.version:  # the log does not reach back so far
+        return report
+    model, digest, source = str(told[0].metadata.get(MODEL, "")), told[0].metadata.get(DIGEST, ""), told[0].source
+    name, table = plan.request.model.name, tables.absolute(plan.request.source.uri)
+    same_model = model and (digest == report.digest or model.rpartition("@")[0] == name)
+    if not same_model or tables.absolute(source.rpartition("@")[0]) != table:
+        raise InputError(
+            f"batch {plan.batch_id} of {report.table} is there already (version {done.version}), and is none of "
+            f"{name} and {table}: {model or 'no model'}, rows of {source}",
+            hint="give another --batch-id, or leave it out to have the batch named by its content",
+        )
+    return replace(report, model=model, digest=str(digest), source=source)
+
+
+def report_of(plan: ScorePlan, *, version: int, rows: int) -> ScoreReport:
+    """What there is to say of a plan's batch that was written."""
     origin = plan.columns.origin
     return ScoreReport(
         table=plan.target.uri,
         version=version,
         rows=rows,
         batch_id=plan.batch_id,
-        skipped=skipped,
+        skipped=False,
         model=str(plan.request.model),
         digest=origin.digest,
         source=f"{origin.source}@{origin.source_version}",

@@ -17,7 +17,7 @@ from sluiceway.data.ingest.file_writer import delete_files_of
 from sluiceway.data.ingest.sources import pieces_of
 from sluiceway.data.ingest.write_share import Share
 from sluiceway.data.places import main_of
-from sluiceway.lifecycle.batch_plan import ScorePlan, ScoreReport, report_of
+from sluiceway.lifecycle.batch_plan import DIGEST, MODEL, ScorePlan, ScoreReport, report_of, report_of_commit
 from sluiceway.lifecycle.ray_scores import ScoredShare, ScoreJob, free_cpus, scored
 from sluiceway.lifecycle.score_pool import pool_of
 from sluiceway.serving.scorer import BundleScorer
@@ -29,7 +29,7 @@ WHOLE_BYTES = 16 * 2**20
 # So that the last shares of all actors end together.
 SHARES_PER_CPU = 4
 # Keys of the commit, beside those of every delivery.
-MODEL, DIGEST, DEVICE, UNSEEN = (f"sluiceway.{name}" for name in ("model", "model_digest", "device", "unseen"))
+DEVICE, UNSEEN = "sluiceway.device", "sluiceway.unseen"
 
 
 def score(plan: ScorePlan, *, progress: Progress | None = None) -> ScoreReport:
@@ -116,8 +116,8 @@ def _commit(plan: ScorePlan, run: str, done: Sequence[ScoredShare], *, device: s
     message = request.message or f"{rows:,} rows of {where} scored by {request.model}"
     delivery = Delivery(message, where, plan.batch_id, request.author, told)
     result = commit_files.add_files(plan.target, files, mode=commit_files.APPEND, delivery=delivery)
-    report = report_of(plan, version=result.version, rows=result.rows, skipped=result.skipped)
     if result.skipped:
-        return report
+        return report_of_commit(plan, result)
+    report = report_of(plan, version=result.version, rows=result.rows)
     size = sum(file.size for file in files)
     return replace(report, device=device, files=len(files), bytes=size, unseen=dict(unseen))

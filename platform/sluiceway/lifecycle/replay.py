@@ -13,6 +13,7 @@ from sluiceway.core.errors import DataError
 from sluiceway.core.references import TableVersion
 from sluiceway.data.membership import TEST
 from sluiceway.data.ray_read import labelled_dataset, labelled_rows, read_version
+from sluiceway.gates.asked_rows import plain_rows
 from sluiceway.lifecycle.context import Context
 
 BATCH_ROWS = 1024
@@ -37,7 +38,7 @@ class ReplayRows:
         for batch in self._dataset().iter_batches(batch_size=BATCH_ROWS, batch_format="pyarrow"):
             chosen = _filter(batch, self._where)
             outcomes = _outcomes(chosen[data.target])
-            for row, outcome in zip(chosen.select(list(data.features)).to_pylist(), outcomes, strict=True):
+            for row, outcome in zip(plain_rows(chosen.select(list(data.features))), outcomes, strict=True):
                 found = True
                 yield row, outcome
         if not found:

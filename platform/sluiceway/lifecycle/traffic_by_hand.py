@@ -16,6 +16,7 @@ from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle.arm_lookup import ArmLookup
 from sluiceway.lifecycle.same_features import features, refuse_other_features
 from sluiceway.rollout.journal import unfinished
+from sluiceway.serving.beside import spec_of_arm
 from sluiceway.serving.rearrange import applications, reweighted, shadowed, switched
 from sluiceway.serving.specs import ChallengerSpec
 
@@ -181,18 +182,24 @@ class TrafficByHand:
         return Changed(document, self._running is not None, (*notes, *self._notes(left)))
 
     def _placed(self, arm: Arm, deployed: list[str]) -> Arm:
-        """A challenger where the configuration wants it: in a deployment of its own, made now, or in the replicas."""
-        if arm.application or self._serving.isolation == "replica":
+        """A challenger where the configuration wants it: in a deployment of its own, made now, or in the replicas.
+
+        One that has a deployment is deployed too, which costs nothing where it runs: Serve may have begun anew since.
+        """
+        if not arm.application and self._serving.isolation == "replica":
             return arm
         if self._running is None:
+            if arm.application:
+                return arm
             raise InputError(
                 f"version {arm.version} needs a deployment, and no Serve that runs {self._endpoint} is known",
                 hint="say where it runs with --address, or score challengers in the replicas: "
                 "platform.serving.isolation: replica",
             )
-        spec = ChallengerSpec(self._endpoint, arm.version, arm.bundle, arm.digest, None, self._serving)
-        deployed.append(self._running.deploy(spec))
-        return replace(arm, application=deployed[-1])
+        application = self._running.deploy(spec_of_arm(self._endpoint, arm, self._serving))
+        if application != arm.application:
+            deployed.append(application)
+        return replace(arm, application=application)
 
     def _remove(self, names: Iterable[str]) -> None:
         if self._running is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +22,7 @@ class ObservedAccuracy:
         arm: ``champion`` or ``challenger``.
         predictions: recorded ones.
         with_outcome: those whose outcome is known.
-        accuracy: share of right ones among these; None where there is none.
+        accuracy: share of right ones among these; None where there is none, and always of a regression.
         low: lower bound, None where there is none.
         high: upper bound, None where there is none.
     """
@@ -36,19 +37,22 @@ class ObservedAccuracy:
     high: float | None
 
 
-def observed_accuracy(store: OutcomeStore, archives: Path) -> list[ObservedAccuracy]:
+def observed_accuracy(
+    store: OutcomeStore, archives: Path, *, regression: Callable[[str, str], bool] = lambda endpoint, version: False
+) -> list[ObservedAccuracy]:
     """Accuracy per endpoint, version and arm, over the catalog's records and the archived ones.
 
     Args:
         store: the catalog's side.
         archives: folder with one Delta table of records an endpoint; it need not exist.
+        regression: whether a version, of an endpoint, is one.
     """
     counts: dict[tuple[str, str, str], list[int]] = {}
     for row in [*store.accuracy(), *_archived(archives)]:
         found = counts.setdefault((row.endpoint, row.version, row.arm), [0, 0, 0])
         for i, value in enumerate((row.predictions, row.with_outcome, row.right)):
             found[i] += value
-    return [_observed(key, values) for key, values in sorted(counts.items())]
+    return [_observed(key, values, judged=not regression(key[0], key[1])) for key, values in sorted(counts.items())]
 
 
 def _archived(archives: Path) -> list[VersionAccuracy]:
@@ -64,9 +68,9 @@ def _archived(archives: Path) -> list[VersionAccuracy]:
     ]
 
 
-def _observed(key: tuple[str, str, str], values: list[int]) -> ObservedAccuracy:
+def _observed(key: tuple[str, str, str], values: list[int], *, judged: bool) -> ObservedAccuracy:
     predictions, with_outcome, right = values
-    if not with_outcome:
-        return ObservedAccuracy(*key, predictions, 0, None, None, None)
+    if not with_outcome or not judged:
+        return ObservedAccuracy(*key, predictions, with_outcome, None, None, None)
     low, high = wilson(right, with_outcome)
     return ObservedAccuracy(*key, predictions, with_outcome, right / with_outcome, low, high)

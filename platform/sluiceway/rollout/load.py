@@ -81,6 +81,7 @@ class _Tally:
     arms: Counter[str] = field(default_factory=Counter)
     versions: Counter[str] = field(default_factory=Counter)
     latencies: list[float] = field(default_factory=list)
+    broken: Exception | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -134,16 +135,25 @@ class LoadGenerator:
 
     @property
     def running(self) -> bool:
-        """False when it was stopped or has sent everything."""
+        """False when it was stopped or has sent everything.
+
+        Raises:
+            Exception: what came of reading the rows, or of sending one: the clients have ended.
+        """
+        self._raise_broken()
         return any(thread.is_alive() for thread in self._clients)
 
     def stop(self) -> LoadReport:
-        """End: answers under way are waited for, outcomes in the queue are sent."""
+        """End: answers under way are waited for, outcomes in the queue are sent; raises as :meth:`wait`."""
         self._stop.set()
         return self.wait()
 
     def wait(self) -> LoadReport:
-        """Wait until everything is sent, or it is stopped."""
+        """Wait until everything is sent, or it is stopped.
+
+        Raises:
+            Exception: as of :attr:`running`.
+        """
         for thread in self._clients:
             thread.join()
         # Not left to the garbage collector: rows may come from Ray, which the collector may find shut down.
@@ -153,6 +163,7 @@ class LoadGenerator:
             self._outcomes.put(None)
         for thread in self._senders:
             thread.join()
+        self._raise_broken()
         return self.report()
 
     def report(self) -> LoadReport:
@@ -175,7 +186,19 @@ class LoadGenerator:
                 p99=float(p99),
             )
 
+    def _raise_broken(self) -> None:
+        if self._tally.broken is not None:
+            raise self._tally.broken
+
     def _client(self) -> None:
+        try:
+            self._ask()
+        except Exception as error:  # noqa: BLE001 (a thread's own end is silent; whoever waits for it is told)
+            with self._tally.lock:
+                self._tally.broken = self._tally.broken or error
+            self._stop.set()
+
+    def _ask(self) -> None:
         connection = self._connect()
         while not self._stop.is_set():
             with self._taking:

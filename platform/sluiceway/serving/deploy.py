@@ -116,9 +116,11 @@ def remove_endpoint(door: ServeDoor, endpoint: str, *, leases: LeaseStore) -> li
     if endpoint in found and not found[endpoint].is_endpoint:
         raise ConfigError(f"the application {endpoint} is no endpoint of ours", hint="see `sluiceway serve status`")
     ours = [app for app in found.values() if app.name == endpoint or is_challenger_of(app.name, endpoint)]
+    imperative = [app.name for app in ours if not app.declared]
+    if imperative:
+        door.refuse_delete(imperative)
     # One that is only deleted comes back when Serve's controller starts again and reads the config.
     withdraw(door, [app.name for app in ours if app.declared], leases=leases)
-    imperative = [app.name for app in ours if not app.declared]
     if imperative:
         door.delete(imperative)
     names = sorted(app.name for app in ours)

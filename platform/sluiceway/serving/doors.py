@@ -41,6 +41,13 @@ class ServeDoor(Protocol):
             BackendError: it does not answer, or refuses.
         """
 
+    def refuse_delete(self, names: Collection[str]) -> None:
+        """Change nothing, and raise where :meth:`delete` cannot be done.
+
+        Raises:
+            ConfigError: that cannot be done this way.
+        """
+
     def delete(self, names: Collection[str]) -> None:
         """Take applications away that are not declared.
 
@@ -74,6 +81,9 @@ class JoinedServe:
         except (RayError, RayServeException, ValueError) as error:
             raise _silent("the Serve of this Ray", error) from error
 
+    def refuse_delete(self, names: Collection[str]) -> None:
+        """As :meth:`ServeDoor.refuse_delete`; it can."""
+
     def delete(self, names: Collection[str]) -> None:
         """As :meth:`ServeDoor.delete`."""
         for name in names:
@@ -105,6 +115,10 @@ class RestServe:
         self._ask("PUT", APPLICATIONS, seconds=WRITE_SECONDS, json=config)
 
     def delete(self, names: Collection[str]) -> None:
+        """As :meth:`ServeDoor.delete`."""
+        self.refuse_delete(names)
+
+    def refuse_delete(self, names: Collection[str]) -> None:
         """Refuses: the REST API takes all applications of a cluster away, or none."""
         raise ConfigError(
             f"{', '.join(sorted(names))} were deployed by a program and do not stand in the Serve config: the REST API "

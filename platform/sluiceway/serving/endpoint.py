@@ -112,12 +112,12 @@ class EndpointReplica(GrpcMethods):
             The generation that this replica follows now.
 
         Raises:
-            ModelError: a bundle cannot be loaded; the replica goes on as before.
+            ModelError: an arm that gets requests, or a new shadow, cannot be loaded; the replica goes on as before.
         """
         document = TrafficDocument.from_json(document_json)
         async with self._applying:
             if self.route is None or document.generation > self.route.generation:
-                route, loaded = await asyncio.to_thread(self._load, document)
+                route, loaded = await asyncio.to_thread(self._load_what_it_needs, document)
                 self.answerer.open(route)
                 await self.answerer.warm(route)
                 self.route, self._loaded = route, loaded
@@ -164,7 +164,7 @@ class EndpointReplica(GrpcMethods):
         if document is None:
             return
         beside = (*document.challengers, *document.shadows, *document.warm)
-        absent = {arm.version for arm in beside if not self._has_loaded(arm, document.generation)}
+        absent = {arm.version for arm in beside if not self._has_loaded(arm, document.generation, "starts")}
         followed = document
         if absent & {arm.version for arm in (*document.challengers, *document.shadows)}:
             # Of the generation before: nobody takes it for the document itself, which is tried again each second. One
@@ -179,12 +179,28 @@ class EndpointReplica(GrpcMethods):
         self.answerer.open(route)
         self.route = route
 
-    def _has_loaded(self, arm: Arm, generation: int) -> bool:
+    def _load_what_it_needs(self, document: TrafficDocument) -> tuple[Route, dict[str, BundleScorer]]:
+        """All of a document but for what does not load and gets no requests: what is kept warm, shadows that it keeps.
+
+        A shadow that it brings is what it is for, so that one has to load; and the document that this replica has
+        started with a part of is tried as a whole.
+        """
+        optional, before = list(document.warm), self.route.document if self.route else None
+        if before is not None and replace(before, generation=document.generation) != document:
+            seeing = {arm.digest for arm in before.shadows}
+            optional += [arm for arm in document.shadows if arm.digest in seeing]
+        absent = {arm.version for arm in optional if not self._has_loaded(arm, document.generation, "goes on")}
+        return self._load(document, absent)
+
+    def _has_loaded(self, arm: Arm, generation: int, does: str) -> bool:
+        if arm.digest in self._loaded:
+            return True
         try:
             self._loaded[arm.digest] = load_scorer(arm)
         except Exception as error:  # whatever it is, it costs nobody but this arm anything
-            text = "endpoint %s starts without version %s of generation %s: %s"
-            logger.error(text, self.endpoint, arm.version, generation, error, exc_info=_unforeseen(error))
+            if generation != self._refused_generation:  # else it is tried each second, and told already
+                text = "endpoint %s %s without version %s of generation %s: %s"
+                logger.error(text, self.endpoint, does, arm.version, generation, error, exc_info=_unforeseen(error))
             return False
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any, Protocol
 
 import numpy as np
@@ -169,4 +170,12 @@ def as_text(value: Any) -> str | None:
         return "true" if value else "false"
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
+    if isinstance(value, Decimal):
+        return _digits(value) if value.is_finite() else None
     return str(value) if isinstance(value, int | float) and value == value else None
+
+
+def _digits(value: Decimal) -> str:
+    if value == value.to_integral_value():
+        return str(int(value))
+    return format(value, "f").rstrip("0")

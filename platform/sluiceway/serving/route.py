@@ -83,10 +83,13 @@ class Route:
 
     @property
     def outcomes(self) -> Mapping[Class, float] | None:
-        """What an outcome can be, for any of the arms, and the number that is kept for it; None: any number."""
+        """What an outcome can be, for any of the arms, and the number that is kept for it; None: any number.
+
+        What is kept warm counts too: as the champion of before it has predicted what outcomes still come for.
+        """
         if self.champion.scorer.outcomes is None:
             return None
-        return {value: code for arm in self.arms for value, code in (arm.scorer.outcomes or {}).items()}
+        return {value: code for arm in (*self.warm, *self.arms) for value, code in (arm.scorer.outcomes or {}).items()}
 
     def draw(self, key: str | None) -> LoadedArm:
         """The arm that a request is for: by its key, or by chance where it has none.

@@ -19,7 +19,9 @@ def is_dashboard(address: str | None) -> bool:
     return address is not None and address.startswith(("http://", "https://"))
 
 
-def known_ray(address: str | None, platform: PlatformSection, leases: LeaseStore, *, now: datetime) -> str | None:
+def known_ray(
+    address: str | None, platform: PlatformSection, leases: LeaseStore, *, now: datetime, endpoint: str | None = None
+) -> str | None:
     """Where a running Serve is to be looked for; None: nowhere, and none is started for a look.
 
     Args:
@@ -27,12 +29,28 @@ def known_ray(address: str | None, platform: PlatformSection, leases: LeaseStore
         platform: whose ``ray.address`` comes next, then ``RAY_ADDRESS``.
         leases: of the catalog: replicas that live say of which Ray they are, which finds a local `serve up`.
         now: the present time, UTC-aware.
+        endpoint: which is looked for: where replicas of it live, only they say.
     """
     given = address or ray_address(platform.ray)
     if given:
         return given
-    told = sorted({json.loads(lease.body).get("ray", "") for lease in leases.list(METRICS_LEASES, now=now)} - {""})
-    return told[0] if len(told) == 1 else None
+    living = _living(leases, now)
+    told = {one.get("ray", "") for one in [of for of in living if of.get("endpoint") == endpoint] or living} - {""}
+    return told.pop() if len(told) == 1 else None
+
+
+def replicas_live(leases: LeaseStore, *, now: datetime) -> bool:
+    """Whether replicas live; where :func:`known_ray` finds none, on several Rays, or on one that they do not name.
+
+    Args:
+        leases: of the catalog.
+        now: the present time, UTC-aware.
+    """
+    return bool(_living(leases, now))
+
+
+def _living(leases: LeaseStore, now: datetime) -> list[dict[str, str]]:
+    return [json.loads(lease.body) for lease in leases.list(METRICS_LEASES, now=now)]
 
 
 @contextmanager
