@@ -44,6 +44,7 @@ class _Mailbox:
         self._events: list[Event] = []
         self._starts = 0
         self._kept: dict[int, tuple[pa.Table, pa.Table, np.ndarray]] = {}
+        self._error: SluicewayError | None = None
 
     def start(self) -> None:
         """A group begins: the first, or one in place of a group that lost a worker."""
@@ -61,6 +62,13 @@ class _Mailbox:
 
     def keep(self, rank: int, oof: pa.Table, validation: pa.Table, sample: np.ndarray) -> None:
         self._kept[rank] = (oof, validation, sample)
+
+    def fail(self, error: SluicewayError) -> None:
+        """Why a rank leaves; the first one counts."""
+        self._error = self._error or error
+
+    def error(self) -> SluicewayError | None:
+        return self._error
 
     def finish(self, job: Job) -> _Joined:
         """Write the predictions of all ranks."""
@@ -150,7 +158,7 @@ def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit:
         result = _fit(trainer, mailbox, emit, waiting=waiting_event(plan, cpus))
         joined: _Joined = ray.get(mailbox.finish.remote(job))
     except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
-        raise cause_of(error, "the training group") from error
+        raise _told_by_a_rank(mailbox) or cause_of(error, "the training group") from error
     finally:
         ray.kill(mailbox)
         shutil.rmtree(storage, ignore_errors=True)
@@ -167,6 +175,14 @@ def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit:
         restarts=joined.restarts,
         oof_version=joined.oof.version,
     )
+
+
+def _told_by_a_rank(mailbox: Any) -> SluicewayError | None:
+    try:
+        told: SluicewayError | None = ray.get(mailbox.error.remote())
+    except ray.exceptions.RayError:
+        return None  # it is gone itself
+    return told
 
 
 def _resources(plan: Plan, cpus: float) -> dict[str, float]:
@@ -235,8 +251,14 @@ def _train_rank(config: dict[str, Any]) -> dict[str, Any]:
     try:
         return _train_rows(EncodedBlocks(blocks, job.width), job, rank, mailbox, tell) | {"began": began}
     except SluicewayError as error:
-        # All ranks raise it, and would raise it again: no reason for another group.
+        # Told before the other ranks notice that one is gone. It would be raised again: no reason for another group.
+        ray.get(mailbox.fail.remote(error))
         return {"error": error}
+    except xgboost.core.XGBoostError:
+        told = ray.get(mailbox.error.remote())
+        if told is None:
+            raise
+        return {"error": told}
 
 
 def _train_rows(source: RowSource, job: Job, rank: int, mailbox: Any, tell: Emit) -> dict[str, Any]:
