@@ -1,24 +1,30 @@
-"""Trains in a Ray cluster of its own and prints what came of it as JSON: ``own_cluster.py models|gpus|cuda``.
+"""Trains in a Ray cluster of its own and prints what came of it as JSON: ``own_cluster.py models|nodes|gpus|cuda``.
 
 Its environment says ``RAY_AUTH_MODE=disabled``: Ray's core reads that when it is loaded.
 """
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import sys
-from collections.abc import Callable
+import threading
+import time
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import ray
+from ray._private.node import Node
+from ray._private.parameter import RayParams
 
 from sluiceway.config.experiment import DataSection, ModelSection, TrainingSection
 from sluiceway.core.doors import SilentProgress
 from sluiceway.core.errors import BackendError
 from sluiceway.features.schema import Feature, FeatureSchema
+from sluiceway.training import ray_task
 from sluiceway.training.job import Job
 from sluiceway.training.plan import Plan
 from sluiceway.training.ray_blocks import stored_blocks
@@ -26,6 +32,7 @@ from sluiceway.training.ray_group import run_group
 from sluiceway.training.ray_run import prepare, train_dataset
 from sluiceway.training.ray_task import run_task
 from sluiceway.training.recipe import Recipe
+from sluiceway.training.shown import Shown
 
 SCHEMA = FeatureSchema((Feature("a", "numeric"), Feature("b", "numeric"), Feature("c", "category", ("x", "y"))))
 DATA = DataSection(path="made here", features=("a", "b", "c"), target="late")
@@ -74,6 +81,60 @@ def models() -> dict[str, str]:
     return found
 
 
+@contextlib.contextmanager
+def second_node(cpus: int) -> Iterator[None]:
+    """Another raylet on this machine, with so many CPUs that it only says it has."""
+    here = ray.get_runtime_context().gcs_address
+    params = RayParams(gcs_address=here, num_cpus=cpus, object_store_memory=100_000_000, node_ip_address="127.0.0.1")
+    node = Node(params, head=False, shutdown_at_exit=True, spawn_reaper=False)
+    try:
+        deadline = time.monotonic() + 60
+        while sum(node["Alive"] for node in ray.nodes()) < 2:
+            assert time.monotonic() < deadline, "the second node did not start"
+            time.sleep(0.2)
+        yield
+    finally:
+        node.kill_all_processes(check_alive=False)
+
+
+@ray.remote(num_cpus=1)
+class Replica:
+    def node(self) -> str:
+        return str(ray.get_runtime_context().get_node_id())
+
+
+class Lines(SilentProgress):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def advance(self, text: str, fraction: float | None = None) -> None:
+        self.lines.append(text)
+
+
+def nodes() -> dict[str, Any]:
+    """Two nodes of 4 CPUs: a task beside a replica on each, one that waits for a place, and a group of three."""
+    found: dict[str, Any] = {}
+    ray_task.START_SECONDS = 1.0
+    with second_node(4):
+        held = [Replica.options(scheduling_strategy="SPREAD").remote() for _ in range(2)]
+        found["nodes with a replica"] = len({ray.get(replica.node.remote()) for replica in held})
+        found["task"] = train_dataset(read, recipe(), oof_uri="", progress=SilentProgress()).engine
+        prepared = prepare(read, recipe(), progress=SilentProgress())
+        held += [Replica.remote() for _ in range(6)]
+        ray.get([replica.node.remote() for replica in held])
+        told = Lines()
+        threading.Timer(6, lambda: [ray.kill(replica) for replica in held]).start()
+        job = Job(recipe().loop_spec(threads=1), 3, "", "made here")
+        source = stored_blocks(prepared.blocks, prepared.width)
+        run_task(source, job, Plan("task", 1, 1, 0, ""), emit=Shown(told, "auc", 3))
+        found["waited"] = [line for line in told.lines if "no worker has begun" in line]
+        report = train_dataset(read, recipe(workers=3), oof_uri="", progress=SilentProgress())
+        found["group"] = [report.engine, report.why]
+    return found
+
+
 def gpus() -> dict[str, Any]:
     """What is reserved while tasks and groups train that ask for a GPU, and what is said where none is real."""
     prepared = prepare(read, recipe(), progress=SilentProgress())
@@ -115,13 +176,13 @@ def cuda() -> dict[str, Any]:
 if __name__ == "__main__":
     ray.init(
         address="local",
-        num_cpus=2,
-        num_gpus={"models": 0, "gpus": 2, "cuda": 1}[sys.argv[1]],
+        num_cpus=4 if sys.argv[1] == "nodes" else 2,
+        num_gpus={"gpus": 2, "cuda": 1}.get(sys.argv[1], 0),
         object_store_memory=100_000_000,
         include_dashboard=False,
         log_to_driver=False,
     )
     try:
-        print(json.dumps({"models": models, "gpus": gpus, "cuda": cuda}[sys.argv[1]]()))  # noqa: T201
+        print(json.dumps({"models": models, "nodes": nodes, "gpus": gpus, "cuda": cuda}[sys.argv[1]]()))  # noqa: T201
     finally:
         ray.shutdown()

@@ -22,7 +22,8 @@ def printed(mode):
         [sys.executable, str(SCRIPT), mode], env=environment, capture_output=True, text=True, timeout=400, check=False
     )
     assert done.returncode == 0, done.stderr[-4000:]
-    return json.loads(done.stdout.splitlines()[-1])
+    # Ray tells there of a node that has ended, too.
+    return json.loads(next(line for line in done.stdout.splitlines() if line.startswith("{")))
 
 
 @pytest.mark.soak
@@ -42,6 +43,15 @@ def test_a_real_gpu():
     assert found["task"] == found["again"]
     assert found["group"][1] == pytest.approx(found["task"][1], abs=2e-3)
     assert found["cpu"][1] == pytest.approx(found["task"][1], abs=5e-3)
+
+
+@pytest.mark.soak
+def test_what_is_free_on_two_nodes_is_no_place_for_one_worker():
+    found = printed("nodes")
+    assert found["nodes with a replica"] == 2
+    assert found["task"] == "task"  # of 4 threads, where no node has more than 3 CPUs free
+    assert found["waited"] == ["no worker has begun yet, 1 of 0.5 CPUs each; `ray status` shows who holds the cluster"]
+    assert found["group"] == ["group", "training.workers is 3"]
 
 
 @pytest.mark.soak

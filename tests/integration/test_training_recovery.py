@@ -166,6 +166,15 @@ def test_it_gives_up_after_so_many_workers(tmp_path):
     assert killer.times == 0
 
 
+@pytest.mark.soak
+def test_a_checkpoint_that_cannot_be_written_ends_a_group_at_once_and_is_its_error(tmp_path):
+    (tmp_path / "kept").symlink_to(tmp_path / "nowhere")
+    heard = Heard()
+    with pytest.raises(BackendError, match="a checkpoint cannot be written into"):
+        fit(heard, tmp_path / "kept", workers=2, retries=1)
+    assert not [line for line in heard.lines if "a worker was lost" in line]
+
+
 def test_folds_side_by_side_find_the_same_and_outlive_a_worker(tmp_path):
     one_by_one = fit(Heard(), rounds=800, cpus_per_worker=1)
     killer = Heard("ray::_train", fold=2, times=1)

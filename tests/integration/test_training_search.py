@@ -18,10 +18,12 @@ from sluiceway.config.load import load_settings
 from sluiceway.core.errors import BackendError, ConfigError
 from sluiceway.data.commit import append
 from sluiceway.data.source_flights import flights_month
+from sluiceway.lifecycle import search_trials
 from sluiceway.lifecycle.candidate import candidate_key
 from sluiceway.lifecycle.keys import code_digest
 from sluiceway.lifecycle.search import search, search_key
 from sluiceway.lifecycle.search_journal import SearchJournal
+from sluiceway.training.ray_search import run_trials
 from sluiceway.wiring.context import build_context
 
 pytestmark = [pytest.mark.integration, pytest.mark.usefixtures("ray_cluster")]
@@ -241,6 +243,31 @@ def test_minutes_end_a_search_in_the_middle_of_a_fold(place):
     context, section = place.context(**endless)
     key = search_key(context, context.version(), section)
     assert SearchJournal(context.stores.pipeline, key, clock=context.clock).known == ()
+
+
+@pytest.mark.soak
+def test_minutes_end_a_search_whose_trials_never_find_a_place(place, monkeypatch):
+    import ray  # noqa: PLC0415 (collected without Ray, too)
+
+    @ray.remote
+    class Holder:
+        def up(self):
+            return True
+
+    held = []
+
+    def while_all_is_held(*given, **named):
+        held.append(Holder.options(num_cpus=ray.cluster_resources()["CPU"]).remote())
+        ray.get(held[0].up.remote())
+        run_trials(*given, **named)
+
+    monkeypatch.setattr(search_trials, "run_trials", while_all_is_held)
+    try:
+        with pytest.raises(BackendError, match="the time was over before one trial"):
+            place.search(minutes=0.25)
+    finally:
+        for holder in held:
+            ray.kill(holder)
 
 
 @pytest.mark.soak

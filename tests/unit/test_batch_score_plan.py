@@ -36,6 +36,7 @@ from sluiceway.lifecycle.score_columns import (
     unseen_categories,
 )
 from sluiceway.lifecycle.score_pool import LEAST_CPUS, pool_of
+from sluiceway.training.nodes import Node
 from sluiceway.training.plan import Cluster
 
 SCHEMA = rows(1, seed=1).schema
@@ -181,7 +182,7 @@ def test_unknown_categories_are_counted_and_missing_ones_are_not():
 
 
 def cluster(cpus: float, *, node: float | None = None, gpus: float = 0) -> Cluster:
-    return Cluster(nodes=1, cpus=cpus, node_cpus=node or cpus, node_memory=1e9, gpus=gpus)
+    return Cluster((Node(node or cpus, 1e9, gpus), *([Node(cpus - node, 1e9)] if node else [])))
 
 
 def test_every_cpu_has_an_actor_as_far_as_there_is_work():

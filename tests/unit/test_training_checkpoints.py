@@ -28,6 +28,13 @@ def test_a_damaged_one_is_none(tmp_path, damage):
     assert kept.load("final") is None
 
 
+def test_one_that_cannot_be_read_is_told(tmp_path):
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(BackendError, match=r"a checkpoint cannot be read from .*/file: Not a directory") as caught:
+        CheckpointFolder(tmp_path / "file").load("final")
+    assert "begins anew" in str(caught.value.hint)
+
+
 def test_a_crash_while_writing_leaves_the_old_one(tmp_path, monkeypatch):
     kept = CheckpointFolder(tmp_path)
     kept.save("final", b"old")

@@ -4,10 +4,11 @@ import pytest
 
 from sluiceway.config.experiment import TrainingSection
 from sluiceway.core.errors import BackendError
-from sluiceway.training.plan import Cluster, plan_run, reads_alone, require_cpus, require_gpus
+from sluiceway.training.nodes import Node
+from sluiceway.training.plan import Cluster, plan_run, reads_alone, require_cpus, require_gpus, require_room
 
-ONE = Cluster(nodes=1, cpus=2, node_cpus=2, node_memory=8e9, gpus=0)
-FOUR = Cluster(nodes=4, cpus=32, node_cpus=8, node_memory=8e9, gpus=2)
+ONE = Cluster((Node(2, 8e9),))
+FOUR = Cluster((*[Node(8, 8e9, 1)] * 2, *[Node(8, 8e9)] * 2))
 SMALL, LARGE = {"rows": 160_000, "features": 17}, {"rows": 30_000_000, "features": 20}
 
 
@@ -59,7 +60,7 @@ def test_folds_share_a_worker_where_it_has_threads_and_memory_for_two(training, 
 
 
 def test_without_a_known_limit_folds_share_a_worker():
-    assert plan_run(TrainingSection(), Cluster(1, 4, 4, 0.0, 0), **SMALL).together
+    assert plan_run(TrainingSection(), Cluster((Node(4),)), **SMALL).together
 
 
 def test_more_workers_than_the_cluster_has_cpus_for_are_refused_at_once():
@@ -67,6 +68,42 @@ def test_more_workers_than_the_cluster_has_cpus_for_are_refused_at_once():
     with pytest.raises(BackendError, match=r"training\.workers is 5") as caught:
         require_cpus(TrainingSection(workers=5), ONE)
     assert "lower it to 4" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize(
+    ("nodes", "workers", "threads"),
+    [
+        ([Node(8), Node(8)], 3, 4),
+        ([Node(4)] * 3, 4, 2),
+        ([Node(8)] * 3, 4, 4),
+        ([Node(8)] * 4, 4, 8),
+        ([Node(2), Node(8), Node(8)], 2, 8),
+        ([Node(8)], 3, 2),
+    ],
+)
+def test_a_groups_workers_all_find_a_place(nodes, workers, threads):
+    cluster = Cluster(tuple(nodes))
+    plan = plan_run(TrainingSection(workers=workers), cluster, **SMALL)
+    assert (plan.workers, plan.threads) == (workers, threads)
+    require_room(plan, cluster)
+
+
+def test_threads_are_those_of_nodes_with_a_gpu_where_one_is_asked():
+    mixed = Cluster((Node(8, 8e9, 2), Node(32, 8e9)))
+    for workers, threads in (("auto", 8), (2, 4)):
+        assert plan_run(TrainingSection(device="cuda", workers=workers), mixed, **SMALL).threads == threads
+    with pytest.raises(BackendError, match="cpus_per_worker is 16; the largest node with a GPU has 8"):
+        require_cpus(TrainingSection(device="cuda", cpus_per_worker=16), mixed)
+
+
+def test_what_no_node_has_together_is_refused():
+    apart = Cluster((Node(8, 1e9, 1), Node(8, 8e9)))
+    training = TrainingSection(device="cuda", memory_per_worker="1.5GB")
+    with pytest.raises(BackendError, match="the nodes have room for 0"):
+        require_room(plan_run(training, apart, **SMALL), apart)
+    for too_many in (Cluster((Node(0.4),) * 3), Cluster((Node(0.5),))):
+        with pytest.raises(BackendError, match="has room for"):
+            require_cpus(TrainingSection(workers=2), too_many)
 
 
 @pytest.mark.parametrize(

@@ -16,12 +16,13 @@ from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.training.compare import fold_differences, prediction_difference
 from sluiceway.training.environment import Difference, describe_environment, differences, environment_tags
 from sluiceway.training.histories import MOST_POINTS, series, thinned
+from sluiceway.training.nodes import Node
 from sluiceway.training.plan import Cluster
 from sluiceway.training.report import FoldReport
 from sluiceway.training.typical_rows import typical_rows
 from training_reports import a_report, rows
 
-CLUSTER = Cluster(nodes=1, cpus=2.0, node_cpus=2.0, node_memory=4e9, gpus=0.0)
+CLUSTER = Cluster((Node(2.0, 4e9),))
 SCHEMA = FeatureSchema(
     (
         Feature("seats", "numeric"),

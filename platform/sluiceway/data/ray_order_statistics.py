@@ -22,6 +22,8 @@ _SIGN = np.uint64(1 << 63)
 Values = Callable[[pa.Table], tuple[np.ndarray, np.ndarray]]
 """From a block to values, shape (n,), uint64, and the class of each, shape (n,), small whole numbers."""
 Found = dict[int, list[int]]
+Counts = tuple[np.ndarray, np.ndarray]
+"""Digits that occur, ascending, and how often: most of a block's are none, and 64 blocks answer at a time."""
 
 
 def order_statistics(
@@ -71,24 +73,30 @@ def _passed(blocks: Sequence[ray.ObjectRef], values: Values, shift: int, prefixe
     total: dict[tuple[int, int], Any] = {}
     for start in range(0, len(blocks), AT_ONCE):
         for part in ray.get([_count.remote(block, values, shift, wanted) for block in blocks[start : start + AT_ONCE]]):
-            for key, counts in part.items():
-                total[key] = total.get(key, 0) + counts
+            for key, (digits, counts) in part.items():
+                total.setdefault(key, np.zeros(_DIGITS, np.int64))[digits] += counts
     return total
 
 
 @ray.remote(num_cpus=1)
-def _count(block: pa.Table, values: Values, shift: int, prefixes: Found) -> dict[tuple[int, int], np.ndarray]:
+def _count(block: pa.Table, values: Values, shift: int, prefixes: Found) -> dict[tuple[int, int], Counts]:
     """Counts of the next digit by (class, digits so far); all classes at the first digit."""
     numbers, kinds = values(block)
     digits = (numbers >> np.uint64(shift)) & np.uint64(_DIGITS - 1)
     if shift == _TOP:
-        return {
-            (int(kind), 0): np.bincount(digits[kinds == kind].astype(np.int64), minlength=_DIGITS)
-            for kind in np.unique(kinds)
-        }
+        return {(int(kind), 0): _counted(digits[kinds == kind]) for kind in np.unique(kinds)}
     heads = numbers >> np.uint64(shift + DIGIT_BITS)
-    return {
-        (kind, head): np.bincount(digits[(kinds == kind) & (heads == head)].astype(np.int64), minlength=_DIGITS)
-        for kind, of_class in prefixes.items()
-        for head in of_class
-    }
+    found = {}
+    for kind, of_class in prefixes.items():
+        of_kind = kinds == kind
+        for head in of_class:
+            here = digits[of_kind & (heads == head)]
+            if len(here):
+                found[kind, head] = _counted(here)
+    return found
+
+
+def _counted(digits: np.ndarray) -> Counts:
+    counts = np.bincount(digits.astype(np.int64))
+    present = np.flatnonzero(counts)
+    return present.astype(np.uint16), counts[present]

@@ -51,11 +51,20 @@ class CheckpointFolder:
         self._folder = Path(folder)
 
     def load(self, name: str) -> bytes | None:
-        """What was saved last; None where nothing was, or where the file is damaged."""
+        """What was saved last; None where nothing was, or where the file is damaged.
+
+        Raises:
+            BackendError: it is there and cannot be read.
+        """
         try:
             whole = (self._folder / name).read_bytes()
         except FileNotFoundError:
             return None
+        except OSError as error:
+            raise BackendError(
+                f"a checkpoint cannot be read from {self._folder}: {error.strerror or error}",
+                hint="give leave to read there, or delete that folder: the same command then begins anew",
+            ) from error
         check, data = whole[:_CHECK_BYTES], whole[_CHECK_BYTES:]
         return data if check == _check(data) else None
 

@@ -8,6 +8,7 @@ from typing import Literal
 
 from sluiceway.config.experiment import TrainingSection
 from sluiceway.core.errors import BackendError
+from sluiceway.training.nodes import Node, Process, most_cpus, room_for
 
 WORKER_SHARE = 0.5  # of a node's memory; the rest is for readers, replicas and the object store's pages
 CPUS_OF_A_FOLD = 4  # a task of its own, with a copy of the rows, is worth it from so many on
@@ -21,18 +22,35 @@ class Cluster:
     """The live nodes.
 
     Attributes:
-        nodes: that have a CPU.
-        cpus: of all nodes.
-        node_cpus: of the largest node.
-        node_memory: bytes that Ray gives out on the smallest node.
-        gpus: of all nodes.
+        each: those that have a CPU, one at least.
     """
 
-    nodes: int
-    cpus: float
-    node_cpus: float
-    node_memory: float
-    gpus: float
+    each: tuple[Node, ...]
+
+    @property
+    def nodes(self) -> int:
+        """How many."""
+        return len(self.each)
+
+    @property
+    def cpus(self) -> float:
+        """Of all nodes."""
+        return sum(node.cpus for node in self.each)
+
+    @property
+    def node_cpus(self) -> float:
+        """Of the largest node."""
+        return max(node.cpus for node in self.each)
+
+    @property
+    def node_memory(self) -> float:
+        """Bytes that Ray gives out on the smallest node."""
+        return min(node.memory for node in self.each)
+
+    @property
+    def gpus(self) -> float:
+        """Of all nodes."""
+        return sum(node.gpus for node in self.each)
 
 
 @dataclass(frozen=True)
@@ -61,6 +79,11 @@ class Plan:
     memory: int = 0
     together: bool = False
 
+    @property
+    def process(self) -> Process:
+        """What each worker needs beside its CPUs."""
+        return Process(self.gpus, self.memory)
+
 
 def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features: int) -> Plan:
     """Choose the engine: a task where the rows fit one worker, a worker group where they do not or where it is asked.
@@ -79,7 +102,8 @@ def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features
         disk_rows = max(1, int(limit / 16 / (4 * features)))
         why += "; they are trained from disk"
     parallel, more = _parallel(training, cluster, workers, limit / need if need else math.inf)
-    available = min(cluster.node_cpus, cluster.cpus / (workers * parallel))
+    process = Process(int(training.device == "cuda"), int(training.memory_per_worker or 0))
+    available = most_cpus(cluster.each, process, processes=workers * parallel)
     threads = max(1, int(training.cpus_per_worker or available))
     engine: Literal["task", "group", "xgboost_ray"] = "task" if workers == 1 else "group"
     width = min(threads, training.folds)
@@ -95,11 +119,11 @@ def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features
         "xgboost_ray" if training.engine == "xgboost_ray" else engine,
         workers,
         threads,
-        int(training.device == "cuda"),
+        process.gpus,
         why + more,
         parallel=parallel,
         disk_rows=disk_rows,
-        memory=int(training.memory_per_worker or 0),
+        memory=process.memory,
         together=together,
     )
 
@@ -137,7 +161,7 @@ def _parallel(training: TrainingSection, cluster: Cluster, workers: int, fit: fl
     if workers > 1:
         return 1, "; folds run one after the other: a worker group shares one fold"
     if training.device == "cuda":
-        room = int(cluster.gpus)
+        room = room_for(cluster.each, Process(gpus=1), cpus=LEAST_CPUS)
     elif asked == "auto":
         room = int(cluster.cpus // (training.cpus_per_worker or CPUS_OF_A_FOLD))
     else:
@@ -198,18 +222,23 @@ def require_memory(training: TrainingSection, *, rows: int, features: int, worke
 
 
 def require_room(plan: Plan, cluster: Cluster) -> None:
-    """Fail at once where the workers' memory is on no nodes.
+    """Fail at once where the workers find no nodes that have the CPUs, GPUs and memory of each together.
 
     Raises:
-        BackendError: fewer than all workers find ``training.memory_per_worker``.
+        BackendError: fewer than all workers find theirs.
     """
     wanted = plan.workers * plan.parallel
-    room = int(cluster.node_memory // plan.memory) * cluster.nodes if plan.memory and cluster.node_memory else wanted
-    if room < wanted:
+    room = room_for(cluster.each, plan.process, cpus=LEAST_CPUS)
+    if room < wanted and plan.memory:
         raise BackendError(
             f"{wanted} workers of training.memory_per_worker need {wanted * plan.memory / GIGABYTE:.2f} GB; the nodes "
             f"have room for {room}",
             hint="lower training.memory_per_worker, training.workers or training.parallel_folds",
+        )
+    if room < wanted:
+        raise BackendError(
+            f"{wanted} workers need {_least(plan.gpus)} each, on one node; the nodes have room for {room}",
+            hint="lower training.workers or training.parallel_folds",
         )
 
 
@@ -217,17 +246,21 @@ def require_cpus(training: TrainingSection, cluster: Cluster) -> None:
     """Fail at once where a run would wait for CPUs or memory for ever.
 
     Raises:
-        BackendError: a worker needs more than the largest node has, or all of them more than there is.
+        BackendError: a worker needs more than the largest node has, or all of them more than the nodes have.
     """
-    if isinstance(training.workers, int) and training.workers * LEAST_CPUS > cluster.cpus:
+    gpus = int(training.device == "cuda")
+    room = room_for(cluster.each, Process(gpus), cpus=LEAST_CPUS)
+    if isinstance(training.workers, int) and training.workers > room:
         raise BackendError(
-            f"training.workers is {training.workers}, each with {LEAST_CPUS:g} CPUs at least; the Ray cluster has "
-            f"{cluster.cpus:g}",
-            hint=f"lower it to {int(cluster.cpus / LEAST_CPUS)} or less, or set it to auto",
+            f"training.workers is {training.workers}, each with {_least(gpus)} at least, on one node; the Ray cluster "
+            f"has room for {room}",
+            hint=f"lower it to {room} or less, or set it to auto",
         )
-    if training.cpus_per_worker and training.cpus_per_worker > cluster.node_cpus:
+    largest = max((node.cpus for node in cluster.each if node.gpus >= gpus), default=0.0)
+    if training.cpus_per_worker and training.cpus_per_worker > largest:
         raise BackendError(
-            f"training.cpus_per_worker is {training.cpus_per_worker:g}; the largest node has {cluster.node_cpus:g}",
+            f"training.cpus_per_worker is {training.cpus_per_worker:g}; the largest node"
+            f"{' with a GPU' if gpus else ''} has {largest:g}",
             hint="lower it, or leave it out",
         )
     if training.memory_per_worker and cluster.node_memory and training.memory_per_worker > cluster.node_memory:
@@ -236,3 +269,7 @@ def require_cpus(training: TrainingSection, cluster: Cluster) -> None:
             f"{cluster.node_memory / GIGABYTE:.2f} GB on the smallest node",
             hint="lower it, or leave it out",
         )
+
+
+def _least(gpus: int) -> str:
+    return f"{LEAST_CPUS:g} CPUs" + (" and a GPU" if gpus else "")

@@ -35,24 +35,35 @@ def cause_of(error: BaseException, where: str) -> SluicewayError:
         error: as Ray raised it.
         where: what failed, for people.
     """
-    last = error
-    for inner in _chain(error):
+    chain = list(_chain(error))
+    for inner in chain:
         if isinstance(inner, SluicewayError) and type(inner).__module__ == SluicewayError.__module__:
             return inner
-        last = inner
     if _out_of_memory(error):
         return BackendError(f"{where} ran out of memory", hint=OUT_OF_MEMORY)
-    told = str(last).strip().splitlines() or ["no message"]
-    if type(last).__name__ == "XGBoostError":
+    lost = [inner for inner in chain if isinstance(inner, _LOST)]
+    refused = [inner for inner in chain if type(inner).__name__ == "XGBoostError" and not _of_a_lost_peer(inner)]
+    if refused and not lost:
         # It tells the cause first and then its stack; Ray the other way round.
         return ConfigError(
-            f"XGBoost refuses what it is given: {_without_place(told[0])}",
+            f"XGBoost refuses what it is given: {_without_place(_lines(refused[0])[0])}",
             hint="look at model.params, experiment.seed, the target and data.weight",
         )
+    last = (lost or chain)[-1]
+    told = "a worker lost the others" if _of_a_lost_peer(last) else f"{type(last).__name__}: {_lines(last)[-1]}"
     return BackendError(
-        f"{where} failed: {type(last).__name__}: {told[-1]}",
+        f"{where} failed: {told}",
         hint=f"the worker's log is in Ray's session folder; where the system killed it for its memory: {OUT_OF_MEMORY}",
     )
+
+
+def _lines(error: BaseException) -> list[str]:
+    return str(error).strip().splitlines() or ["no message"]
+
+
+def _of_a_lost_peer(error: BaseException) -> bool:
+    """Whether XGBoost could not reach another worker of its group: what ended that one is the cause, and not this."""
+    return type(error).__name__ == "XGBoostError" and "/collective/" in _lines(error)[0]
 
 
 def _without_place(line: str) -> str:
@@ -87,4 +98,4 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         if isinstance(inner, TrainingFailedError):
             queue.extend(getattr(inner, "worker_failures", {}).values())
             queue.append(getattr(inner, "controller_failure", None))
-        queue.extend([getattr(inner, "cause", None), inner.__cause__])
+        queue += [getattr(inner, name, None) for name in ("health_check_failure", "cause", "__cause__")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import threading
@@ -25,12 +26,13 @@ from sluiceway.training.loop import Emit, Event, boost
 from sluiceway.training.oof import KeptOof, keep_oof, oof_table, scores_of
 from sluiceway.training.plan import Plan
 from sluiceway.training.ray_errors import cause_of
-from sluiceway.training.ray_resources import reserve_cpus
+from sluiceway.training.ray_resources import START_SECONDS, reserve_cpus, waiting_event
 from sluiceway.training.report import FoldReport, ScoredRows
 from sluiceway.training.rows import EncodedBlocks, RowSource
 from sluiceway.training.workplace import workplace
 
 POLL_SECONDS = 0.5
+_BEGUN: Event = {"begun": True}
 # An interrupted driver waits no longer than this for progress that may never come.
 PATIENCE_SECONDS = 5.0
 
@@ -42,10 +44,12 @@ class _Mailbox:
         self._events: list[Event] = []
         self._starts = 0
         self._kept: dict[int, tuple[pa.Table, pa.Table, np.ndarray]] = {}
+        self._error: SluicewayError | None = None
 
     def start(self) -> None:
         """A group begins: the first, or one in place of a group that lost a worker."""
         self._starts += 1
+        self._events.append(_BEGUN)
         if self._starts > 1:
             self._events.append({"restart": self._starts - 1})
 
@@ -58,6 +62,13 @@ class _Mailbox:
 
     def keep(self, rank: int, oof: pa.Table, validation: pa.Table, sample: np.ndarray) -> None:
         self._kept[rank] = (oof, validation, sample)
+
+    def fail(self, error: SluicewayError) -> None:
+        """Why a rank leaves; the first one counts."""
+        self._error = self._error or error
+
+    def error(self) -> SluicewayError | None:
+        return self._error
 
     def finish(self, job: Job) -> _Joined:
         """Write the predictions of all ranks."""
@@ -130,11 +141,12 @@ def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit:
     mailbox = ray.remote(_Mailbox).options(num_cpus=0, scheduling_strategy=here).remote()
     storage = tempfile.mkdtemp(prefix="sluiceway-train-")
     asked = time.time()
+    cpus = reserve_cpus(plan)
     trainer = XGBoostTrainer(
         _train_rank,
         train_loop_config={"job": job, "mailbox": mailbox},
         scaling_config=ScalingConfig(
-            num_workers=plan.workers, use_gpu=bool(plan.gpus), resources_per_worker=_resources(plan)
+            num_workers=plan.workers, use_gpu=bool(plan.gpus), resources_per_worker=_resources(plan, cpus)
         ),
         datasets={f"shard-{rank}": shard for rank, shard in enumerate(shards)},
         dataset_config=DataConfig(datasets_to_split=[]),
@@ -143,10 +155,10 @@ def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit:
         ),
     )
     try:
-        result = _fit(trainer, mailbox, emit)
+        result = _fit(trainer, mailbox, emit, waiting=waiting_event(plan, cpus))
         joined: _Joined = ray.get(mailbox.finish.remote(job))
     except (ray.exceptions.RayError, ray.train.TrainingFailedError) as error:
-        raise cause_of(error, "the training group") from error
+        raise _told_by_a_rank(mailbox) or cause_of(error, "the training group") from error
     finally:
         ray.kill(mailbox)
         shutil.rmtree(storage, ignore_errors=True)
@@ -165,23 +177,41 @@ def run_group(shards: Sequence[ray.data.Dataset], job: Job, plan: Plan, *, emit:
     )
 
 
-def _resources(plan: Plan) -> dict[str, float]:
-    wanted = {"CPU": reserve_cpus(plan)}
-    return wanted | {name: float(n) for name, n in (("GPU", plan.gpus), ("memory", plan.memory)) if n}
+def _told_by_a_rank(mailbox: Any) -> SluicewayError | None:
+    try:
+        told: SluicewayError | None = ray.get(mailbox.error.remote())
+    except ray.exceptions.RayError:
+        return None  # it is gone itself
+    return told
+
+
+def _resources(plan: Plan, cpus: float) -> dict[str, float]:
+    return {"CPU": cpus} | {name: float(n) for name, n in (("GPU", plan.gpus), ("memory", plan.memory)) if n}
 
 
 def _with_exact(report: FoldReport, exact: dict[int, float]) -> FoldReport:
     return replace(report, metric=exact.get(report.fold, report.metric))
 
 
-def _fit(trainer: XGBoostTrainer, mailbox: Any, emit: Emit) -> dict[str, Any]:
-    """Run the group; its progress is fetched beside it."""
+def _fit(trainer: XGBoostTrainer, mailbox: Any, emit: Emit, *, waiting: Event) -> dict[str, Any]:
+    """Run the group; its progress is fetched beside it. ``waiting`` is told where it has not begun for long."""
     done = threading.Event()
 
-    def listen() -> None:
-        while not done.wait(POLL_SECONDS):
-            for event in ray.get(mailbox.take.remote()):
+    def take() -> bool:
+        events = ray.get(mailbox.take.remote())
+        for event in events:
+            if event != _BEGUN:
                 emit(event)
+        return bool(events)
+
+    def listen() -> None:
+        late = time.monotonic() + START_SECONDS
+        while not done.wait(POLL_SECONDS):
+            if take():
+                late = math.inf
+            elif time.monotonic() > late:
+                late = math.inf
+                emit(waiting)
 
     listener = threading.Thread(target=listen, name="training-progress", daemon=True)
     listener.start()
@@ -192,8 +222,7 @@ def _fit(trainer: XGBoostTrainer, mailbox: Any, emit: Emit) -> dict[str, Any]:
     finally:
         done.set()
         listener.join(PATIENCE_SECONDS)
-    for event in ray.get(mailbox.take.remote()):
-        emit(event)
+    take()
     if value is None:
         raise BackendError("the training group ended without a model")
     found = dict(value)
@@ -222,8 +251,14 @@ def _train_rank(config: dict[str, Any]) -> dict[str, Any]:
     try:
         return _train_rows(EncodedBlocks(blocks, job.width), job, rank, mailbox, tell) | {"began": began}
     except SluicewayError as error:
-        # All ranks raise it, and would raise it again: no reason for another group.
+        # Told before the other ranks notice that one is gone. It would be raised again: no reason for another group.
+        ray.get(mailbox.fail.remote(error))
         return {"error": error}
+    except xgboost.core.XGBoostError:
+        told = ray.get(mailbox.error.remote())
+        if told is None:
+            raise
+        return {"error": told}
 
 
 def _train_rows(source: RowSource, job: Job, rank: int, mailbox: Any, tell: Emit) -> dict[str, Any]:

@@ -108,6 +108,7 @@ def train_dataset(
         rows = source.count()
         plan = plan_run(recipe.training, cluster, rows=rows, features=width)
         if reads_alone(plan, recipe.training, rows=rows, features=width):
+            require_room(plan, cluster)
             job = _job(recipe, plan, oof_uri=oof_uri, checkpoints=checkpoints, cuts={})
             progress.advance(f"starting {_told(plan)}; it reads the rows, {rows:,} with those of the test part")
             seconds = time.perf_counter() - began

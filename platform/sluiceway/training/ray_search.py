@@ -29,7 +29,7 @@ from sluiceway.core.errors import BackendError, SluicewayError
 from sluiceway.training.job import Job
 from sluiceway.training.loop import Loop, LoopSpec
 from sluiceway.training.optuna_draws import Draws
-from sluiceway.training.plan import WORKER_SHARE, Plan, plan_run, worker_bytes
+from sluiceway.training.plan import WORKER_SHARE, Plan, plan_run, require_room, worker_bytes
 from sluiceway.training.ray_blocks import stored_blocks
 from sluiceway.training.ray_errors import cause_of, worker_was_lost
 from sluiceway.training.ray_resources import reserve_cpus
@@ -85,9 +85,13 @@ def plan_trials(prepared: Prepared, recipe: Recipe, search: SearchSection, *, de
         recipe: of the configured model.
         search: how many trials at a time.
         deadline: UTC epoch seconds, or infinite.
+
+    Raises:
+        BackendError: no node has the CPUs, the GPU and the memory of a trial.
     """
     alone = recipe.training.model_copy(update={"engine": "xgboost", "workers": 1, "parallel_folds": 1})
     plan = plan_run(alone, prepared.cluster, rows=prepared.rows, features=prepared.width)
+    require_room(plan, prepared.cluster)
     job = Job(
         spec=recipe.loop_spec(threads=plan.threads),
         width=prepared.width,
@@ -160,7 +164,7 @@ def run_trials(
                     reduction_factor=search.reduction,
                 ),
                 callbacks=[listener],
-                stop=_UntilAProblem(listener),
+                stop=_UntilTheEnd(listener, deadline=job.deadline),
                 max_failures=job.recipe.training.retries,
                 reuse_actors=True,
                 raise_on_failed_trial=False,
@@ -249,6 +253,11 @@ class _Listener(tune.Callback):
     def __init__(self, heard: Callable[[Trial], None], known: set[int]) -> None:
         self._heard, self._known = heard, known
         self.problem: Exception | None = None
+        self.begun = False
+
+    def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
+        """A worker has its place."""
+        self.begun = True
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
@@ -276,14 +285,17 @@ class _Listener(tune.Callback):
             self.problem = problem
 
 
-class _UntilAProblem(tune.Stopper):
-    """Ends everything when nobody can listen any more; a copy, which Tune keeps with its state, ends nothing."""
+class _UntilTheEnd(tune.Stopper):
+    """Ends everything when nobody can listen any more, or when the time is over and no trial ever found a place.
 
-    def __init__(self, listener: _Listener | None = None) -> None:
-        self._listener = listener
+    A trial that has begun ends itself in time. A copy, which Tune keeps with its state, ends nothing.
+    """
 
-    def __reduce__(self) -> tuple[type[_UntilAProblem], tuple[()]]:
-        return _UntilAProblem, ()
+    def __init__(self, listener: _Listener | None = None, *, deadline: float = math.inf) -> None:
+        self._listener, self._deadline = listener, deadline
+
+    def __reduce__(self) -> tuple[type[_UntilTheEnd], tuple[()]]:
+        return _UntilTheEnd, ()
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         """No trial is ended by itself."""
@@ -291,7 +303,10 @@ class _UntilAProblem(tune.Stopper):
 
     def stop_all(self) -> bool:
         """Whether the search is over."""
-        return self._listener is not None and self._listener.problem is not None
+        listener = self._listener
+        if listener is None:
+            return False
+        return listener.problem is not None or (not listener.begun and time.time() >= self._deadline)
 
 
 def _error_of(trial: Any) -> Exception:

@@ -14,15 +14,16 @@ import ray
 
 from sluiceway.core.errors import BackendError
 from sluiceway.training.job import Job, Outcome, scored_rows
-from sluiceway.training.loop import Emit, Fold, Loop
+from sluiceway.training.loop import Emit, Event, Fold, Loop
 from sluiceway.training.oof import keep_oof, oof_table
 from sluiceway.training.plan import Plan
 from sluiceway.training.ray_errors import cause_of, worker_was_lost
-from sluiceway.training.ray_resources import reserve_cpus
+from sluiceway.training.ray_resources import START_SECONDS, reserve_cpus, waiting_event
 from sluiceway.training.rows import RowSource
 from sluiceway.training.workplace import workplace
 
 PATIENCE_SECONDS = 3.0
+_BEGUN: dict[str, Any] = {"begun": True}
 _RESULT: dict[str, Any] = {"result": True}  # what follows it is for other workers, and is not fetched by the driver
 
 
@@ -40,16 +41,16 @@ def run_task(source: RowSource, job: Job, plan: Plan, *, emit: Emit) -> Outcome:
         BackendError: workers died more often than ``job.retries``, or ran out of memory.
     """
     asked = time.time()
-    task = _train.options(
-        num_cpus=reserve_cpus(plan), num_gpus=plan.gpus, **({"memory": plan.memory} if plan.memory else {})
-    )
+    cpus = reserve_cpus(plan)
+    task = _train.options(num_cpus=cpus, num_gpus=plan.gpus, **({"memory": plan.memory} if plan.memory else {}))
+    follow = functools.partial(_follow, late=waiting_event(plan, cpus), emit=emit)
     start = functools.partial(task.remote, source, job)
     folds: list[ray.ObjectRef] = []
     lost = 0
     if plan.parallel > 1:
         starts = [functools.partial(start, number) for number in range(job.spec.folds)]
-        folds, lost = _follow(starts, most=plan.parallel, retries=job.retries, emit=emit)
-    ends, lost_again = _follow([functools.partial(start, None, *folds)], most=1, retries=job.retries - lost, emit=emit)
+        folds, lost = follow(starts, most=plan.parallel, retries=job.retries)
+    ends, lost_again = follow([functools.partial(start, None, *folds)], most=1, retries=job.retries - lost)
     try:
         outcome: Outcome = ray.get(ends[0])
     except ray.exceptions.RayError as error:
@@ -60,9 +61,11 @@ def run_task(source: RowSource, job: Job, plan: Plan, *, emit: Emit) -> Outcome:
 
 
 def _follow(
-    starts: Sequence[Callable[[], ray.ObjectRefGenerator]], *, most: int, retries: int, emit: Emit
+    starts: Sequence[Callable[[], ray.ObjectRefGenerator]], *, most: int, retries: int, late: Event, emit: Emit
 ) -> tuple[list[ray.ObjectRef], int]:
     """Run tasks, some at a time; one whose worker is lost begins again, and goes on from its checkpoints.
+
+    ``late`` is told where none has begun for long.
 
     Returns:
         the results' references, in the order of ``starts``, and how many workers were lost.
@@ -71,19 +74,25 @@ def _follow(
     running: list[tuple[int, ray.ObjectRefGenerator]] = []
     results: dict[int, ray.ObjectRef] = {}
     lost = 0
+    patience: float | None = START_SECONDS
     try:
         while waiting or running:
             while waiting and len(running) < most:
                 number = waiting.pop(0)
                 running.append((number, starts[number]()))
-            ready, _ = ray.wait([stream for _, stream in running], num_returns=1, fetch_local=False)
+            streams = [stream for _, stream in running]
+            ready, _ = ray.wait(streams, num_returns=1, fetch_local=False, timeout=patience)
+            patience = None
+            if not ready:
+                emit(late)
+                continue
             number, stream = next(pair for pair in running if pair[1] is ready[0])
             try:
                 item = ray.get(next(stream))
                 if item == _RESULT:
                     results[number] = next(stream)
                     running.remove((number, stream))
-                else:
+                elif item != _BEGUN:
                     emit(item)
             except ray.exceptions.RayError as error:
                 running.remove((number, stream))
@@ -126,6 +135,7 @@ def _train(source: RowSource, job: Job, fold: int | None, *done: Fold) -> Iterat
 
     threading.Thread(target=work, name="boosting", daemon=True).start()
     try:
+        yield _BEGUN
         while True:
             item = events.get()
             if isinstance(item, BaseException):

@@ -25,6 +25,10 @@ class Shown:
             told = f"a worker was lost; going on from the last checkpoint (restart {event['restart']})"
             self._progress.advance(told, self._share())
             return
+        if "waiting" in event:
+            told = f"no worker has begun yet, {event['waiting']}; `ray status` shows who holds the cluster"
+            self._progress.advance(told, self._share())
+            return
         fold, done = event.get("fold"), event.get("round", 0)
         if fold is None:
             total = event.get("final")

@@ -1,0 +1,48 @@
+"""What is told of a worker group that failed: rarely the error that was noticed last."""
+
+import pytest
+import ray
+from ray.train import WorkerGroupError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
+from xgboost.core import XGBoostError
+
+from sluiceway.core.errors import BackendError, ConfigError
+from sluiceway.training.ray_errors import cause_of, worker_was_lost
+
+GONE = WorkerHealthCheckFailedError("A worker health check failed.", ray.exceptions.ActorDiedError())
+KILLED = WorkerHealthCheckFailedError(
+    "A worker health check failed.",
+    ray.exceptions.OutOfMemoryError("Task was killed due to the node running low on memory.\nMemory: 7.6GB / 8GB"),
+)
+LEFT_ALONE = XGBoostError(
+    "[11:18:50] /src/xgboost/src/collective/result.cc:83: [histogram.h:197|11:18:50]:\n\n"
+    "- [allreduce.cc:135|11:18:50]: Ring Allreduce failed.\nStack trace:\n  [bt] (0) libxgboost.so"
+)
+REFUSED = XGBoostError(
+    "[11:18:50] /src/xgboost/src/objective/regression_obj.cu:41: label must be in [0,1]\nStack trace:\n  [bt] (0)"
+)
+
+
+@pytest.mark.parametrize(
+    ("ranks", "kind", "told"),
+    [
+        ((GONE, LEFT_ALONE), BackendError, "the training group failed: ActorDiedError: The actor died unexpectedly"),
+        ((LEFT_ALONE, GONE), BackendError, "the training group failed: ActorDiedError: The actor died unexpectedly"),
+        ((LEFT_ALONE,), BackendError, "the training group failed: a worker lost the others"),
+        ((KILLED,), BackendError, "the training group ran out of memory"),
+        ((KILLED, LEFT_ALONE), BackendError, "the training group ran out of memory"),
+        ((LEFT_ALONE, KILLED), BackendError, "the training group ran out of memory"),
+        ((REFUSED, LEFT_ALONE), ConfigError, "XGBoost refuses what it is given: label must be in [0,1]"),
+        ((LEFT_ALONE, REFUSED), ConfigError, "XGBoost refuses what it is given: label must be in [0,1]"),
+        ((LEFT_ALONE, ConfigError("so it is")), ConfigError, "so it is"),
+    ],
+)
+def test_the_cause_of_a_groups_end(ranks, kind, told):
+    found = cause_of(WorkerGroupError("boom", dict(enumerate(ranks))), "the training group")
+    assert type(found) is kind
+    assert found.message.startswith(told)
+
+
+def test_who_was_lost():
+    assert worker_was_lost(WorkerGroupError("boom", {0: GONE, 1: LEFT_ALONE}))
+    assert not worker_was_lost(WorkerGroupError("boom", {0: KILLED}))
