@@ -167,7 +167,7 @@ def test_it_gives_up_after_so_many_workers(tmp_path):
 
 
 @pytest.mark.soak
-def test_a_checkpoint_that_cannot_be_written_ends_a_group_at_once_and_is_its_error(tmp_path):
+def test_a_checkpoint_that_cannot_be_written_ends_a_group_and_is_its_error(tmp_path):
     (tmp_path / "kept").symlink_to(tmp_path / "nowhere")
     heard = Heard()
     with pytest.raises(BackendError, match="a checkpoint cannot be written into"):

@@ -236,6 +236,9 @@ def _train_rank(config: dict[str, Any]) -> dict[str, Any]:
     job, mailbox = config["job"], config["mailbox"]
     began = time.time()
     rank = ray.train.get_context().get_world_rank()
+    told = ray.get(mailbox.error.remote())
+    if told is not None:  # it would be raised again: no reason for another group
+        return {"error": told}
     shard = ray.train.get_dataset_shard(f"shard-{rank}")
     if rank == 0:
         ray.get(mailbox.start.remote())
@@ -251,9 +254,10 @@ def _train_rank(config: dict[str, Any]) -> dict[str, Any]:
     try:
         return _train_rows(EncodedBlocks(blocks, job.width), job, rank, mailbox, tell) | {"began": began}
     except SluicewayError as error:
-        # Told before the other ranks notice that one is gone. It would be raised again: no reason for another group.
-        ray.get(mailbox.fail.remote(error))
-        return {"error": error}
+        ray.get(mailbox.fail.remote(error))  # before the other ranks notice that one is gone
+        if isinstance(error, BackendError):
+            raise  # of one rank's disk or device: Ray ends the others, which may wait for it for ever
+        return {"error": error}  # of the rows: all ranks raise it
     except xgboost.core.XGBoostError:
         told = ray.get(mailbox.error.remote())
         if told is None:
