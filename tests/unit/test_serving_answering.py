@@ -323,13 +323,24 @@ def test_a_challenger_that_hangs_leaves_the_champion_time(models, catalog, elsew
     assert replica.counts(3) == {("challenger", "2"): (1, 1)}
 
 
-def test_a_request_with_no_time_left_is_the_champions_and_no_failure_of_the_challenger(models, catalog, elsewhere):
+@pytest.mark.parametrize(
+    ("limits", "waited"),
+    [
+        ({"request_timeout_seconds": 10}, 7.6),
+        ({"request_timeout_seconds": 10, "challenger_timeout_seconds": 1}, 6.6),  # its client sent slowly
+        ({"request_timeout_seconds": 10, "challenger_timeout_seconds": 30}, 3.9),
+    ],
+    ids=["none", "less than its limit", "less than half"],
+)
+def test_a_request_with_too_little_time_left_is_the_champions_and_no_failure_of_the_challenger(
+    models, catalog, elsewhere, limits, waited
+):
     document, handle = elsewhere(hanging)
-    replica = Replica(catalog, request_timeout_seconds=10)
+    replica = Replica(catalog, **limits)
     route = replica.follow(document)
 
     async def run():
-        (answer,), _ = await replica.ask(route, started=time.perf_counter() - 7.6)
+        (answer,), _ = await replica.ask(route, started=time.perf_counter() - waited)
         await replica.ledger.flush()
         return answer
 

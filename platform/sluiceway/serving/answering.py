@@ -109,6 +109,8 @@ class Answerer:
         self._shadows = Shadows(ledger=ledger, metrics=metrics, traffic=self._traffic, callers=self._callers)
         # When a challenger has to be given up, seconds after a request has come.
         self._challengers_time = limits.request_timeout_seconds * (1 - CHAMPIONS_SHARE)
+        # With less than its own limit, or half of what a request has for it, it would fail of others' slowness.
+        self._challengers_least = min(limits.challenger_timeout_seconds, self._challengers_time / 2)
 
     def open(self, route: Route) -> None:
         """Get ready for a route: its series and counts at 0, its breakers closed, handles of its challengers."""
@@ -159,10 +161,10 @@ class Answerer:
         field = self._limits.routing_field
         key = asked.key or (given.first(field) if field else None) or None
         drawn = route.draw(key)
-        # Of a request that has waited until only the champion's time is left no challenger is asked: it counts as the
+        # A request whose client or turn took so long that no fair time is left asks no challenger: it counts as the
         # champion's, and not as the challenger's failure.
         left = asked.started + self._challengers_time - time.perf_counter()
-        challenged = drawn is not route.champion and left > 0
+        challenged = drawn is not route.champion and left >= self._challengers_least
         scored = await self._challenge(route, drawn, asked, matrix, given, left) if challenged else None
         failover = drawn is not route.champion and scored is None
         answering = route.champion if failover else drawn
