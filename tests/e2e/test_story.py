@@ -151,7 +151,7 @@ def test_the_registry_tells_the_same(story):
 def test_predictions_and_outcomes_are_in_delta(story):
     folder, config, *_ = story
     rows = sluiceway(folder, "monitor", "status", "-c", str(config))
-    assert sum(row["with outcome"] for row in rows) > 500
+    assert sum(row["with_outcome"] for row in rows) > 500
     assert (folder / "state/records/flights_late-production/_delta_log").is_dir()
 
 

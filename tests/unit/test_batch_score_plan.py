@@ -15,7 +15,7 @@ from serving_models import GRADES, train_grades, train_small
 from sluiceway.core.errors import BackendError, ConfigError, DataError, InputError, SchemaMismatchError
 from sluiceway.core.references import ModelReference, TableVersion
 from sluiceway.core.repository import TrackedTable
-from sluiceway.data import commit, commit_files
+from sluiceway.data import commit, commit_files, tables
 from sluiceway.data.commit_files import Delivery
 from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.lifecycle.batch_plan import (
@@ -300,6 +300,15 @@ def test_a_batch_that_is_there_is_told_as_what_it_is(source, model, tmp_path):
     later = replace(later, request=replace(later.request, model=ModelReference("late", "4")))
     found = earlier_report(later)
     assert (found.model, found.digest, found.source) == ("late@3", model.bundle.digest, f"{source.uri}@0")
+
+
+def test_a_batch_whose_entry_was_cleaned_up_is_found_all_the_same(source, model, tmp_path):
+    planned = plan(source, model.bundle, tmp_path / "scores", batch_id="day")
+    delivered(planned)
+    delivered(plan(source, model.bundle, tmp_path / "scores", batch_id="next day"))
+    tables.open_table(planned.target.uri).create_checkpoint()
+    (tmp_path / "scores" / "_delta_log" / f"{0:020}.json").unlink()
+    assert earlier_report(planned).skipped
 
 
 def test_a_name_that_another_batch_has_is_refused(source, model, tmp_path):

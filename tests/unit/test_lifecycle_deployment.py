@@ -14,7 +14,7 @@ from sluiceway.config.deployment import DeploymentSection
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.doors import SilentProgress
-from sluiceway.core.errors import ConflictError, HookRefusedError, InputError
+from sluiceway.core.errors import ConflictError, HookRefusedError, InputError, ModelError
 from sluiceway.core.pairs import BINARY
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle import deployment as module
@@ -33,6 +33,7 @@ class Place:
     def __init__(self, monkeypatch):
         self.world, self.running, self.says = World(), set(), ""
         self.features = {}  # by the place of a bundle, where others than all have
+        self.lost = None
         self.world.documents.publish(TrafficDocument(NAME, 1, CHAMPION))
         self.world.applied = self.world.documents.newest(NAME)
         monkeypatch.setattr(module, "start_serve", lambda serving: SimpleNamespace(url="http://here"))
@@ -64,6 +65,8 @@ class Place:
         self.held_while_deployed = list(self.world.leases.leases)
 
     def _bundle(self, place, digest):
+        if place == self.lost:
+            raise ModelError(f"{place} is gone")
         names = self.features.get(place, ["distance", "carrier"])
         return SimpleNamespace(schema={"features": [{"name": name} for name in names]})
 
@@ -190,6 +193,19 @@ def test_one_with_other_features_is_refused_before_anything_is_deployed(place):
     assert f"`sluiceway serve traffic {NAME} --switch 2`" in refused.value.hint
     assert (place.deployed, place.running, place.world.rollouts.rows) == ([], set(), {})
     assert place.world.leases.leases == {}
+
+
+def test_a_feature_that_clients_send_already_is_no_other_one(place):
+    place.features["b2"] = ["distance", "carrier", "wind"]
+    rollout = place.rollout("2")
+    rollout.context.serving = ServingSection(isolation="process", input={"extra": ["wind"]})
+    assert rollout.run("r2")["rollout"]["status"] == "promoted"
+
+
+def test_a_champion_whose_bundle_is_lost_can_be_replaced(place, caplog):
+    place.lost = CHAMPION.bundle
+    assert place.rollout("2").run("r2")["rollout"]["status"] == "promoted"
+    assert "are not compared with the champion's" in caplog.text
 
 
 def test_one_that_has_become_the_champion_otherwise_is_not_rolled_out_against_itself(place):

@@ -8,6 +8,7 @@ import threading
 import time
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 
 import pytest
 from pydantic import ValidationError
@@ -16,9 +17,10 @@ from rollout_world import CHAMPION, Commanded, Crash, World, make_plan
 from sluiceway.config.deployment import DeploymentSection, RollbackSection, RolloutHookSection
 from sluiceway.core.command import Order
 from sluiceway.core.errors import HookRefusedError
-from sluiceway.rollout.controller import run
+from sluiceway.rollout.controller import _Controller, run
 from sluiceway.rollout.hooks import ConfiguredHooks, NoHooks, RolloutEvent
 from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.state import Phase
 
 STEPS = ({"weight": 0.25}, {"weight": 1.0})
 EVENT = RolloutEvent("before_increase", "r1", 2, "flights", "flights", "2", "1", 0.25, "why")
@@ -344,6 +346,19 @@ def test_a_pause_is_obeyed_while_a_hook_is_asked_about_what_was_told_before():
     assert world.actions() == ["advance to step 0", "pause"]
     assert len(world.hooks.asked) == 1
     assert world.rollouts.next_command("r1", after=Journal.open(world.rollouts, "r1").state.commands) is None
+
+
+@pytest.mark.parametrize(
+    ("phase", "is_asked", "first"),
+    [
+        (Phase.STEP, False, ()),
+        (Phase.STEP, True, (Order.ABORT, Order.PAUSE)),
+        (Phase.PAUSED, True, (Order.ABORT,)),  # a pause would be refused, and the promote be passed over for nothing
+    ],
+)
+def test_only_what_can_be_obeyed_goes_before_what_a_hook_is_asked_about(phase, is_asked, first):
+    asking, journal = SimpleNamespace(open=is_asked), SimpleNamespace(state=SimpleNamespace(phase=phase))
+    assert _Controller._first(SimpleNamespace(asking=asking, journal=journal)) == first
 
 
 def test_an_abort_goes_before_a_pause_that_came_earlier():

@@ -58,6 +58,20 @@ def test_one_that_does_not_come_up_is_told_and_keeps_nobody_else_away():
     assert "its share, 0.1, is the champion's" in note
 
 
+@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
+def test_a_challenger_that_does_not_come_up_leaves_the_endpoint_its_cpus(monkeypatch):
+    from sluiceway.cli import serve as module  # noqa: PLC0415 (under the filter above)
+
+    def refused(spec):
+        raise BackendError("it does not come up")
+
+    removed = []
+    monkeypatch.setattr(module, "deploy_challenger", refused)
+    monkeypatch.setattr(module, "remove_challenger", removed.append)
+    assert len(list(redeploy_beside(DOCUMENT, ServingSection(), deploy=module._come_up_or_go))) == 3
+    assert removed == NAMED
+
+
 def test_what_is_not_there_is_told():
     told = list(absent_beside(DOCUMENT, [NAMED[0], NAME], because="a dashboard cannot"))
     assert [line.split(" of ")[0] for line in told] == ["version 3", "version 4"]

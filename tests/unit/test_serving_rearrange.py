@@ -242,6 +242,23 @@ def test_on_a_serve_that_has_begun_anew_what_the_traffic_names_is_deployed_again
     assert hands.running.removed == []
 
 
+@pytest.mark.parametrize("way", ["less", "back", "switch"])
+def test_the_way_back_does_not_wait_for_a_challenger_or_shadow_that_does_not_come_up(hands, way):
+    hands.hand().switch("2")
+    hands.hand().weights({"3": 0.2})
+    hands.hand().shadow({"4": 0.1})
+    hands.running = Running()
+    hands.running.deploy = refused
+    if way == "less":
+        changed = hands.hand().weights({"3": 0.1})
+        assert hands.newest.challengers[0].weight == 0.1
+    else:
+        changed = hands.hand().back() if way == "back" else hands.hand().switch("1")
+        assert hands.newest.champion.version == "1"
+    assert any("does not come up" in note for note in changed.notes)
+    assert changed.confirmed
+
+
 def refused(spec):
     raise BackendError(f"{spec.application} does not come up")
 

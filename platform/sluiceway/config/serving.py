@@ -151,6 +151,11 @@ class ServingSection(Section):
     """The log of predictions."""
 
     @property
+    def extra_fields(self) -> frozenset[str]:
+        """Fields that a row may hold beside a model's features."""
+        return frozenset((*self.input.extra, *([self.routing_field] if self.routing_field else [])))
+
+    @property
     def room_for_bodies(self) -> int:
         """``max_held_bytes``, or what it is where that is left out."""
         largest = max(self.max_body_bytes, self.max_arrow_bytes)

@@ -238,16 +238,18 @@ def report_of_commit(plan: ScorePlan, done: CommitResult) -> ScoreReport:
         InputError: it is a batch of another model, or of another table; another version of either is none.
     """
     report = replace(report_of(plan, version=done.version, rows=done.rows), skipped=True)
-    told = history.log_of(tables.open_table(plan.target.uri, version=done.version), limit=1)
-    if not told or told[0].version != done.version:  # the log does not reach back so far
+    table = tables.open_table(plan.target.uri)
+    entries = history.log_of(table, limit=table.version() - done.version + 1)
+    told = next((entry for entry in entries if entry.version == done.version), None)
+    if told is None:  # the log does not reach back so far
         return report
-    model, digest, source = str(told[0].metadata.get(MODEL, "")), told[0].metadata.get(DIGEST, ""), told[0].source
-    name, table = plan.request.model.name, tables.absolute(plan.request.source.uri)
+    model, digest, source = str(told.metadata.get(MODEL, "")), told.metadata.get(DIGEST, ""), told.source
+    name, scored = plan.request.model.name, tables.absolute(plan.request.source.uri)
     same_model = model and (digest == report.digest or model.rpartition("@")[0] == name)
-    if not same_model or tables.absolute(source.rpartition("@")[0]) != table:
+    if not same_model or tables.absolute(source.rpartition("@")[0]) != scored:
         raise InputError(
             f"batch {plan.batch_id} of {report.table} is there already (version {done.version}), and is none of "
-            f"{name} and {table}: {model or 'no model'}, rows of {source}",
+            f"{name} and {scored}: {model or 'no model'}, rows of {source}",
             hint="give another --batch-id, or leave it out to have the batch named by its content",
         )
     return replace(report, model=model, digest=str(digest), source=source)

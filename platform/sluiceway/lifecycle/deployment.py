@@ -10,7 +10,14 @@ from typing import Any
 from sluiceway.catalog.claim import Claim, claim
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.errors import BackendError, ChampionChangedError, ConflictError, HookRefusedError, InputError
+from sluiceway.core.errors import (
+    BackendError,
+    ChampionChangedError,
+    ConflictError,
+    HookRefusedError,
+    InputError,
+    ModelError,
+)
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.archiving import archive_endpoint
@@ -303,8 +310,17 @@ class EnvironmentRollout:
             return
         challengers = (Arm(plan.version, 0.0, plan.bundle, plan.digest), *plan.others)
         bundles = self.context.bundles
+        try:
+            bundles.get(plan.champion.bundle, plan.champion.digest)
+        except ModelError as error:  # replicas that have it in memory serve on, and a rollout may replace it
+            _log.warning("the features of version %s are not compared with the champion's: %s", plan.version, error)
+            return
         refuse_other_features(
-            plan.endpoint, plan.champion, challengers, bundle=lambda arm: bundles.get(arm.bundle, arm.digest)
+            plan.endpoint,
+            plan.champion,
+            challengers,
+            bundle=lambda arm: bundles.get(arm.bundle, arm.digest),
+            extra=self.context.serving.extra_fields,
         )
 
     def _refuse_beside_another(self, rollout_id: str) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
 from sluiceway.core.errors import InputError
 from sluiceway.core.traffic import Arm
@@ -10,7 +10,12 @@ from sluiceway.registry.bundle import Bundle
 
 
 def refuse_other_features(
-    endpoint: str, champion: Arm, challengers: Iterable[Arm], *, bundle: Callable[[Arm], Bundle]
+    endpoint: str,
+    champion: Arm,
+    challengers: Iterable[Arm],
+    *,
+    bundle: Callable[[Arm], Bundle],
+    extra: Collection[str],
 ) -> None:
     """Refuse a challenger or a shadow that every request would fail of.
 
@@ -19,6 +24,8 @@ def refuse_other_features(
         champion: the arm that answers.
         challengers: that are to be asked beside it.
         bundle: reads an arm's.
+        extra: fields that clients may send beside the champion's features: a challenger may ask for these, too, and
+            one that does not know such a feature of the champion leaves it alone.
 
     Raises:
         InputError: one has other features.
@@ -26,13 +33,13 @@ def refuse_other_features(
     """
     theirs = features(bundle(champion))
     for arm in challengers:
-        other = sorted(theirs ^ features(bundle(arm)))
+        other = sorted((theirs ^ features(bundle(arm))).difference(extra))
         if other:
             raise InputError(
                 f"version {arm.version} has other features than the champion, version {champion.version}: "
                 f"{', '.join(other)}",
-                hint="it can only become the champion itself, with all requests at once: "
-                f"`sluiceway serve traffic {endpoint} --switch {arm.version}`",
+                hint="name what clients may send in platform.serving.input.extra; else it can only become the champion "
+                f"itself, with all requests at once: `sluiceway serve traffic {endpoint} --switch {arm.version}`",
             )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -16,7 +16,7 @@ from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle.arm_lookup import ArmLookup
 from sluiceway.lifecycle.same_features import features, refuse_other_features
 from sluiceway.rollout.journal import unfinished
-from sluiceway.serving.beside import spec_of_arm
+from sluiceway.serving.beside import redeploy_beside, spec_of_arm
 from sluiceway.serving.rearrange import applications, reweighted, shadowed, switched
 from sluiceway.serving.specs import ChallengerSpec
 
@@ -153,7 +153,8 @@ class TrafficByHand:
             yield now
 
     def _check_features(self, now: TrafficDocument, arms: Iterable[Arm]) -> None:
-        refuse_other_features(self._endpoint, now.champion, arms, bundle=self._lookup.bundle)
+        extra = self._serving.extra_fields
+        refuse_other_features(self._endpoint, now.champion, arms, bundle=self._lookup.bundle, extra=extra)
 
     def _switch(self, now: TrafficDocument, to: Arm) -> Changed:
         draft = switched(now, to)
@@ -165,11 +166,12 @@ class TrafficByHand:
 
     def _publish(self, now: TrafficDocument, draft: TrafficDocument, notes: Sequence[str] = ()) -> Changed:
         deployed: list[str] = []
+        kept = _no_more_for(now.challengers, draft.challengers) | _no_more_for(now.shadows, draft.shadows)
         try:
             document = replace(
                 draft,
-                challengers=tuple(self._placed(arm, deployed) for arm in draft.challengers),
-                shadows=tuple(self._placed(arm, deployed) for arm in draft.shadows),
+                challengers=tuple(self._placed(arm, deployed, kept) for arm in draft.challengers),
+                shadows=tuple(self._placed(arm, deployed, kept) for arm in draft.shadows),
             )
             self._stores.traffic.publish(document)
         except SluicewayError:
@@ -179,14 +181,23 @@ class TrafficByHand:
             self._running.apply(document)
         left = sorted(applications(now) - applications(document))
         self._remove(left)
-        return Changed(document, self._running is not None, (*notes, *self._notes(left)))
+        return Changed(
+            document, self._running is not None, (*notes, *self._brought_back(document, kept), *self._notes(left))
+        )
 
-    def _placed(self, arm: Arm, deployed: list[str]) -> Arm:
+    def _brought_back(self, document: TrafficDocument, kept: Collection[Arm]) -> list[str]:
+        """Deploy again what a new Serve may lack; the traffic has moved, and did not wait for it."""
+        if self._running is None:
+            return []
+        return list(redeploy_beside(document, self._serving, deploy=self._running.deploy, only=kept))
+
+    def _placed(self, arm: Arm, deployed: list[str], kept: Collection[Arm]) -> Arm:
         """A challenger where the configuration wants it: in a deployment of its own, made now, or in the replicas.
 
-        One that has a deployment is deployed too, which costs nothing where it runs: Serve may have begun anew since.
+        One that has a deployment and gets more is deployed too, which costs nothing where it runs: Serve may have begun
+        anew since.
         """
-        if not arm.application and self._serving.isolation == "replica":
+        if arm in kept or (not arm.application and self._serving.isolation == "replica"):
             return arm
         if self._running is None:
             if arm.application:
@@ -212,6 +223,12 @@ class TrafficByHand:
             yield from left_behind(left)
         for rollout in unfinished(self._stores.rollouts, self._endpoint):
             yield f"rollout {rollout} has not ended: gone on with, it finds that its traffic was moved, and stops"
+
+
+def _no_more_for(before: Iterable[Arm], after: Iterable[Arm]) -> set[Arm]:
+    """The arms with a deployment that get no more than they have had."""
+    had = {arm.version: arm.weight for arm in before if arm.application}
+    return {arm for arm in after if arm.application and arm.weight <= had.get(arm.version, -1.0)}
 
 
 def left_behind(applications: Sequence[str]) -> Iterator[str]:

@@ -41,9 +41,6 @@ from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of, w
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
 
-# What is obeyed although a hook is still asked about what was told before.
-FIRST_WHILE_ASKED = (Order.ABORT, Order.PAUSE)
-
 
 class Documents(Protocol):
     """What is needed of :class:`sluiceway.catalog.traffic.TrafficStore`."""
@@ -205,7 +202,7 @@ class _Controller:
             state = self.journal.state
             # After a test the rollout is that of the version that has won it.
             seen = self.doors.observe(self.plan.won_by(state.winner), state) if state.judged else None
-            command = self.journal.next_command(first=FIRST_WHILE_ASKED if self.asking.open else ())
+            command = self.journal.next_command(first=self._first())
             decision = self._allowed(
                 decide(self.plan, state=state, observations=seen, now=self._now(), command=command)
             )
@@ -224,6 +221,12 @@ class _Controller:
         else:
             self._perform()
         return outcome_of(self.plan, self.journal.entries)
+
+    def _first(self) -> tuple[Order, ...]:
+        """What is obeyed although a hook is still asked about what was told before; a paused one is paused already."""
+        if not self.asking.open:
+            return ()
+        return (Order.ABORT, Order.PAUSE) if self.journal.state.phase is Phase.STEP else (Order.ABORT,)
 
     def _obey_an_abort(self) -> None:
         """Before anything is done again: where somebody else has moved the traffic meanwhile, nothing else can be."""

@@ -28,7 +28,11 @@ def spec_of_arm(endpoint: str, arm: Arm, serving: ServingSection) -> ChallengerS
 
 
 def redeploy_beside(
-    document: TrafficDocument, serving: ServingSection, *, deploy: Callable[[ChallengerSpec], str]
+    document: TrafficDocument,
+    serving: ServingSection,
+    *,
+    deploy: Callable[[ChallengerSpec], str],
+    only: Collection[Arm] | None = None,
 ) -> Iterator[str]:
     """Deploy what a document names; one that does not come up keeps nothing else from coming up.
 
@@ -36,11 +40,14 @@ def redeploy_beside(
         document: the newest of the endpoint.
         serving: sizes and limits.
         deploy: does so, and leaves alone what runs.
+        only: of the document's arms; None: all.
 
     Yields:
         What is to be said of each that is not there, one line.
     """
     for arm in _deployed_arms(document):
+        if only is not None and arm not in only:
+            continue
         try:
             deploy(spec_of_arm(document.endpoint, arm, serving))
         except SluicewayError as error:

@@ -57,8 +57,7 @@ class Encoders:
     def of(cls, limits: ServingSection) -> Encoders:
         """By the configuration of an endpoint; its routing field may stand in every row."""
         given = limits.input
-        extra = frozenset(given.extra) | ({limits.routing_field} if limits.routing_field else frozenset())
-        return cls(InputRules(extra, dict(given.ranges), refuse_unknown=given.categories == "refuse"))
+        return cls(InputRules(limits.extra_fields, dict(given.ranges), refuse_unknown=given.categories == "refuse"))
 
     def encoder(self, schema: FeatureSchema) -> Encoder:
         """The encoder of a model's schema; the same for the same object."""

@@ -24,7 +24,7 @@ def schemas_of(scorer: BundleScorer, limits: ServingSection) -> dict[str, Any]:
         limits: what requests may hold.
     """
     values = {feature.name: _feature(feature, limits) for feature in scorer.schema.features}
-    extra = {name for name in (*limits.input.extra, limits.routing_field) if name and name not in values}
+    extra = sorted(limits.extra_fields - set(values))
     row = _object({**values, **{name: {} for name in extra}}, required=list(values))
     row["examples"] = [{feature.name: _example(feature, limits) for feature in scorer.schema.features}]
     length = {"minItems": 1, "maxItems": limits.max_rows}
