@@ -2,6 +2,7 @@
 
 import pytest
 
+from sluiceway.core.errors import BackendError
 from sluiceway.training import ray_resources
 from sluiceway.training.nodes import Node, Process, most_cpus, room_for
 from sluiceway.training.plan import Cluster, Plan
@@ -64,3 +65,11 @@ def test_a_worker_reserves_what_a_node_has_free(monkeypatch, whole, free, plan, 
     unheld = [Node(rest.cpus, all_.memory, all_.gpus) for rest, all_ in zip(free, whole, strict=True)]
     monkeypatch.setattr(ray_resources, "_free_nodes", lambda *, held=True: free if held else unheld)
     assert reserve_cpus(plan) == cpus
+
+
+def test_through_ray_client_no_training_is_begun(monkeypatch):
+    ray_resources.refuse_client()
+    monkeypatch.setattr(ray_resources.ray.util.client.ray, "is_connected", lambda: True)
+    with pytest.raises(BackendError, match="Ray Client") as refused:
+        ray_resources.refuse_client()
+    assert "jobs/lifecycle.py" in refused.value.hint

@@ -17,6 +17,20 @@ SETTLE_SECONDS = 2.0
 START_SECONDS = 30.0  # a wait for a start that is longer is told
 
 
+def refuse_client() -> None:
+    """Refuse to train from a driver that is outside of the cluster: a training tells its progress as it goes.
+
+    Raises:
+        BackendError: this process has joined the cluster by ``ray://``, which carries no streams of results.
+    """
+    if ray.util.client.ray.is_connected():
+        raise BackendError(
+            "a training cannot be followed through Ray Client (ray://)",
+            hint="run it as a Ray job (jobs/lifecycle.py), on a node of the cluster with platform.ray.address: auto, "
+            "or in a task of your session, as notebooks/interactive.ipynb does",
+        )
+
+
 def look_at_cluster() -> Cluster:
     """Ask Ray for its live nodes."""
     alive = [node["Resources"] for node in ray.nodes() if node["Alive"] and node["Resources"].get("CPU", 0) > 0]

@@ -33,7 +33,7 @@ from sluiceway.training.ray_blocks import stored_blocks
 from sluiceway.training.ray_errors import cause_of
 from sluiceway.training.ray_group import run_group
 from sluiceway.training.ray_legacy import run_legacy
-from sluiceway.training.ray_resources import look_at_cluster
+from sluiceway.training.ray_resources import look_at_cluster, refuse_client
 from sluiceway.training.ray_task import run_task
 from sluiceway.training.read_rows import ReadRows, no_rows
 from sluiceway.training.recipe import Recipe
@@ -127,6 +127,7 @@ def train_dataset(
 
 def _checked_cluster(recipe: Recipe) -> Cluster:
     """The cluster, after everything that can be refused without rows."""
+    refuse_client()
     cluster = look_at_cluster()
     training = recipe.training
     recipe.loop_spec(threads=1)
