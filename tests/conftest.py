@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -17,6 +18,9 @@ os.environ.setdefault("RAY_AUTH_MODE", "token")
 os.environ.setdefault("RAY_TRAIN_ENABLE_STATE_TRACKING", "0")
 # Two test processes whose OpenMP takes every core each wait for one another most of the time.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes is the machine's, and proves nothing.
+hypothesis.settings.register_profile("without a deadline", deadline=None)
+hypothesis.settings.load_profile("without a deadline")
 
 
 @pytest.fixture(scope="session")

@@ -399,6 +399,8 @@ def test_a_replica_that_starts_beside_a_damaged_challenger_answers_by_the_champi
         # It waits for a person, however long the restart takes.
         going = endpoint.start(GOOD, steps=two_steps(manual=True))
         going.reaches(Phase.STEP, step=0)
+        # The journal is first: a replica that has not loaded the version yet could not follow at all.
+        until(lambda: endpoint.followed() == going.state.generations[-1])
         spec = endpoint.rollout(GOOD).endpoint
         with damaged(stage, GOOD):
             deploy_endpoint(replace(spec, serving=spec.serving.model_copy(update={"replicas": 3})))
