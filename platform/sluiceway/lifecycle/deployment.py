@@ -311,7 +311,7 @@ class EnvironmentRollout:
         challengers = (Arm(plan.version, 0.0, plan.bundle, plan.digest), *plan.others)
         bundles = self.context.bundles
         try:
-            bundles.get(plan.champion.bundle, plan.champion.digest)
+            known = bundles.get(plan.champion.bundle, plan.champion.digest)
         except ModelError as error:  # replicas that have it in memory serve on, and a rollout may replace it
             _log.warning("the features of version %s are not compared with the champion's: %s", plan.version, error)
             return
@@ -319,7 +319,7 @@ class EnvironmentRollout:
             plan.endpoint,
             plan.champion,
             challengers,
-            bundle=lambda arm: bundles.get(arm.bundle, arm.digest),
+            bundle=lambda arm: known if arm is plan.champion else bundles.get(arm.bundle, arm.digest),
             extra=self.context.serving.extra_fields,
         )
 
