@@ -7,12 +7,12 @@ BIN := .venv/bin
 TESTS ?= tests/e2e tests/integration tests/contract tests/architecture tests/unit docs/examples/gates
 SIDE_BY_SIDE = -n 2 --max-worker-restart 1 --dist loadfile --no-loadscope-reorder
 ARGS ?=
-# $(call tests,ARGUMENTS): pytest; what fails gets one more run, alone (docs/decisions/0023).
+# $(call tests,ARGUMENTS,PATHS): pytest; what fails gets one more run, alone (docs/decisions/0023).
 define tests
-	@status=0; $(BIN)/pytest $(1) $(TESTS) $(ARGS) || status=$$?; \
+	@status=0; $(BIN)/pytest $(1) $(2) $(ARGS) || status=$$?; \
 	if [ $$status -eq 1 ]; then \
 	  echo 'pytest: what failed runs once more, alone; a test that passes now is unsteady, and its first failure is above'; \
-	  status=0; $(BIN)/pytest $(1) $(TESTS) $(ARGS) -n 0 -x --last-failed --last-failed-no-failures none || status=$$?; \
+	  status=0; $(BIN)/pytest $(1) $(2) $(ARGS) -n 0 -x --last-failed --last-failed-no-failures none || status=$$?; \
 	fi; exit $$status
 endef
 # Areas of the benchmarks: what can be run by itself; the others are imported by them.
@@ -30,17 +30,17 @@ demo: setup  ## flights from a Delta table to a canaried model, by one command
 	@$(BIN)/sluiceway run jobs/configs/flights.yaml --fresh
 
 test: setup  ## the whole test suite; TESTS=tests/unit and ARGS='-k name' choose
-	$(call tests,-q -m 'not soak and not gpu' -o faulthandler_timeout=660 $(SIDE_BY_SIDE))
+	$(call tests,-q -m 'not soak and not gpu' -o faulthandler_timeout=660 $(SIDE_BY_SIDE),$(TESTS))
 
-check: setup  ## lint, format, types, floors, unit and architecture tests: under 90 s
+check: setup  ## lint, format, types, floors, unit and architecture tests: 3 to 4 minutes
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports
-	@$(BIN)/pytest -q -m 'not soak and not gpu and not integration' $(SIDE_BY_SIDE) tests/unit tests/architecture docs/examples/gates
+	$(call tests,-q -m 'not soak and not gpu and not integration' $(SIDE_BY_SIDE),tests/unit tests/architecture docs/examples/gates)
 
 soak: setup  ## the tests that take too long for `make test`
-	$(call tests,-m 'soak and not gpu' $(SIDE_BY_SIDE))
+	$(call tests,-m 'soak and not gpu' $(SIDE_BY_SIDE),$(TESTS))
 
 bench: setup  ## all measurements side by side with the peers; fails when a goal is missed
 	@failed=''; for area in $(AREAS); do $(BIN)/python benchmarks/$$area.py || failed="$$failed $$area"; done; \
