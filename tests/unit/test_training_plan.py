@@ -96,6 +96,47 @@ def test_threads_are_those_of_nodes_with_a_gpu_where_one_is_asked():
         require_cpus(TrainingSection(device="cuda", cpus_per_worker=16), mixed)
 
 
+MILLION = {"rows": 1_000_000, "features": 10}  # need 0.18 GB
+
+
+@pytest.mark.parametrize(
+    ("training", "nodes", "parallel"),
+    [
+        ({"parallel_folds": "auto", "memory_per_worker": "8GB"}, [Node(16, 10e9)] * 2, 2),
+        ({"parallel_folds": 5, "memory_per_worker": "8GB"}, [Node(16, 10e9)] * 2, 2),
+        ({"parallel_folds": 2, "memory_per_worker": 216_000_000}, [Node(16, 64e9)], 2),
+        ({"parallel_folds": 5, "memory_per_worker": 216_000_000}, [Node(3, 64e9)], 3),  # as many as it has CPUs
+        ({"parallel_folds": "auto", "memory_per_worker": "40GB", "device": "cuda"}, [Node(16, 64e9, 4)], 1),
+        ({"parallel_folds": "auto", "memory_per_worker": "20GB", "device": "cuda"}, [Node(16, 64e9, 4)], 3),
+        ({"parallel_folds": "auto", "device": "cuda"}, [Node(16, 64e9, 4)], 4),
+        ({"parallel_folds": 2, "memory_per_worker": "8GB"}, [Node(16, 1e9), Node(16, 10e9)], 1),
+        ({"parallel_folds": 5}, [Node(16, 1e9)] * 2, 5),  # by half of the memory, 0.5 GB a node
+        ({"parallel_folds": 5}, [Node(16, 0.5e9)] * 2, 2),
+    ],
+)
+def test_folds_side_by_side_are_as_many_as_find_their_memory(training, nodes, parallel):
+    cluster, section = Cluster(tuple(nodes)), TrainingSection(**training)
+    plan = plan_run(section, cluster, **MILLION)
+    assert plan.parallel == parallel
+    assert (f"{parallel} folds run side by side" in plan.why) is (parallel > 1)
+    require_cpus(section, cluster)
+    require_room(plan, cluster)
+
+
+def test_a_small_node_does_not_bound_a_workers_memory():
+    cluster = Cluster((Node(1, 1e9), Node(16, 64e9), Node(16, 64e9)))
+    for workers in ("auto", 2):
+        training = TrainingSection(memory_per_worker="8GB", workers=workers)
+        require_cpus(training, cluster)
+        require_room(plan_run(training, cluster, **MILLION), cluster)
+    with pytest.raises(
+        BackendError, match=r"memory_per_worker is 65\.00 GB; Ray gives out 64\.00 GB on the largest node"
+    ):
+        require_cpus(TrainingSection(memory_per_worker="65GB"), cluster)
+    with pytest.raises(BackendError, match=r"Ray gives out 8\.00 GB on the largest node with a GPU"):
+        require_cpus(TrainingSection(memory_per_worker="9GB", device="cuda"), FOUR)
+
+
 def test_what_no_node_has_together_is_refused():
     apart = Cluster((Node(8, 1e9, 1), Node(8, 8e9)))
     training = TrainingSection(device="cuda", memory_per_worker="1.5GB")

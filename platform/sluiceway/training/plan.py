@@ -101,8 +101,10 @@ def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features
     if limit and need / workers > limit and training.device == "cpu":
         disk_rows = max(1, int(limit / 16 / (4 * features)))
         why += "; they are trained from disk"
-    parallel, more = _parallel(training, cluster, workers, limit / need if need else math.inf)
     process = Process(int(training.device == "cuda"), int(training.memory_per_worker or 0))
+    # A limit of a worker's own is reserved by each; without one, so many as a share of the nodes' memory holds.
+    by_memory = math.inf if process.memory or not need else limit * cluster.nodes / need
+    parallel, more = _parallel(training, cluster, workers, process, by_memory)
     available = most_cpus(cluster.each, process, processes=workers * parallel)
     threads = max(1, int(training.cpus_per_worker or available))
     engine: Literal["task", "group", "xgboost_ray"] = "task" if workers == 1 else "group"
@@ -153,22 +155,21 @@ def _workers(training: TrainingSection, cluster: Cluster, need: float, limit: fl
     return workers, f"{told}; {room}: {workers} workers share them"
 
 
-def _parallel(training: TrainingSection, cluster: Cluster, workers: int, fit: float) -> tuple[int, str]:
+def _parallel(
+    training: TrainingSection, cluster: Cluster, workers: int, process: Process, by_memory: float
+) -> tuple[int, str]:
     """Folds side by side, and what to say of it; each needs a copy of the rows."""
     asked = training.parallel_folds
     if asked == 1 or (asked == "auto" and cluster.nodes == 1 and training.device == "cpu"):
         return 1, ""  # on one node they share a worker and its rows (``together``)
     if workers > 1:
         return 1, "; folds run one after the other: a worker group shares one fold"
-    if training.device == "cuda":
-        room = room_for(cluster.each, Process(gpus=1), cpus=LEAST_CPUS)
-    elif asked == "auto":
-        room = int(cluster.cpus // (training.cpus_per_worker or CPUS_OF_A_FOLD))
-    else:
-        room = int(cluster.cpus // (training.cpus_per_worker or 1))
-    by_memory = int(min(training.folds, fit * max(cluster.nodes, 1)))
+    room = room_for(cluster.each, process, cpus=LEAST_CPUS)
+    if training.device == "cpu":
+        of_a_fold = training.cpus_per_worker or (CPUS_OF_A_FOLD if asked == "auto" else 1)
+        room = min(room, int(cluster.cpus // of_a_fold))
     wanted = training.folds if asked == "auto" else min(asked, training.folds)
-    parallel = max(1, min(wanted, room, by_memory))
+    parallel = max(1, min(wanted, room, int(min(training.folds, by_memory))))
     if parallel == 1:
         return 1, "; folds run one after the other: there is no room for two"
     return parallel, f"; {parallel} folds run side by side"
@@ -263,10 +264,11 @@ def require_cpus(training: TrainingSection, cluster: Cluster) -> None:
             f"{' with a GPU' if gpus else ''} has {largest:g}",
             hint="lower it, or leave it out",
         )
-    if training.memory_per_worker and cluster.node_memory and training.memory_per_worker > cluster.node_memory:
+    most = max((node.memory for node in cluster.each if node.gpus >= gpus), default=0.0)
+    if training.memory_per_worker and training.memory_per_worker > most:
         raise BackendError(
             f"training.memory_per_worker is {training.memory_per_worker / GIGABYTE:.2f} GB; Ray gives out "
-            f"{cluster.node_memory / GIGABYTE:.2f} GB on the smallest node",
+            f"{most / GIGABYTE:.2f} GB on the largest node{' with a GPU' if gpus else ''}",
             hint="lower it, or leave it out",
         )
 
