@@ -10,12 +10,13 @@ import pytest
 import xgboost
 
 from sluiceway.config.experiment import DataSection, IncrementalSection, ModelSection, SplitSection, TrainingSection
-from sluiceway.core.errors import ModelError
+from sluiceway.config.search import SearchSection
+from sluiceway.core.errors import ConfigError, ModelError
 from sluiceway.core.references import TableVersion
 from sluiceway.data.time_order import TimeCuts
 from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.lifecycle import incremental
-from sluiceway.lifecycle.incremental import Base, going_on
+from sluiceway.lifecycle.incremental import Base, check_drawn, going_on
 from sluiceway.registry.bundle import Bundle
 from sluiceway.training.recipe import Recipe
 
@@ -83,6 +84,10 @@ def test_where_rows_stay_in_their_parts_no_cut_is_asked_for(go_on):
         ("monotone_constraints", {"a": 1}, {"a": -1}),
         ("interaction_constraints", [["a"], ["b"]], [["a", "b"]]),
         ("base_score", 0.1, 0.5),
+        ("num_parallel_tree", 4, 2),
+        ("quantile_alpha", 0.9, 0.5),
+        ("tweedie_variance_power", 1.2, 1.8),
+        ("huber_slope", 0.2, 3.0),
     ],
 )
 def test_what_must_hold_for_the_whole_model_is_what_it_was(go_on, name, one, other):
@@ -94,6 +99,47 @@ def test_what_must_hold_for_the_whole_model_is_what_it_was(go_on, name, one, oth
 
 def test_what_says_nothing_is_no_constraint(go_on):
     said = {"monotone_constraints": {"a": 0}, "interaction_constraints": [], "base_score": None}
+    said |= {"num_parallel_tree": 1, "tweedie_variance_power": 1.5, "huber_slope": 1, "scale_pos_weight": 1}
     assert go_on(said, {}).base
     assert go_on({}, said).base
     assert go_on({"interaction_constraints": [["b", "a"]]}, {"interaction_constraints": [["a", "b"]]}).base
+
+
+def test_a_weight_of_the_base_does_not_hold_on_in_silence(go_on):
+    assert go_on({"scale_pos_weight": 2}, {"scale_pos_weight": 5}).base
+    assert go_on({"scale_pos_weight": 2}, {}).base
+    for none in ({}, {"scale_pos_weight": None}):
+        with pytest.raises(ModelError, match=r"gone on from: its scale_pos_weight is 5, which would hold on"):
+            go_on(none, {"scale_pos_weight": 5})
+
+
+def drawn(booster, space, **theirs) -> None:
+    """Look at a space whose configured model is the base's own."""
+    lineage = {"config": {"params": theirs}}
+    base = Base("7", Bundle(booster, SCHEMA.to_dict(), {"kind": "binary"}, lineage))
+    check_drawn(SearchSection(space=space, trials=2), ModelSection(params=theirs), base)
+
+
+def test_a_search_draws_nothing_that_the_base_forbids(booster):
+    fine = {
+        "max_depth": {"whole": [2, 9]},
+        "scale_pos_weight": {"real": [1.0, 5.0]},
+        "objective": {"choice": ["binary:logistic"]},
+        "num_parallel_tree": {"choice": [2]},
+    }
+    drawn(booster, fine, num_parallel_tree=2, scale_pos_weight=3)
+    check_drawn(SearchSection(space={"base_score": {"real": [0.1, 0.9]}}, trials=2), ModelSection(), None)
+    wrong = {
+        "max_depth": {"whole": [2, 9]},
+        "objective": {"choice": ["reg:logistic", "binary:logistic"]},
+        "base_score": {"real": [0.1, 0.9]},
+        "num_parallel_tree": {"whole": [1, 2]},
+    }
+    with pytest.raises(ConfigError, match="does not fit version 7") as caught:
+        drawn(booster, wrong, num_parallel_tree=2)
+    told = [problem.partition(" is ")[0] for problem in caught.value.problems]
+    assert told == [
+        "search.space.objective: its objective",
+        "search.space.base_score: its base_score",
+        "search.space.num_parallel_tree: its num_parallel_tree",
+    ]

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sluiceway.config.experiment import DataSection
+from sluiceway.config.experiment import DataSection, ModelSection
+from sluiceway.config.search import SearchSection
 from sluiceway.core.errors import ConfigError, DataError, ModelError
 from sluiceway.core.references import TableVersion
 from sluiceway.data.ray_read import key_columns, newest_tick, time_cuts
@@ -19,14 +20,22 @@ from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.mlflow_registry import CHAMPION
 from sluiceway.training.final_model import objective_of
 from sluiceway.training.recipe import Recipe
+from sluiceway.training.search_space import with_params
 
 # Parameters that hold for a whole model, and in which form two of them are the same. New trees alone do not make it
-# monotone, and another base_score would move what the base's trees add up to.
+# monotone, another base_score would move what the base's trees add up to, XGBoost keeps the base's num_parallel_tree
+# and says nothing, and the last three are part of the objective.
 _WHOLE: dict[str, Callable[[Any], Any]] = {
     "monotone_constraints": lambda given: {name: sign for name, sign in (given or {}).items() if sign},
     "interaction_constraints": lambda given: {frozenset(group) for group in given or ()},
     "base_score": lambda given: given,
+    "num_parallel_tree": lambda given: given or 1,
+    "quantile_alpha": lambda given: given,
+    "tweedie_variance_power": lambda given: given or 1.5,
+    "huber_slope": lambda given: given or 1.0,
 }
+# May change, but XGBoost goes on with the base's where none is given.
+_KEPT = "scale_pos_weight"
 
 
 @dataclass(frozen=True)
@@ -130,7 +139,43 @@ def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle, membershi
     if bundle.lineage.get("membership") != membership:
         # Else it may have been trained on rows that are test rows now, and the gates would flatter it.
         return "its rows were placed in training, validation and test by another seed, key, group or split"
-    return _otherwise_as_a_whole(recipe.model.params, bundle.lineage.get("config", {}).get("params", {}))
+    return _otherwise_as_a_whole(recipe.model.params, _params_of(bundle))
+
+
+def check_drawn(search: SearchSection, model: ModelSection, base: Base | None) -> None:
+    """Refuse a search that may draw what the base forbids: its winner could not be trained.
+
+    Args:
+        search: the space.
+        model: the configured model, which the draws change; the base allows it.
+        base: to go on from, or None.
+
+    Raises:
+        ConfigError: something of the space has to be what it was in the base.
+    """
+    if base is None:
+        return
+    objective, theirs = objective_of(base.bundle.model), _params_of(base.bundle)
+    told = {}
+    for name, draw in search.space.items():
+        for value in draw.choice or draw.ends or ():
+            why = _otherwise_as_a_whole(with_params(model, {name: value}).params, theirs)
+            if name == "objective" and value != objective:
+                why = f"its objective is {objective}"
+            if why:
+                told[name] = why
+    problems = tuple(f"search.space.{name}: {why}" for name, why in told.items())
+    if problems:
+        raise ConfigError(
+            f"the space of the search does not fit version {base.version}, which training is to go on from",
+            problems=problems,
+            hint="leave these names out of search.space, or training.incremental",
+        )
+
+
+def _params_of(bundle: Bundle) -> Mapping[str, Any]:
+    found: Mapping[str, Any] = bundle.lineage.get("config", {}).get("params", {})
+    return found
 
 
 def _otherwise_as_a_whole(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
@@ -138,6 +183,11 @@ def _otherwise_as_a_whole(mine: Mapping[str, Any], theirs: Mapping[str, Any]) ->
         if read(mine.get(name)) != read(theirs.get(name)):
             told = [json.dumps(params[name]) if params.get(name) else "not given" for params in (theirs, mine)]
             return f"its {name} is {told[0]}, in model.params it is {told[1]}, and it has to hold for all trees"
+    kept = theirs.get(_KEPT) or 1
+    if mine.get(_KEPT) is None and kept != 1:
+        return (
+            f"its {_KEPT} is {json.dumps(kept)}, which would hold on; say in model.params which is wanted, 1 for none"
+        )
     return ""
 
 

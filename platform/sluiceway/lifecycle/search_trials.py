@@ -11,7 +11,7 @@ from sluiceway.core.errors import BackendError
 from sluiceway.core.references import TableVersion
 from sluiceway.lifecycle.candidate import recipe_of
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.incremental import base_of
+from sluiceway.lifecycle.incremental import base_of, check_drawn
 from sluiceway.lifecycle.preflight import check_named_columns
 from sluiceway.lifecycle.search_journal import SearchJournal
 from sluiceway.lifecycle.search_runs import SearchInMlflow
@@ -40,13 +40,16 @@ def trial_recipe(context: Context, version: TableVersion, section: SearchSection
     """Look at the rows, and at the space again with the classes of the target.
 
     Raises:
-        ConfigError: something of the space cannot be, now that the classes are known, or a column is not there.
+        ConfigError: something of the space cannot be, now that the classes and the base are known, or a column is not
+            there.
         DataError: the rows cannot be trained on.
     """
     check_named_columns(context.evaluation, context.serving, version)
     context.connect()
-    recipe = recipe_of(context, version, base_of(context))
+    base = base_of(context)
+    recipe = recipe_of(context, version, base)
     check_space(section, context.model, context.training, classes=len(recipe.classes))
+    check_drawn(section, context.model, base)
     return recipe
 
 
