@@ -21,6 +21,14 @@ LEFT_ALONE = XGBoostError(
 REFUSED = XGBoostError(
     "[11:18:50] /src/xgboost/src/objective/regression_obj.cu:41: label must be in [0,1]\nStack trace:\n  [bt] (0)"
 )
+NO_FILE = XGBoostError(
+    "[11:18:50] /w/xgboost/dmlc-core/src/io/local_filesys.cc:209: Check failed: allow_null:  LocalFileSystem::Open "
+    '"/tmp/rows/pages-0.page": No such file or directory\nStack trace:\n  [bt] (0) libxgboost.so'
+)
+NO_PAGE = XGBoostError(
+    "[11:18:50] /w/xgboost/src/common/io.cc:245: Check failed: fd >= 0 (-1 vs. 0) : Failed to open:/tmp/rows/p.page. "
+    "Too many open files\nStack trace:\n  [bt] (0) libxgboost.so"
+)
 
 
 @pytest.mark.parametrize(
@@ -35,6 +43,15 @@ REFUSED = XGBoostError(
         ((REFUSED, LEFT_ALONE), ConfigError, "XGBoost refuses what it is given: label must be in [0,1]"),
         ((LEFT_ALONE, REFUSED), ConfigError, "XGBoost refuses what it is given: label must be in [0,1]"),
         ((LEFT_ALONE, ConfigError("so it is")), ConfigError, "so it is"),
+        (
+            (LEFT_ALONE, NO_FILE),
+            BackendError,
+            "the training group cannot use its disk: Check failed: allow_null:  Local",
+        ),
+        ((NO_PAGE,), BackendError, "the training group cannot use its disk: Check failed: fd >= 0 (-1 vs. 0) : Failed"),
+        ((OSError(28, "No space left on device"),), BackendError, "the training group cannot use its disk: [Errno 28]"),
+        ((OSError("60 requested and 8 written"),), BackendError, "the training group cannot use its disk: 60 request"),
+        ((OSError("a socket"),), BackendError, "the training group failed: OSError: a socket"),
     ],
 )
 def test_the_cause_of_a_groups_end(ranks, kind, told):

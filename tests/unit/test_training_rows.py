@@ -1,12 +1,15 @@
 """Rows in one order, in memory and on disk, from blocks of any size."""
 
 import dataclasses
+import shutil
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow as pa
 import pytest
 import xgboost
 
+from sluiceway.core.errors import BackendError
 from sluiceway.training.encoded import FOLD, KEY, PART, SINCE, WEIGHT, X, Y
 from sluiceway.training.floats_on_disk import forget, scatter_to_disk
 from sluiceway.training.loop import LoopSpec, boost
@@ -97,6 +100,19 @@ def test_on_disk_they_are_the_same(tmp_path, n, batch):
         forget(other.x)
         np.testing.assert_array_equal(other.x, one.x)
     assert not list(tmp_path.glob("*.*"))  # nothing is left beside the two files
+
+
+def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
+    table = block(1000)
+    rows = int((table[PART].to_numpy() < 2).sum())
+    need = 3.2 * rows * WIDTH * 4
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=need - 1))
+    blocks = EncodedBlocks(lambda: [table], WIDTH)
+    with pytest.raises(BackendError, match=rf"need up to 0\.00 GB in {tmp_path}, and 0\.00 GB are free"):
+        arrange(blocks, width=WIDTH, weighted=False, disk=Disk(tmp_path, 64))
+    assert not list(tmp_path.iterdir())
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=need + 1))
+    assert arrange(blocks, width=WIDTH, weighted=False, disk=Disk(tmp_path, 64))[0].on_disk
 
 
 def test_scattering_needs_no_more_files_than_a_process_may_open(tmp_path):

@@ -3,13 +3,38 @@
 from __future__ import annotations
 
 import mmap
+import shutil
 from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
+from sluiceway.core.errors import BackendError
+
 MOST_OPEN = 200  # files at a time
+PEAK = 3.2  # the most that rows took on disk with XGBoost's pages, in shares of their floats
+
+
+def require_disk(folder: Path, *, rows: int, width: int) -> None:
+    """Fail before anything is written where rows and their pages would not fit: XGBoost ends the process then.
+
+    Args:
+        folder: where they are to lie.
+        rows: how many.
+        width: number of features.
+
+    Raises:
+        BackendError: too little is free.
+    """
+    need, free = PEAK * rows * width * 4, shutil.disk_usage(folder).free
+    if free < need:
+        raise BackendError(
+            f"rows that are trained from disk need up to {need / 1e9:.2f} GB in {folder}, and "
+            f"{free / 1e9:.2f} GB are free",
+            hint="give the worker's node a TMPDIR with more room, or raise training.memory_per_worker or "
+            "training.workers",
+        )
 
 
 def scatter_to_disk(

@@ -14,6 +14,10 @@ OUT_OF_MEMORY = (
     "set training.memory_per_worker to what a worker may hold (rows that need more are trained from disk), "
     "training.workers to share the rows among nodes, or take a larger node"
 )
+# How XGBoost, numpy and the system say that a file cannot be made, written or opened.
+_OF_A_DISK = re.compile(
+    r"LocalFileSystem::|FileStream\.|/common/io\.cc:|\d+ requested and \d+ written|No space left on device"
+)
 _LOST = (
     ray.exceptions.WorkerCrashedError,
     ray.exceptions.NodeDiedError,
@@ -41,6 +45,14 @@ def cause_of(error: BaseException, where: str) -> SluicewayError:
             return inner
     if _out_of_memory(error):
         return BackendError(f"{where} ran out of memory", hint=OUT_OF_MEMORY)
+    for inner in chain:
+        if isinstance(inner, OSError) or type(inner).__name__ == "XGBoostError":
+            told = next((line for line in _lines(inner) if _OF_A_DISK.search(line)), "")
+            if told:
+                return BackendError(
+                    f"{where} cannot use its disk: {_without_place(told)}",
+                    hint="look at TMPDIR on the worker's node and at the room that is left there",
+                )
     lost = [inner for inner in chain if isinstance(inner, _LOST)]
     refused = [inner for inner in chain if type(inner).__name__ == "XGBoostError" and not _of_a_lost_peer(inner)]
     if refused and not lost:

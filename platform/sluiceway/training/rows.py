@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from sluiceway.training.encoded import FOLD, KEY, PART, SINCE, TRAIN, VALIDATION, WEIGHT, X, Y
-from sluiceway.training.floats_on_disk import scatter_to_disk
+from sluiceway.training.floats_on_disk import require_disk, scatter_to_disk
 
 Blocks = Callable[[], Iterable[pa.Table]]
 """Gives the blocks of :func:`sluiceway.training.encoded.encode_block` anew each time, in the same order."""
@@ -129,6 +129,9 @@ def arrange(
 
     Returns:
         rows of the training part and of the validation part.
+
+    Raises:
+        BackendError: the disk has too little room.
     """
     columns = _places(source)
     parts = [_part(columns, part) for part in (TRAIN, VALIDATION)]
@@ -136,6 +139,7 @@ def arrange(
     if disk is None:
         features = _scatter(source.features(), parts, width)
     else:
+        require_disk(disk.folder, rows=sum(len(part.place) for part in parts), width=width)
         features = [
             scatter_to_disk(
                 _of_part(source.features(), part),

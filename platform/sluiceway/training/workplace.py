@@ -49,7 +49,7 @@ def workplace(source: RowSource, job: Job) -> Iterator[Workplace]:
     """Arrange a worker's rows; what lies on disk is gone afterwards.
 
     Raises:
-        BackendError: the job asks for a GPU, and XGBoost finds none here.
+        BackendError: the job asks for a GPU, and XGBoost finds none here, or for more disk than is free.
     """
     check_device(str(job.spec.params.get("device", "cpu")))
     folder = _own_folder() if job.disk_rows else None
