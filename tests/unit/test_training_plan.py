@@ -110,6 +110,7 @@ MILLION = {"rows": 1_000_000, "features": 10}  # need 0.18 GB
         ({"parallel_folds": "auto", "memory_per_worker": "20GB", "device": "cuda"}, [Node(16, 64e9, 4)], 3),
         ({"parallel_folds": "auto", "device": "cuda"}, [Node(16, 64e9, 4)], 4),
         ({"parallel_folds": 2, "memory_per_worker": "8GB"}, [Node(16, 1e9), Node(16, 10e9)], 1),
+        ({"parallel_folds": 5, "memory_per_worker": "0.1GB", "workers": 1}, [Node(16, 64e9)] * 9, 1),  # from disk
         ({"parallel_folds": 5}, [Node(16, 1e9)] * 2, 5),  # by half of the memory, 0.5 GB a node
         ({"parallel_folds": 5}, [Node(16, 0.5e9)] * 2, 2),
     ],

@@ -60,7 +60,8 @@ class Plan:
     Attributes:
         engine: one Ray task (or one for each fold), one Ray Train worker group, or the library xgboost-ray.
         workers: 1 for a task.
-        threads: of each worker; from the cluster's size and never from what is free, because sums depend on it.
+        threads: of each worker; from the cluster's size and never from what is free, because sums depend on it
+            (xgboost-ray takes fewer where fewer are free).
         gpus: of each worker.
         parallel: folds that run side by side.
         disk_rows: where not 0, the rows are trained from disk, and so many are in memory at a time.
@@ -102,8 +103,10 @@ def plan_run(training: TrainingSection, cluster: Cluster, *, rows: int, features
         disk_rows = max(1, int(limit / 16 / (4 * features)))
         why += "; they are trained from disk"
     process = Process(int(training.device == "cuda"), int(training.memory_per_worker or 0))
-    # A limit of a worker's own is reserved by each; without one, so many as a share of the nodes' memory holds.
+    # A limit of a worker's own is reserved by each; without one, so many as a share of the nodes' memory holds. From
+    # disk, each would write a copy of the rows.
     by_memory = math.inf if process.memory or not need else limit * cluster.nodes / need
+    by_memory = 1.0 if disk_rows else by_memory
     parallel, more = _parallel(training, cluster, workers, process, by_memory)
     available = most_cpus(cluster.each, process, processes=workers * parallel)
     threads = max(1, int(training.cpus_per_worker or available))

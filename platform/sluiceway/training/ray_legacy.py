@@ -55,7 +55,7 @@ def run_legacy(blocks: Sequence[ray.ObjectRef], job: Job, plan: Plan, *, emit: E
             problems=(plan.why,),
             hint="training.engine: xgboost can; or raise training.workers",
         )
-    cpus = int(reserve_cpus(plan))
+    cpus = int(reserve_cpus(plan))  # and so many threads: the library refuses more than an actor has reserved
     if cpus < 1:
         raise BackendError(
             f"xgboost-ray needs a whole CPU for each of {plan.workers} actors, and they are not free",
