@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import math
 from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ray import cloudpickle
+from ray.exceptions import RayTaskError
 
 from sluiceway.config.experiment import TrainingSection
 from sluiceway.config.search import SearchSection
@@ -47,6 +50,17 @@ def test_only_what_its_parameters_cause_settles_a_trial(monkeypatch, fold, settl
     trial = trained(monkeypatch, fold)
     assert (trial.status, trial.is_settled) == ("failed", settled)
     assert told in trial.error
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), MemoryError(), None])
+def test_what_ends_a_trial_s_worker_settles_nothing(tmp_path, error):
+    file, heard = tmp_path / "error.pkl", []
+    if error is not None:  # as a worker's error comes from Ray
+        file.write_bytes(cloudpickle.dumps(RayTaskError("step", "a traceback", error).as_instanceof_cause()))
+    told = {"trial": json.dumps(Trial(3, {}, (), "running", 0.0).to_dict())}
+    ended = SimpleNamespace(pickled_error_file=str(file), config=told)
+    ray_search._Listener(heard.append, set()).on_trial_error(1, [], ended)
+    assert [(one.number, one.status, one.lost, one.is_settled) for one in heard] == [(3, "failed", True, False)]
 
 
 def test_rows_that_a_gpu_cannot_hold_are_refused_before_a_trial_begins():
