@@ -18,6 +18,7 @@ from mlflow.tracking import MlflowClient
 from sluiceway.core.errors import ModelError
 from sluiceway.features.encode import encode_rows
 from sluiceway.features.schema import FeatureSchema
+from sluiceway.registry import search_runs
 from sluiceway.registry.bundle import Bundle
 from sluiceway.registry.data_input import DataInput
 from sluiceway.registry.mlflow_registry import CHAMPION, Registry, RunRecord
@@ -85,6 +86,33 @@ def test_rounds_are_written_a_thousand_values_a_call(registry, client, monkeypat
     odd = {m.step: m.value for m in client.get_metric_history(run_id, "odd")}
     assert set(odd) == {1, 2}
     assert math.isnan(odd[1])
+
+
+def test_a_search_that_was_killed_before_its_run_was_written_has_it_written_by_the_next(registry, client, monkeypatch):
+    record = RunRecord(
+        "searches",
+        "a search",
+        params={"space.max_depth": "1 to 8"},
+        tags={"data_version": "3"},
+        artifacts={"config.yaml": b"x"},
+        key="search",
+    )
+    runs = registry.search_runs("searches")
+
+    def killed(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search_runs, "write_run", killed)
+        with pytest.raises(KeyboardInterrupt):
+            runs.open(record)
+    run_id = runs.open(record)
+    assert runs.open(record) == run_id
+    run = client.get_run(run_id)
+    assert (run.info.status, run.data.params, run.data.tags["data_version"]) == ("RUNNING", dict(record.params), "3")
+    assert [entry.path for entry in client.list_artifacts(run_id)] == ["config.yaml"]
+    (experiment,) = client.search_experiments(filter_string="name = 'searches'")
+    assert len(client.search_runs([experiment.experiment_id])) == 1
 
 
 def test_the_data_of_a_run_is_an_input_of_it(registry, client):

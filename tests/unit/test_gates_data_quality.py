@@ -14,7 +14,7 @@ from sluiceway.config.evaluation import DataQualitySection, EvaluationSection
 from sluiceway.core.errors import SchemaMismatchError
 from sluiceway.core.verdict import Direction, GateResult, Measurement, Status, Threshold, Verdict
 from sluiceway.gates import catalogue
-from sluiceway.gates.checks.data_quality import GATE, judge_columns, run
+from sluiceway.gates.checks.data_quality import FORGOTTEN, GATE, judge_columns, run
 from sluiceway.gates.column_facts import ColumnFacts, column_facts, counts_over, label_facts
 from sluiceway.gates.context import GateContext
 from sluiceway.gates.drift import drift
@@ -219,6 +219,15 @@ def test_a_column_that_drifted_is_named(rows):
     assert verdict.measurement.detail == "breaks it: delay"
     moved = replaced(rows, "carrier", pa.array(["WN"] * (N // 2) + ["AA"] * (N // 2)).dictionary_encode())
     assert "carrier" in by_name(columns(moved, stored(rows)), "drift").measurement.detail
+
+
+def test_a_champion_of_which_nothing_is_kept_is_no_pass(rows, held_out):
+    result = judged(rows, held_out, reference=())
+    for name in ("drift (PSI) against the champion", "own AUC"):
+        verdict = by_name(result, name)
+        assert (verdict.status, verdict.reason) == (Status.INCONCLUSIVE, FORGOTTEN)
+    before_one = judged(rows, held_out, reference=None)  # or an imported one
+    assert not [v for v in before_one.verdicts if "champion" in v.measurement.name]
 
 
 @pytest.mark.parametrize("kind", ["continuous", "repeated", "constant", "heavy at the low end", "empty", "missing"])

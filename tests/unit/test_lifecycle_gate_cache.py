@@ -48,10 +48,12 @@ def key(
     source="",
     now=1e9,
     contract=None,
+    reference=None,
 ):
     evaluation = evaluation or EvaluationSection()
     gate = dataclasses.replace(find(name, gates_of(EvaluationSection())), source=source)
     plain = GateContext("", evaluation.performance, evaluation, ("a",), {"a": "numeric"}, "late", 0.5, now=now)
+    plain = dataclasses.replace(plain, reference=reference)
     subject = Subject("m", version, bundle, "/b", champion and ServingModel("7", champion, ()))
     return gate_key(context, subject, gate, own_view(plain, gate), contract)
 
@@ -103,6 +105,10 @@ def test_thresholds_count_for_the_gates_that_hold_metrics_against_them():
 def test_the_champion_counts_only_where_it_is_looked_at():
     assert key("performance", champion=OTHER) == key("performance")
     assert key("champion", champion=OTHER) != key("champion")
+
+
+def test_a_champion_of_which_nothing_is_kept_is_not_taken_for_none():
+    assert key("data_quality", reference=()) != key("data_quality")
 
 
 def fresh(value, unit):

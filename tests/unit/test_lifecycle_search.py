@@ -11,7 +11,7 @@ from sluiceway.catalog.pipeline import DONE, FAILED, RUNNING, PipelineStore
 from sluiceway.config.experiment import ExperimentSection, ModelSection, TrainingSection
 from sluiceway.config.search import SearchSection
 from sluiceway.core.doors import SilentProgress
-from sluiceway.core.errors import BackendError
+from sluiceway.core.errors import BackendError, ConfigError, DataError
 from sluiceway.core.references import TableVersion
 from sluiceway.lifecycle import candidate, search_trials
 from sluiceway.lifecycle import search as module
@@ -40,6 +40,8 @@ def world(catalog, tmp_path, monkeypatch):
         experiment=ExperimentSection(name="m"),
         model=ModelSection(),
         training=TrainingSection(),
+        evaluation=None,
+        serving=None,
         folders=SimpleNamespace(reports=tmp_path, state=tmp_path),
         bundles=SimpleNamespace(has=lambda digest: digest in world.bundles),
     )
@@ -74,6 +76,8 @@ def world(catalog, tmp_path, monkeypatch):
     monkeypatch.setattr(module, "train_trials", train_trials)
     monkeypatch.setattr(module, "trial_recipe", lambda *_: "recipe")
     monkeypatch.setattr(candidate, "_train", build)
+    for place in (candidate, module):
+        monkeypatch.setattr(place, "check_named_columns", lambda *_: None)
     monkeypatch.setattr(candidate, "candidate_key", lambda *_: "candidate")
     monkeypatch.setattr(module, "replace", lambda context, model: SimpleNamespace(**{**vars(context), "model": model}))
     world.store = context.stores.pipeline
@@ -99,10 +103,12 @@ def test_one_that_found_nothing_has_failed_and_goes_on_when_it_is_asked_again(wo
     assert world.store.newest("k").status == DONE
 
 
-def test_ten_that_failed_end_it_as_failed(world, monkeypatch):
+def heard_of(world, monkeypatch, trials):
+    """The world's trials go through what listens to Tune."""
+
     def run_trials(*_, heard, **__):
-        for number in range(99):
-            heard(trial(number, "failed", error="no"))
+        for one in trials:
+            heard(one)
 
     job = SimpleNamespace(job=SimpleNamespace(spec=SimpleNamespace(metric="auc", maximise=True)), folds=3, concurrent=1)
     for name in ("prepare", "rows_of", "Draws"):
@@ -110,9 +116,57 @@ def test_ten_that_failed_end_it_as_failed(world, monkeypatch):
     monkeypatch.setattr(search_trials, "plan_trials", lambda *_, **__: (job, None))
     monkeypatch.setattr(search_trials, "run_trials", run_trials)
     monkeypatch.setattr(module, "train_trials", search_trials.train_trials)
+
+
+def test_ten_that_failed_end_it_as_failed(world, monkeypatch):
+    heard_of(world, monkeypatch, (trial(number, "failed", error="no") for number in range(99)))
     with pytest.raises(BackendError, match="none of 10 trials"):
         world.search()
     assert (world.store.newest("k").status, world.closed) == (FAILED, [(None, 10)])
+
+
+def test_ten_in_a_row_that_the_machine_failed_end_it_whatever_is_known_and_are_tried_again(world, monkeypatch):
+    fine = trial(0)
+    lost = (trial(number, "failed", error="no room on the disk", lost=True) for number in range(1, 99))
+    heard_of(world, monkeypatch, (fine, *lost))
+    with pytest.raises(BackendError, match=r"failed 10 of 10 trials; trial 1: no room on the disk") as caught:
+        world.search()
+    assert "tries them again" in caught.value.hint
+    assert (world.store.newest("k").status, world.closed) == (FAILED, [(None, 1)])
+    assert SearchJournal(world.store, "k", clock=SimpleNamespace()).known == (fine,)
+
+
+def test_a_search_whose_trials_the_machine_failed_says_what_it_was(world):
+    world.trials = [trial(number, "failed", error="it sees no GPU", lost=True) for number in range(3)]
+    with pytest.raises(BackendError, match=r"failed 3 of 3 trials; trial 0: it sees no GPU"):
+        world.search()
+    assert world.store.newest("k").status == FAILED
+    assert SearchJournal(world.store, "k", clock=SimpleNamespace()).known == ()
+
+
+def test_rows_that_are_refused_end_it(world, monkeypatch):
+    world.trials = DataError("a weight is negative")
+    with pytest.raises(DataError):
+        world.search()
+    assert (world.store.newest("k").status, world.store.unfinished()) == (FAILED, [])
+    world.trials = [trial(0)]
+    monkeypatch.setattr(candidate, "_train", lambda *_: (_ for _ in ()).throw(DataError("only one class")))
+    with pytest.raises(DataError):
+        world.search()
+    assert (world.store.newest("k").status, world.store.unfinished()) == (FAILED, [])
+
+
+def test_a_column_to_hide_that_is_not_there_is_refused_also_where_all_is_known(world, monkeypatch):
+    world.search()
+
+    def refuse(*_):
+        raise ConfigError("no such column")
+
+    monkeypatch.setattr(module, "check_named_columns", refuse)
+    closed = len(world.closed)
+    with pytest.raises(ConfigError, match="no such column"):
+        world.search()
+    assert (world.store.newest("k").status, len(world.closed)) == (DONE, closed)
 
 
 def test_one_that_could_not_go_on_has_not_ended(world):

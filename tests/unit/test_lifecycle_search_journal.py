@@ -61,7 +61,13 @@ def test_the_time_of_all_tries_adds_up(store, monkeypatch):
     second.open(VERSION, "")
     now += 12
     assert second.seconds == 42
+    second.keep(trial(1))
+    now += 1200  # the best is trained
     second.close()
+    third = opened(store)
+    assert third.seconds == 42
+    now += 60  # it is only told again
+    third.close()
     assert opened(store).seconds == 42
 
 

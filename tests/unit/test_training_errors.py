@@ -6,8 +6,8 @@ from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from xgboost.core import XGBoostError
 
-from sluiceway.core.errors import BackendError, ConfigError
-from sluiceway.training.ray_errors import cause_of, worker_was_lost
+from sluiceway.core.errors import BackendError, ConfigError, DataError
+from sluiceway.training.ray_errors import cause_of, of_the_parameters, worker_was_lost
 
 GONE = WorkerHealthCheckFailedError("A worker health check failed.", ray.exceptions.ActorDiedError())
 KILLED = WorkerHealthCheckFailedError(
@@ -63,3 +63,25 @@ def test_the_cause_of_a_groups_end(ranks, kind, told):
 def test_who_was_lost():
     assert worker_was_lost(WorkerGroupError("boom", {0: GONE, 1: LEFT_ALONE}))
     assert not worker_was_lost(WorkerGroupError("boom", {0: KILLED}))
+
+
+@pytest.mark.parametrize(
+    ("error", "settled"),
+    [
+        (REFUSED, True),
+        (ValueError("the metric of a fold is nan"), True),
+        (DataError("no row"), True),
+        (ConfigError("no such parameter"), True),
+        (ray.exceptions.OutOfMemoryError("node out of memory"), False),
+        (OSError(28, "No space left on device"), False),
+        (MemoryError(), False),
+        (BackendError("training.device is cuda, and the worker's process sees no GPU"), False),
+        (ray.exceptions.ActorDiedError(), False),
+        (XGBoostError("[11:18:50] /src/x.cu:1: cudaErrorMemoryAllocation: out of memory"), False),
+        (XGBoostError("[11:18:50] /src/x.cu:1: cudaErrorDevicesUnavailable"), False),
+        (XGBoostError("std::bad_alloc"), False),
+        (XGBoostError("[11:18:50] /src/io.cc:70: Check failed: No space left on device"), False),
+    ],
+)
+def test_only_what_the_parameters_cause_is_settled(error, settled):
+    assert of_the_parameters(error) is settled

@@ -73,7 +73,8 @@ class GateContext:
         champion: the model that serves now, or None.
         champion_unfit: why the champion is no model to compare with (of another kind, of other classes), or "".
         champion_error: why the champion could not score these rows, or "".
-        reference: facts of the columns that the champion was trained on, or None before there is one.
+        reference: facts of the columns that the champion was trained on; None before there is one and of an imported
+            one, empty where they were not kept.
         production: facts of recent requests, over the bins of the training rows; empty where none are recorded.
         contract: verdicts of the table's contract on this version; empty where none is declared.
         version_time: UTC epoch seconds at which the version of the table was written, or None.

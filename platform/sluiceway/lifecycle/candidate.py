@@ -89,6 +89,7 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
         DataError: the rows cannot be trained on; the message names the column.
         ConfigError: gates or prediction log name columns that are not there; else as :func:`recipe_of`.
     """
+    check_named_columns(context.evaluation, context.serving, version)
     context = pin_base(context)
     candidate = _train(context, version)
     forget_checkpoints(_checkpoints(context, version))
@@ -113,6 +114,8 @@ def candidate_step(context: Context, version: TableVersion, journal: Journal, *,
     Raises:
         SluicewayError: as :func:`build_candidate`.
     """
+    # Neither gates nor prediction log are in the key: a candidate that is known was trained under another log.
+    check_named_columns(context.evaluation, context.serving, version)
     outcome = journal.perform(
         name,
         lambda: _train(context, version).to_dict(),
@@ -131,7 +134,6 @@ def _checkpoints(context: Context, version: TableVersion) -> Path:
 
 def _train(context: Context, version: TableVersion) -> Candidate:
     base = base_of(context)
-    check_named_columns(context.evaluation, context.serving, version)
     recipe = recipe_of(context, version, base)
     context.progress.stage("train", f"{version.rows:,} rows of version {version.version}")
     report = train(

@@ -119,7 +119,7 @@ def _moment(gate: Gate, view: GateContext, contract: Contract | None) -> str | i
 def _facts(view: GateContext, contract: Contract | None) -> str:
     """Digest of what is known beside the rows."""
     parts: list[Any] = [
-        [fact.to_dict() for fact in view.reference or ()],
+        None if view.reference is None else [fact.to_dict() for fact in view.reference],
         [asdict(fact) for fact in view.production],
         None if contract is None else contract.model_dump(mode="json"),
         view.version_time,

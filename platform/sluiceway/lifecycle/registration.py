@@ -37,13 +37,13 @@ def register(
     """Log the run, with its gates, and register the bundle unless a gate blocks it.
 
     Returns:
-        ``run_id`` and ``version``, the latter None for a blocked candidate.
+        ``run_id``, ``version``, None for a blocked candidate, and the bundle's ``digest``.
     """
     context.progress.stage("register", step.name)
     record = _record(context, step, candidate, evaluation, results, report)
     run_id = context.registry.log_run(record)
     if any(result.blocks for result in results):
-        return {"run_id": run_id, "version": None}
+        return {"run_id": run_id, "version": None, "digest": candidate.digest}
     bundle = context.bundles.get(candidate.uri, candidate.digest)
     version = context.registry.register(
         context.experiment.name,
@@ -52,7 +52,7 @@ def register(
         tags=_tags(context, candidate, results),
         example=candidate.training["example"],
     )
-    return {"run_id": run_id, "version": version}
+    return {"run_id": run_id, "version": version, "digest": candidate.digest}
 
 
 def _record(
@@ -87,9 +87,17 @@ def _record(
             "report.json": report.with_suffix(".json"),
             **_plots(training),
         },
-        # A release that is tried again is the same run; another release of the same bundle (a drill) is not.
-        key=content_key("run", candidate.digest, step, context.config_digest),
+        # A release that is tried again is the same run, unless the gates say something else now; another release of
+        # the same bundle (a drill) is not.
+        key=content_key(
+            "run", candidate.digest, step, context.config_digest, [_verdicts(r) for r in results], evaluation.facts
+        ),
     )
+
+
+def _verdicts(result: GateResult) -> dict[str, Any]:
+    """A gate's result without how long it took and where it was found, which make no other run of it."""
+    return {name: value for name, value in result.to_dict().items() if name not in ("seconds", "cached")}
 
 
 def said(result: GateResult) -> str:

@@ -67,9 +67,12 @@ def _parts(
     results = settle(context, evaluation, step.waivers)
     report = write_report(context, subject, evaluation, results, candidate.training)
     # A blocked candidate is in MLflow, too, before anybody hears of it: the run ends with what is told next.
+    # One that this run has made a version stays that version, whatever a gate that had ended in ERROR says now: it may
+    # have requests by then.
+    held = _version_of(journal.recorded(f"{name}: register"), candidate)
     registered = journal.perform(
         f"{name}: register",
-        lambda: register(context, step, candidate, evaluation, results, report),
+        lambda: held or register(context, step, candidate, evaluation, results, report),
         key=content_key("register", candidate.digest, [r.to_dict() for r in results], journal.run_id, name),
     )
     yield _gates_summary(f"{name}: gates", step, results, report, judged)
@@ -90,6 +93,13 @@ def _parts(
         yield summary.step
         if not summary.promoted:
             return
+
+
+def _version_of(registered: dict[str, Any] | None, candidate: Candidate) -> dict[str, Any] | None:
+    """What was registered, where it is a version of this candidate."""
+    if registered is None or registered["version"] is None or registered.get("digest") != candidate.digest:
+        return None
+    return registered
 
 
 def _train_summary(name: str, candidate: Candidate, outcome: Outcome) -> StepSummary:

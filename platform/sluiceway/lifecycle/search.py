@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -11,17 +13,19 @@ import yaml
 from sluiceway.catalog.claim import claim
 from sluiceway.catalog.pipeline import FAILED
 from sluiceway.config.search import SearchSection
-from sluiceway.core.errors import SluicewayError
+from sluiceway.core.errors import InputError, SluicewayError
 from sluiceway.core.references import TableVersion
 from sluiceway.lifecycle.candidate import Candidate, candidate_key, candidate_step
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.incremental import pin_base
 from sluiceway.lifecycle.journal import Journal
 from sluiceway.lifecycle.keys import content_key
+from sluiceway.lifecycle.preflight import check_named_columns
 from sluiceway.lifecycle.search_journal import SearchJournal
 from sluiceway.lifecycle.search_runs import SearchInMlflow
 from sluiceway.lifecycle.search_trials import has_budget, nothing_found, train_trials, trial_recipe
 from sluiceway.training.params import maximised, metric_of
+from sluiceway.training.recipe import Recipe
 from sluiceway.training.search_space import check_space, with_params
 from sluiceway.training.trials import Trial, ranked
 
@@ -74,7 +78,7 @@ def search(context: Context, version: TableVersion, section: SearchSection) -> S
 
     Raises:
         ConfigError: the space cannot be searched.
-        DataError: the rows cannot be trained on.
+        DataError: the rows cannot be trained on; where only reading all of them shows it, the search has ended.
         ConflictError: another living process runs the same search.
         BackendError: not one trial could be trained to its end; the search has ended.
     """
@@ -88,11 +92,35 @@ def search(context: Context, version: TableVersion, section: SearchSection) -> S
 
 
 def _search(context: Context, version: TableVersion, section: SearchSection, journal: SearchJournal) -> SearchOutcome:
-    metric = metric_of(context.model, context.training)
     # Looked at first: what is refused leaves nothing behind, in the journal or in MLflow.
+    check_named_columns(context.evaluation, context.serving, version)
     recipe = trial_recipe(context, version, section) if has_budget(section, journal) else None
-    runs = SearchInMlflow(context, journal.key, metric=metric)
+    runs = SearchInMlflow(context, journal.key, metric=metric_of(context.model, context.training))
     journal.open(version, context.config_text)
+    with _ended_by_bad_input(journal):
+        return _opened(context, version, section, journal, runs, recipe=recipe)
+
+
+@contextmanager
+def _ended_by_bad_input(journal: SearchJournal) -> Iterator[None]:
+    """Rows that are refused are refused again: the search has ended, and no vacuum waits a week for it."""
+    try:
+        yield
+    except InputError:
+        journal.close(status=FAILED)
+        raise
+
+
+def _opened(
+    context: Context,
+    version: TableVersion,
+    section: SearchSection,
+    journal: SearchJournal,
+    runs: SearchInMlflow,
+    *,
+    recipe: Recipe | None,
+) -> SearchOutcome:
+    metric = metric_of(context.model, context.training)
     runs.open(version, section)
     for trial in journal.known:  # one that was kept when its process was killed may be missing in MLflow
         runs.write(trial)

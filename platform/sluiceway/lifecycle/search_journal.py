@@ -38,7 +38,7 @@ class SearchJournal:
 
     @property
     def seconds(self) -> float:
-        """Time of searching, of all tries together."""
+        """Time of searching, of all tries together: of earlier ones up to the last trial that was written down."""
         return self._spent + (0.0 if self._began is None else time.monotonic() - self._began)
 
     def open(self, version: TableVersion, config: str) -> None:
@@ -67,10 +67,11 @@ class SearchJournal:
     def close(self, *, status: str = DONE) -> None:
         """The search has ended.
 
+        What came after the last trial was no searching: the best is trained, or known trials are told again.
+
         Args:
             status: ``FAILED`` where it has found nothing.
         """
-        self._write(SPENT, {"seconds": self.seconds})
         self._store.finish(self.run_id, status=status, now=self._now())
 
     def _write(self, name: str, result: dict[str, object], *, status: str = DONE) -> None:

@@ -12,7 +12,6 @@ from sluiceway.core.references import TableVersion
 from sluiceway.lifecycle.candidate import recipe_of
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.incremental import base_of, check_drawn
-from sluiceway.lifecycle.preflight import check_named_columns
 from sluiceway.lifecycle.search_journal import SearchJournal
 from sluiceway.lifecycle.search_runs import SearchInMlflow
 from sluiceway.training.optuna_draws import Draws
@@ -40,11 +39,9 @@ def trial_recipe(context: Context, version: TableVersion, section: SearchSection
     """Look at the rows, and at the space again with the classes of the target.
 
     Raises:
-        ConfigError: something of the space cannot be, now that the classes and the base are known, or a column is not
-            there.
+        ConfigError: something of the space cannot be, now that the classes and the base are known.
         DataError: the rows cannot be trained on.
     """
-    check_named_columns(context.evaluation, context.serving, version)
     context.connect()
     base = base_of(context)
     recipe = recipe_of(context, version, base)
@@ -89,9 +86,9 @@ def train_trials(
             journal.keep(trial)
             runs.write(trial)
             over.append(trial)
-            if len(over) == HOPELESS and not journal.known and all(one.status == "failed" for one in over):
+            if _is_hopeless(over, journal):
                 journal.close(status=FAILED)
-                raise nothing_found(over)
+                raise nothing_found(over[-HOPELESS:])
         shown.tell(trial, over)
 
     draws = Draws(
@@ -105,9 +102,23 @@ def train_trials(
     return over
 
 
+def _is_hopeless(over: list[Trial], journal: SearchJournal) -> bool:
+    """Whether nothing but failures is to be expected: of all trials, or by now of the machine."""
+    newest = over[-HOPELESS:]
+    if len(newest) < HOPELESS or any(one.status != "failed" for one in newest):
+        return False
+    return all(one.lost for one in newest) or (len(over) == HOPELESS and not journal.known)
+
+
 def nothing_found(trials: list[Trial]) -> BackendError:
     """What to say of a search without one trial that was trained to its end."""
     failed = [trial for trial in trials if trial.error]
+    lost = [trial for trial in failed if trial.lost]
+    if lost:
+        return BackendError(
+            f"the machine failed {len(lost)} of {len(trials)} trials; trial {lost[0].number}: {lost[0].error}",
+            hint="mend that, and give the same command again: it tries them again",
+        )
     if failed:
         return BackendError(
             f"none of {len(trials)} trials could be trained to its end; trial {failed[0].number}: {failed[0].error}",

@@ -30,12 +30,12 @@ class ServingModel:
     Attributes:
         version: in the registry.
         bundle: its files.
-        facts: of the columns that it was trained on; none of an imported one.
+        facts: of the columns that it was trained on; None of an imported one, whose rows nobody here has seen.
     """
 
     version: str
     bundle: Bundle
-    facts: tuple[ColumnFacts, ...]
+    facts: tuple[ColumnFacts, ...] | None
 
 
 @dataclass(frozen=True)
@@ -124,8 +124,8 @@ def _serving(context: Context, name: str, version: str | None) -> ServingModel |
     if version is None:
         return None
     number, bundle = context.registry.bundle(name, version)
-    if "imported" in bundle.lineage:  # nobody here has seen the rows that it was trained on
-        return ServingModel(number, bundle, ())
+    if "imported" in bundle.lineage:
+        return ServingModel(number, bundle, None)
     content = context.registry.artifact(name, version, FACTS_ARTIFACT)
     return ServingModel(number, bundle, tuple(ColumnFacts.from_dict(fact) for fact in json.loads(content)))
 

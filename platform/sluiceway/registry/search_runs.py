@@ -43,11 +43,10 @@ class SearchRuns:
             known = self._find(record.key, ("RUNNING", "FINISHED", "FAILED", "KILLED"))
             if known is not None:
                 client.update_run(known, status="RUNNING")
-                return known
-            run_id: str = client.create_run(
-                self._experiment, run_name=record.name, tags={KEY_TAG: record.key}
-            ).info.run_id
-            write_run(client, record, run_id)
+            run_id = known or str(
+                client.create_run(self._experiment, run_name=record.name, tags={KEY_TAG: record.key}).info.run_id
+            )
+            write_run(client, record, run_id)  # again where it is known: its process may have been killed before
             return run_id
 
     def write_trial(self, parent: str, record: RunRecord, *, status: Ended) -> str:

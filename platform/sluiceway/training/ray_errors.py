@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import ray
 from ray.train import TrainingFailedError
 
-from sluiceway.core.errors import BackendError, ConfigError, SluicewayError
+from sluiceway.core.errors import BackendError, ConfigError, InputError, SluicewayError
 
 OUT_OF_MEMORY = (
     "set training.memory_per_worker to what a worker may hold (rows that need more are trained from disk), "
@@ -25,11 +25,26 @@ _LOST = (
     ray.exceptions.ObjectLostError,
     ray.exceptions.ActorDiedError,
 )
+# What XGBoost quotes of the system and of CUDA, in an error of its own.
+_OF_THE_MACHINE = ("No space left on device", "Input/output error", "cudaError")
 
 
 def worker_was_lost(error: BaseException) -> bool:
     """Whether a process or a node is gone, and the work may succeed on another."""
     return any(isinstance(inner, _LOST) for inner in _chain(error)) and not _out_of_memory(error)
+
+
+def of_the_parameters(error: BaseException) -> bool:
+    """Whether what is trained cannot be trained, and another try would only find the same.
+
+    Whatever else there is (memory, disk, a GPU that is not there, a lost process) is the machine's.
+    """
+    if _out_of_memory(error) or worker_was_lost(error):
+        return False
+    chain = list(_chain(error))
+    if any(words in str(inner) for inner in chain for words in _OF_THE_MACHINE):
+        return False
+    return any(isinstance(inner, InputError | ValueError) for inner in chain)  # XGBoost's own error is a ValueError
 
 
 def cause_of(error: BaseException, where: str) -> SluicewayError:

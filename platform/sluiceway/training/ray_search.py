@@ -29,9 +29,9 @@ from sluiceway.core.errors import BackendError, SluicewayError
 from sluiceway.training.job import Job
 from sluiceway.training.loop import Loop, LoopSpec
 from sluiceway.training.optuna_draws import Draws
-from sluiceway.training.plan import WORKER_SHARE, Plan, plan_run, require_room, worker_bytes
+from sluiceway.training.plan import WORKER_SHARE, Plan, plan_run, require_memory, require_room, worker_bytes
 from sluiceway.training.ray_blocks import stored_blocks
-from sluiceway.training.ray_errors import cause_of, worker_was_lost
+from sluiceway.training.ray_errors import cause_of, of_the_parameters
 from sluiceway.training.ray_resources import reserve_cpus
 from sluiceway.training.ray_run import Prepared
 from sluiceway.training.recipe import Recipe
@@ -87,11 +87,12 @@ def plan_trials(prepared: Prepared, recipe: Recipe, search: SearchSection, *, de
         deadline: UTC epoch seconds, or infinite.
 
     Raises:
-        BackendError: no node has the CPUs, the GPU and the memory of a trial.
+        BackendError: no node has the CPUs, the GPU and the memory of a trial, or a GPU cannot hold the rows.
     """
     alone = recipe.training.model_copy(update={"engine": "xgboost", "workers": 1, "parallel_folds": 1})
     plan = plan_run(alone, prepared.cluster, rows=prepared.rows, features=prepared.width)
     require_room(plan, prepared.cluster)
+    require_memory(alone, rows=prepared.rows, features=prepared.width, workers=1)
     job = Job(
         spec=recipe.loop_spec(threads=plan.threads),
         width=prepared.width,
@@ -270,11 +271,11 @@ class _Listener(tune.Callback):
         self._tell(_ended(trial.last_result), over=True)
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        """Its worker died, more often than is tried again."""
+        """Its worker died or could not work, more often than is tried again."""
         error = _error_of(trial)
         given = _unpacked(trial.config)
         told = cause_of(error, f"trial {given.number}").message
-        self._tell(replace(given, status="failed", error=told, lost=worker_was_lost(error)), over=True)
+        self._tell(replace(given, status="failed", error=told, lost=not of_the_parameters(error)), over=True)
 
     def _tell(self, trial: Trial, *, over: bool) -> None:
         if self.problem is not None or trial.number in self._known or over == (trial.status == "running"):
@@ -354,7 +355,7 @@ class _FoldByFold(tune.Trainable):
 
     def _trained(self) -> Trial:
         began = time.monotonic()
-        scores, error = self._trial.scores, ""
+        scores, error, lost = self._trial.scores, "", False
         status: Status = "running"
         try:
             scores = (*scores, _finite(self._train(len(scores))))
@@ -362,8 +363,9 @@ class _FoldByFold(tune.Trainable):
         except (SluicewayError, ValueError) as problem:  # XGBoost's own error is a ValueError
             cut = time.time() >= self._job.deadline
             status, error = ("cut", "") if cut else ("failed", _first_line(problem))
+            lost = not cut and not of_the_parameters(problem)
         seconds = self._trial.seconds + time.monotonic() - began
-        return replace(self._trial, scores=scores, status=status, seconds=seconds, error=error)
+        return replace(self._trial, scores=scores, status=status, seconds=seconds, error=error, lost=lost)
 
     def _train(self, fold: int) -> float:
         job = self._job
@@ -382,7 +384,7 @@ class _FoldByFold(tune.Trainable):
 def _finite(metric: float) -> float:
     """A fold's metric; a model that has run away (of counts, with a high learning rate, say) is no model."""
     if not math.isfinite(metric):
-        raise BackendError(f"the metric of a fold is {metric}")
+        raise ValueError(f"the metric of a fold is {metric}")
     return metric
 
 

@@ -23,7 +23,7 @@ class Trial:
             the search was over.
         seconds: of training.
         error: why it failed, for people.
-        lost: whether it failed because its worker died, which another try may survive.
+        lost: whether the machine failed it and not what was tried: its worker died, or had no memory, disk or GPU.
     """
 
     number: int

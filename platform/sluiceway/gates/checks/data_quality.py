@@ -21,6 +21,8 @@ Judged against the rows that the champion was trained on, once there is one:
                                            `max_association_loss`. A shuffled or swapped column keeps its distribution
                                            and loses this.
   turned from numbers to text or back      no feature may.
+Where nothing is kept of those rows, drift and fall are INCONCLUSIVE. Of an imported champion nobody knows its rows:
+they are not judged.
 
 Judged against recent requests in production only where `max_production_drift` is set, else shown: drift (PSI).
 
@@ -28,7 +30,8 @@ A line names every feature that breaks the rule. What is asked for and cannot be
 
 When it fails: look at the ingest of the named columns first (units, joins, defaults), at `sluiceway data diff` between
 the versions, and at the split if test rows were trained on. A feature that is missing by nature goes to `allow_null`; a
-drift that is real and wanted is waived for one release, after which the new version is the one to compare with.
+drift that is real and wanted is waived for one release, after which the new version is the one to compare with; so is
+a champion of which nothing is kept.
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ from sluiceway.gates.row_facts import SAMPLE, SECONDS_OF_A_DAY, Copies, Newest, 
 NAME = "data_quality"
 DRAWN = 30  # features whose drift the report shows
 CERTAIN = 3.0  # standard errors: one feature in 700 falls as far by chance
+FORGOTTEN = "nothing is kept of the rows that the champion was trained on"
 REQUESTS = 200  # fewer in production say nothing of their distribution
 
 
@@ -95,7 +99,8 @@ def judge_columns(
         labels: of their target.
         section: limits.
         features: columns that have to be there.
-        reference: facts of the champion's training version; without it drift and association are not judged.
+        reference: facts of the champion's training version. None: drift and association are not judged; none in it:
+            they cannot be known.
     """
     n = labels.n
     present = {f.name for f in facts}
@@ -110,6 +115,9 @@ def judge_columns(
         verdicts += [_none_of("features that turned from numbers to text or back", changed, n)] if changed else []
         both = _champion_pairs(facts, reference)
         verdicts += [_drift(both, section, n), _association(both, section, n)] if both else []
+    if reference is not None and not reference:
+        unknown = (_drift((), section, n), _association((), section, n))
+        verdicts += [dataclasses.replace(verdict, reason=FORGOTTEN) for verdict in unknown]
     return tuple(verdicts)
 
 
