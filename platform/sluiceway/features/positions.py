@@ -17,13 +17,11 @@ def with_categories(columns: Columns, schema: FeatureSchema) -> Columns:
         columns: lists of JSON values by name; the same object comes back where there is nothing to put.
         schema: of the model whose positions they are; a number that is none of them stays as it is.
     """
-    found = {
-        feature.name: _named(columns[feature.name], feature)
-        for feature in schema.features
-        if feature.kind == "category"
-        and feature.name in columns
-        and not _TEXTS.issuperset(map(type, columns[feature.name]))
-    }
+    found: dict[str, Any] = {}
+    for feature in schema.features:
+        values = columns.get(feature.name) if feature.kind == "category" else None
+        if values is not None and not _TEXTS.issuperset(map(type, values)):
+            found[feature.name] = _named(values, feature)
     return {**columns, **found} if found else columns
 
 

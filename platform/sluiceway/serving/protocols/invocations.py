@@ -57,7 +57,8 @@ def read_invocations(body: bytes, schema: FeatureSchema, *, max_rows: int, encod
     problems.refuse()
     (form,) = given
     found = _rows_of(form, document[form], schema, max_rows, encoders)
-    return replace(found, columns=with_categories(found.columns, schema))
+    columns = with_categories(found.columns, schema)
+    return found if columns is found.columns else replace(found, columns=columns)
 
 
 def _rows_of(form: str, data: Any, schema: FeatureSchema, max_rows: int, encoders: Encoders) -> ColumnsInput:
