@@ -200,12 +200,16 @@ def test_an_idle_challenger_goes_and_the_generation_that_asks_for_it_wakes_it(wo
         while True:
             yield world.ask("idle").json()
 
-    # Who gives it a weight wakes it.
-    ServeTraffic("idle", world.traffic).apply(world.publish("idle", "1", "2", 0.5, application))
-    until(lambda: world.replicas(application) == 1)
-    drawn = next(answer for answer in answers() if answer["arm"] == "challenger" or answer.get("failover"))
-    assert drawn["arm"] == "challenger"
-    assert world.right(drawn)
+    # Who gives it a weight wakes it, also when it has been an arm without one.
+    for parked in (False, True):
+        if parked:
+            ServeTraffic("idle", world.traffic).apply(world.publish("idle", "1", "2", 0.0, application))
+            until(lambda: world.replicas(application) == 0)
+        ServeTraffic("idle", world.traffic).apply(world.publish("idle", "1", "2", 0.5, application))
+        until(lambda: world.replicas(application) == 1)
+        drawn = next(answer for answer in answers() if answer["arm"] == "challenger" or answer.get("failover"))
+        assert drawn["arm"] == "challenger"
+        assert world.right(drawn)
 
     # One that has gone though it has a weight: the champion answers for it until it is back.
     until(lambda: world.replicas(application) == 0)

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from sluiceway.core.errors import RequestError
 from sluiceway.features.encoder import Encoder, column_place
+from sluiceway.features.positions import with_categories
 from sluiceway.features.rules import InputRules
 from sluiceway.features.schema import Feature, FeatureSchema
 
@@ -104,15 +105,21 @@ def test_unknown_categories_are_counted_or_refused():
 def test_positions_of_categories():
     encoder = Encoder(SCHEMA)
     columns = {"x": [1, 1, 1, 1], "carrier": [2, 0.0, "DL", NAN], "flag": [0] * 4}
-    matrix, unseen = encoder.columns(columns, column_place, positions=True)
+    named = with_categories(columns, SCHEMA)
+    assert named["carrier"][:3] == ["UA", "AA", "DL"]
+    matrix, unseen = encoder.columns(named, column_place)
     np.testing.assert_array_equal(matrix[:, 1], [2, 0, 1, NAN])
     assert unseen == 0
-    numbers = {"x": np.ones(2), "carrier": np.array([1.0, NAN], np.float32), "flag": np.zeros(2)}
-    np.testing.assert_array_equal(encoder.columns(numbers, column_place, positions=True)[0][:, 1], [1, NAN])
     for wrong in (3, -1, 0.5, True):
-        columns = {"x": [1], "carrier": [wrong], "flag": [0]}
-        assert set(problems(encoder.columns, columns, column_place, positions=True)) == {"$.carrier[0]"}
+        columns = with_categories({"x": [1], "carrier": [wrong], "flag": [0]}, SCHEMA)
+        assert set(problems(encoder.columns, columns, column_place)) == {"$.carrier[0]"}
     assert set(problems(encoder.columns, {"x": [1], "carrier": [1], "flag": [0]}, column_place)) == {"$.carrier[0]"}
+
+
+def test_columns_without_a_position_are_left_alone():
+    columns = {"x": [1, 2], "carrier": ["DL", None], "other": [1, 2]}
+    assert with_categories(columns, SCHEMA) is columns
+    assert with_categories({"x": [1]}, SCHEMA) == {"x": [1]}
 
 
 @pytest.mark.parametrize("kind", ["<f8", "<f4", "<f2", "<i8", "<u4", "?"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -219,6 +220,40 @@ def elsewhere(monkeypatch, models):
         return TrafficDocument("flights", 3, models[0].arm("1", 1 - weight), (arm,), salt="r1"), handle
 
     return make
+
+
+class Sleeper:
+    """The handle of a deployment that is called before it is asked; how often it was."""
+
+    def __init__(self):
+        self.calls, self.ready, self.score = 0, self, self
+
+    def remote(self):
+        self.calls += 1
+        return asyncio.sleep(0)
+
+
+def test_a_challenger_is_woken_before_a_generation_that_asks_it_again(models, catalog, monkeypatch):
+    """Its deployment may have gone to zero while it had no weight."""
+    handle = Sleeper()
+    monkeypatch.setattr(answering.serve, "get_deployment_handle", lambda *args, **kwargs: handle)
+    replica, woken = Replica(catalog), []
+    champion, third = models[0], models[2].arm("3", 0.0, "beside")
+
+    def follow(generation, weight, share=0.0):
+        arm = models[1].arm("2", weight, "app")
+        shadows = (replace(third, weight=share),)
+        document = TrafficDocument("flights", generation, champion.arm("1", 1 - weight), (arm,), shadows=shadows)
+        before = handle.calls
+        asyncio.run(replica.answerer.warm(replica.follow(document)))
+        woken.append(handle.calls - before)
+
+    for generation, weight in enumerate((0.0, 0.0, 0.5, 0.6, 0.0, 0.1), start=1):
+        follow(generation, weight)
+    assert woken == [0, 0, 1, 0, 0, 1]
+    follow(7, 0.1, share=1.0)
+    follow(8, 0.1, share=0.5)
+    assert woken[6:] == [1, 0]
 
 
 def calibrated(model, folder):

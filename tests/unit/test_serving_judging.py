@@ -1,8 +1,10 @@
 """Accuracy as a recorder shows it: by outcomes that came lately, of the arms that serve."""
 
+import shutil
+
 import pytest
 
-from serving_models import train_small
+from serving_models import train_minutes, train_small
 from sluiceway.catalog.outcomes import JudgedPrediction, OutcomeStore
 from sluiceway.catalog.records import FeedbackRecord, PredictionRecord, RecordStore
 from sluiceway.catalog.traffic import TrafficStore
@@ -116,3 +118,48 @@ def test_arms_that_serve_are_there_before_their_first_outcome(world, tmp_path, m
     assert judging.judged(NOW + 5) == nothing | {("1", "champion"): (1, 0), ("3", "shadow"): (1, 1)}
     monkeypatch.setattr(judging_module, "REGRESSION", "binary")
     assert set(judging.judged(NOW + 9).values()) == {None}
+
+
+def test_a_regression_has_no_accuracy_when_it_serves_no_more_either(world, tmp_path):
+    models = {version: train_minutes(tmp_path, seed=int(version)) for version in ("1", "2", "3")}
+    world.traffic.publish(TrafficDocument("fraud", 1, models["1"].arm("1", 1.0)))
+    world.predicted("a", 12.3)
+    world.came("a", 12.9)
+    judging = Judging("fraud", outcomes=world.outcomes, traffic=world.traffic)
+    assert judging.judged(NOW) == {("1", "champion"): None}
+    # The second one comes and goes between two looks; another recorder has seen none of them serve.
+    for generation, version in ((2, "2"), (3, "3")):
+        world.traffic.publish(TrafficDocument("fraud", generation, models[version].arm(version, 1.0)))
+    world.predicted("b", 12.3, version="2")
+    world.came("b", 12.9)
+    nothing = {("1", "champion"): None, ("2", "champion"): None, ("3", "champion"): None}
+    assert judging.judged(NOW + 5) == nothing
+    assert Judging("fraud", outcomes=world.outcomes, traffic=world.traffic).judged(NOW + 5) == nothing
+
+
+def test_what_has_classes_keeps_its_accuracy_when_it_serves_no_more(world, tmp_path):
+    for generation in (1, 2):
+        arm = train_small(tmp_path, seed=generation).arm(str(generation), 1.0)
+        world.traffic.publish(TrafficDocument("fraud", generation, arm))
+    world.predicted("a")
+    world.came("a")
+    world.predicted("of nobody", version="77")
+    world.came("of nobody")
+    judging = Judging("fraud", outcomes=world.outcomes, traffic=world.traffic)
+    found = {("1", "champion"): (1, 1), ("2", "champion"): (0, 0), ("77", "champion"): None}
+    assert judging.judged(NOW) == judging.judged(NOW + 5) == found
+
+
+def test_an_arm_whose_bundle_is_gone_costs_nobody_else_the_accuracy(world, tmp_path, caplog):
+    champion, seeing = (train_small(tmp_path, seed=seed) for seed in (1, 2))
+    world.traffic.publish(TrafficDocument("fraud", 1, champion.arm("1", 1.0), shadows=(seeing.arm("2", 1.0),)))
+    world.predicted("a")
+    world.came("a")
+    aside = seeing.folder.rename(tmp_path / "aside")
+    judging = Judging("fraud", outcomes=world.outcomes, traffic=world.traffic)
+    for second in range(3):
+        assert judging.judged(NOW + second) == {("1", "champion"): (1, 1), ("2", "shadow"): None}
+    (record,) = caplog.records
+    assert "fraud: the accuracy of version 2 is not known: " in record.getMessage()
+    shutil.copytree(aside, seeing.folder)
+    assert judging.judged(NOW + 3) == {("1", "champion"): (1, 1), ("2", "shadow"): (0, 0)}

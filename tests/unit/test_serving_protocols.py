@@ -6,24 +6,30 @@ from decimal import Decimal
 import numpy as np
 import pyarrow as pa
 import pytest
+import xgboost
 
 from serving_clients import ARROW, INFER, NAMES, WAYS, as_columns, read_stream, stream_of, table_of, tensors_of
 from serving_models import (
+    CARRIERS,
     GRADES,
     KINDS,
+    SmallModel,
     as_rows,
     examples,
     predicted,
     rows_with_gaps,
     train_numbers,
+    train_small,
 )
 from serving_replica import NAME, HeldReplica
 from sluiceway.config.serving import InputSection, ServingSection
 from sluiceway.core.calibrator import Calibrator
+from sluiceway.core.traffic import TrafficDocument
 from sluiceway.features.schema import FeatureSchema
 from sluiceway.registry import bundle
 from sluiceway.serving.inputs import TableInput
 from sluiceway.serving.protocols.invocations import read_csv
+from sluiceway.serving.route import load_route, load_scorer
 
 
 @pytest.fixture(scope="module")
@@ -187,6 +193,74 @@ def test_nan_is_missing_for_clients_that_write_it(models, replicas):
         answer = replicas["binary"].ask("POST", path, content=written, headers=headers)
         assert answer.status_code == 200, answer.text
         np.testing.assert_allclose(WAYS[way].scores(answer), predicted(models["binary"], matrix), atol=1e-6)
+
+
+def train_united(folder, carriers):
+    """A model that knows UA from the other carriers, and sees nothing else."""
+    matrix, _ = examples(400, seed=7, carriers=carriers)
+    labels = matrix[:, 2] == carriers.index("UA")
+    data = xgboost.DMatrix(matrix, label=labels, feature_types=["q", "q", "c"], enable_categorical=True)
+    booster = xgboost.train({"objective": "binary:logistic", "max_depth": 2, "nthread": 1}, data, 15)
+    small = train_small(folder, seed=1, carriers=carriers).bundle
+    made = bundle.Bundle(bytes(booster.save_raw("ubj")), small.schema, small.decision, {})
+    return SmallModel(booster, made, bundle.write(made, folder / made.digest))
+
+
+def by_position(rows, carriers):
+    """Rows with positions among some carriers, in each form of ``/invocations``."""
+    data = [[row["delay"], row["distance"], carriers.index(row["carrier"])] for row in rows]
+    named = [dict(zip(NAMES, values, strict=True)) for values in data]
+    bodies = [
+        {"dataframe_split": {"columns": list(NAMES), "data": data}},
+        {"dataframe_records": named},
+        {"instances": data},
+        {"inputs": as_columns(named)},
+    ]
+    text = "\n".join([",".join(NAMES), *(",".join("" if v is None else str(v) for v in values) for values in data)])
+    sent = [{"json": body} for body in bodies]
+    return [*sent, {"content": text.encode(), "headers": {"Content-Type": "text/csv"}}]
+
+
+@pytest.mark.parametrize("theirs", [("9E", "AA", "B6", "UA"), ("UA", "AA", "B6"), ("AA", "UA")])
+def test_a_position_means_the_same_category_to_an_arm_with_other_ones(tmp_path, theirs):
+    own, other = train_united(tmp_path, CARRIERS), train_united(tmp_path, theirs)
+    champion = HeldReplica(own)
+    matrix, _ = examples(30, seed=6)
+    rows = as_rows(matrix)
+    theirs_of = [theirs.index(row["carrier"]) if row["carrier"] in theirs else np.nan for row in rows]
+    seen = np.column_stack([matrix[:, :2], theirs_of]).astype(np.float32)
+    document = TrafficDocument(NAME, 2, own.arm("1", 0.0), (other.arm("2", 1.0),))
+    for sent in by_position(rows, CARRIERS):
+        answer = champion.ask("POST", "/invocations", **sent)
+        np.testing.assert_allclose(answer.json()["predictions"], predicted(own, matrix), atol=1e-6)
+        challenged = HeldReplica(own)
+        challenged.route, _ = load_route(document, {}, load=load_scorer)
+        challenged.answerer.open(challenged.route)
+        answer = challenged.ask("POST", "/invocations", **sent)
+        np.testing.assert_allclose(answer.json()["predictions"], predicted(other, seen), atol=1e-6)
+
+
+def test_a_position_is_of_the_version_that_a_request_names(tmp_path):
+    theirs = ("UA", "9E", "AA", "B6")
+    other = train_united(tmp_path, theirs)
+    replica = HeldReplica(train_united(tmp_path, CARRIERS), warm={"2": other})
+    matrix, _ = examples(30, seed=6, carriers=theirs)
+    for sent in by_position(as_rows(matrix, theirs), theirs):
+        headers = {**sent.pop("headers", {}), "X-Model-Version": "2"}
+        answer = replica.ask("POST", "/invocations", headers=headers, **sent)
+        assert answer.status_code == 200, answer.text
+        np.testing.assert_allclose(answer.json()["predictions"], predicted(other, matrix), atol=1e-6)
+
+
+def test_no_other_protocol_takes_a_number_for_a_category(replicas):
+    row = {"delay": 1.0, "distance": 2.0, "carrier": 1}
+    tensors = [{"name": name, "shape": [1], "datatype": "FP32", "data": [value]} for name, value in row.items()]
+    ask = replicas["binary"].ask
+    for body in ({"rows": [row]}, {"columns": as_columns([row])}):
+        assert ask("POST", "/predict", json=body).status_code == 422
+    assert ask("POST", INFER.format(model=NAME), json={"inputs": tensors}).status_code == 422
+    table = stream_of(table_of([row]))
+    assert ask("POST", "/predict", content=table, headers={"Content-Type": ARROW}).status_code == 422
 
 
 def test_mlflow_s_answer_is_the_raw_score_of_a_calibrated_model(models, tmp_path):

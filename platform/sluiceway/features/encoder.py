@@ -87,13 +87,12 @@ class Encoder:
             return self._rows_slowly(rows, where)
         return matrix, unseen
 
-    def columns(self, columns: Columns, place: Place, *, positions: bool = False) -> tuple[np.ndarray, int]:
+    def columns(self, columns: Columns, place: Place) -> tuple[np.ndarray, int]:
         """Encode columns; returns and raises as :meth:`rows`.
 
         Args:
             columns: by name, all of one length: lists of JSON values, or arrays of numbers.
             place: where a value stands in the request.
-            positions: whether a category may be its position among the model's, from 0.
         """
         problems = Problems()
         self._check_names(columns, problems, place)
@@ -104,8 +103,6 @@ class Encoder:
             values = columns.get(feature.name)
             if values is None:
                 continue
-            if codes is not None and positions:
-                values = _from_positions(values, feature)
             quick: tuple[Any, int] | None = _numbers(values) if codes is None else self._codes(values, codes)
             if quick is None:
                 unseen += self._column_slowly(values, j, matrix[:, j], problems, place)
@@ -302,16 +299,6 @@ def _numbers(values: Sequence[Any] | np.ndarray) -> tuple[np.ndarray, int] | Non
             return np.array(values, dtype=np.float32), 0
         except OverflowError:
             return None
-
-
-def _from_positions(values: Sequence[Any] | np.ndarray, feature: Feature) -> list[Any]:
-    """Categories for the positions among them; everything else stays as it is."""
-    by_position = dict(enumerate(feature.categories))
-    found = []
-    for value in values.tolist() if isinstance(values, np.ndarray) else values:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        found.append(by_position.get(value, value) if number else value)
-    return found
 
 
 def _is_decimal(value: Any) -> bool:

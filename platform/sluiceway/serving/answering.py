@@ -129,11 +129,12 @@ class Answerer:
             self._raw_callers[application] = TurnCaller(handle_call(handle, raw=True), seconds=seconds)
 
     async def warm(self, route: Route) -> None:
-        """Open the way to a route's challengers before the first request needs it.
+        """Open the way to the challengers and shadows that a route asks, before the first request needs it.
 
-        Those of the route before have had it: a change of weights does not wait for a challenger that is dead.
+        Those that the route before asked have had it: a change of their weights does not wait for one that is dead.
+        One without a weight is left to sleep, and may have gone to zero meanwhile.
         """
-        before, self._warmed = self._warmed, {arm.arm.application for arm in route.remote}
+        before, self._warmed = self._warmed, {arm.arm.application for arm in route.remote if arm.arm.weight > 0}
         for application in self._warmed - before:
             try:
                 response = self._handles[application].ready.remote()

@@ -107,20 +107,18 @@ class ColumnsInput:
         columns: by name: lists of JSON values, or arrays of numbers.
         place: JSON path of a column's value.
         encoders: under what rules they are encoded.
-        positions: whether a category may be its position among the model's.
     """
 
     columns: Mapping[str, Sequence[Any] | np.ndarray]
     place: Place
     encoders: Encoders = PLAIN
-    positions: bool = False
 
     def __len__(self) -> int:
         return len(next(iter(self.columns.values()), ()))
 
     def encode(self, schema: FeatureSchema) -> tuple[np.ndarray, int]:
         """As :meth:`Input.encode`."""
-        return self.encoders.encoder(schema).columns(self.columns, self.place, positions=self.positions)
+        return self.encoders.encoder(schema).columns(self.columns, self.place)
 
     def first(self, field: str) -> str | None:
         """As :meth:`Input.first`."""

@@ -78,8 +78,9 @@ class Scoring:
         body = await exchange.body(self._limits.max_body_bytes)
         route = present_route(self._replica)
         read = read_invocations if kind == JSON else read_csv
-        schema = route.champion.scorer.schema
-        given = read(body, schema, max_rows=self._limits.max_rows, encoders=self._encoders)
+        # Rows without names and categories by position are the version's that the request is for, else the champion's.
+        named = route.pinned.get(_version_for(exchange, route) or "", route.champion)
+        given = read(body, named.scorer.schema, max_rows=self._limits.max_rows, encoders=self._encoders)
         answered = await self._answered(exchange, route, given, started=started, raw=True)
         return json_reply({"predictions": predictions(answered)})
 
@@ -103,13 +104,17 @@ class Scoring:
         version: str | None = None,
         raw: bool = False,
     ) -> Answered:
-        headers = exchange.headers
-        named = headers.get("x-model-version")
-        if version is not None or named is not None:
-            version = named_version(exchange.caller, route, version, named)
-        key = headers.get("x-routing-key")
+        version = _version_for(exchange, route, version)
+        key = exchange.headers.get("x-routing-key")
         asked = Asked(exchange.request_id, started, key, version, raw)
         return await self._replica.answerer.answer(route, asked, given)
+
+
+def _version_for(exchange: Exchange, route: Route, in_path: str | None = None) -> str | None:
+    in_header = exchange.headers.get("x-model-version")
+    if in_path is None and in_header is None:
+        return None
+    return named_version(exchange.caller, route, in_path, in_header)
 
 
 def named_version(caller: Caller, route: Route, in_path: str | None, in_header: str | None) -> str:

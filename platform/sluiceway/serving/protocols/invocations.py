@@ -1,7 +1,8 @@
 """MLflow's scoring protocol: the bodies of ``/invocations``, and its answer of plain predictions.
 
 What ``mlflow models serve`` takes for one of our models is taken here: columns of numbers, a category as its position
-from 0. A category may also be its text, as everywhere else at an endpoint.
+from 0. A category may also be its text, as everywhere else at an endpoint. A position is put into text when it is read:
+a client can only mean one model's, and a challenger or a shadow may have other categories.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from csv import Error as CsvError
 from csv import reader
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ import pyarrow as pa
 from pyarrow import csv
 
 from sluiceway.core.errors import RequestError
+from sluiceway.features.positions import with_categories
 from sluiceway.features.problems import Problems, kind_of, refuse, step
 from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.serving.answering import Answered
@@ -32,7 +35,7 @@ def read_invocations(body: bytes, schema: FeatureSchema, *, max_rows: int, encod
 
     Args:
         body: JSON; NaN is understood, because MLflow's client writes it.
-        schema: of the champion, for rows without names.
+        schema: of the model that the client means, for rows without names and categories by position.
         max_rows: more are refused.
         encoders: under what rules the rows will be encoded.
 
@@ -53,9 +56,15 @@ def read_invocations(body: bytes, schema: FeatureSchema, *, max_rows: int, encod
         problems.add("$.params", "has to be left out: the model takes no parameters")
     problems.refuse()
     (form,) = given
+    found = _rows_of(form, document[form], schema, max_rows, encoders)
+    columns = with_categories(found.columns, schema)
+    return found if columns is found.columns else replace(found, columns=columns)
+
+
+def _rows_of(form: str, data: Any, schema: FeatureSchema, max_rows: int, encoders: Encoders) -> ColumnsInput:
     if form == "dataframe_split":
-        return _split(document[form], schema, max_rows, encoders)
-    data, path = document[form], f"$.{form}"
+        return _split(data, schema, max_rows, encoders)
+    path = f"$.{form}"
     if isinstance(data, dict) and form == "inputs":
         return _columns(_flat(columns_of(data, path, max_rows), path), path, encoders)
     check_count(data, path, max_rows)
@@ -95,7 +104,7 @@ def read_csv(body: bytes, schema: FeatureSchema, *, max_rows: int, encoders: Enc
     columns = {name: table.column(name).to_pylist() for name in names}
     for name in categories.keys() & columns.keys():
         columns[name] = _positions_in(columns[name], categories[name])
-    return _columns(columns, "$", encoders)
+    return _columns(with_categories(columns, schema), "$", encoders)
 
 
 def _first_line(body: bytes) -> list[str]:
@@ -152,7 +161,7 @@ def _records(rows: Sequence[Any], path: str, encoders: Encoders) -> ColumnsInput
         return f"{path}[{row or 0}]{step(name)}"
 
     columns = {name: [row[name] for row in rows] for name in names}
-    return ColumnsInput(columns, place, encoders, positions=True)
+    return ColumnsInput(columns, place, encoders)
 
 
 def _matrix(rows: Sequence[Any], names: Sequence[str], path: str, encoders: Encoders) -> ColumnsInput:
@@ -173,14 +182,14 @@ def _matrix(rows: Sequence[Any], names: Sequence[str], path: str, encoders: Enco
         return f"{path}[{row}][{order[name]}]"
 
     columns = {name: list(values) for name, values in zip(names, zip(*rows, strict=True), strict=True)}
-    return ColumnsInput(columns, place, encoders, positions=True)
+    return ColumnsInput(columns, place, encoders)
 
 
 def _columns(columns: Mapping[str, Sequence[Any] | np.ndarray], path: str, encoders: Encoders) -> ColumnsInput:
     def place(name: str, row: int | None) -> str:
         return path + step(name) if row is None else f"{path}{step(name)}[{row}]"
 
-    return ColumnsInput(columns, place, encoders, positions=True)
+    return ColumnsInput(columns, place, encoders)
 
 
 def _flat(columns: Mapping[str, list[Any]], path: str) -> dict[str, list[Any]]:
