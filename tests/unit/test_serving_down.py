@@ -110,7 +110,7 @@ def test_only_challengers_of_the_endpoint_that_nobody_asks_are_taken_away(monkey
                 raise TimeoutError("its controller is busy")
 
     monkeypatch.setattr(deploy, "JoinedServe", Door)
-    with pytest.raises(BackendError, match=f"does not take {left}, {drill} away: its controller is busy"):
+    with pytest.raises(BackendError, match=f"the challengers of {ENDPOINT} away: its controller is busy"):
         deploy.remove_unasked(ENDPOINT, asked=[asked])
     assert taken == [left, drill]
     deploy.remove_unasked(ENDPOINT, asked=[asked, left, drill])
