@@ -468,7 +468,7 @@ def deployed(monkeypatch):
     monkeypatch.setattr(deployment, "deploy_endpoint", lambda _: None)
     monkeypatch.setattr(deployment.EnvironmentRollout, "_replay", lambda *_: None)
     monkeypatch.setattr(deployment, "deploy_challenger", lambda spec: there.add(spec.application))
-    monkeypatch.setattr(deployment, "remove_challenger", there.discard)
+    monkeypatch.setattr(deployment, "remove_unasked", lambda _, asked: there.intersection_update(asked))
     return there
 
 

@@ -361,14 +361,14 @@ def test_a_damaged_bundle_leaves_the_champion_where_it_is(endpoint, tmp_path):
 def test_deploying_again_and_removing_challengers_leaves_other_applications(endpoint):
     from ray import serve  # noqa: PLC0415
 
-    from sluiceway.serving.deploy import deploy_endpoint, remove_challenger  # noqa: PLC0415
+    from sluiceway.serving.deploy import deploy_endpoint, remove_challenger, remove_unasked  # noqa: PLC0415
 
     begun = time.perf_counter()
     deploy_endpoint(endpoint.spec)
     assert time.perf_counter() - begun < 5
     before = set(serve.status().applications)
     removed = endpoint.challenger("2", raise_every=3)
-    remove_challenger(removed)
+    remove_unasked(NAME, asked=before - {removed})
     remove_challenger("never there")
     endpoint.settled(lambda: set(serve.status().applications) == before - {removed}, seconds=20)
     assert endpoint.send(as_rows(examples(1, seed=1)[0])).status_code == 200

@@ -61,14 +61,20 @@ def test_a_killed_process_is_nobodys_holder(catalog, living):
 
 NAMESPACE = Path("/proc/self/ns/pid").stat().st_ino
 HERE = socket.gethostname()
+BOOT = Path("/proc/sys/kernel/random/boot_id").read_text().strip()[-12:]
+# As every kernel numbers its first one.
+FIRST_NAMESPACE = 0xEFFFFFFC
 
 
 @pytest.mark.parametrize(
     "owner",
     [
-        pytest.param(f"{HERE}/{NAMESPACE + 1}:999999999:1", id="another pid namespace of this host name"),
-        pytest.param(f"{HERE}:999999999:1", id="no namespace, as owners were written before"),
-        pytest.param(f"elsewhere/{NAMESPACE}:999999999:1", id="another host"),
+        pytest.param(f"{HERE}/{NAMESPACE + 1}-{BOOT}:999999999:1", id="another pid namespace of this machine"),
+        pytest.param(f"{HERE}/{NAMESPACE}-0123456789ab:999999999:1", id="another machine of this host name"),
+        pytest.param(f"{HERE}/{FIRST_NAMESPACE}:999999999:1", id="no boot, as owners were written before"),
+        pytest.param(f"{HERE}/{NAMESPACE}:999999999:1", id="no boot, in this namespace's number"),
+        pytest.param(f"{HERE}:999999999:1", id="no namespace, as owners were written before that"),
+        pytest.param(f"elsewhere/{NAMESPACE}-{BOOT}:999999999:1", id="another host"),
     ],
 )
 def test_a_pid_that_may_be_another_namespaces_is_not_taken_for_dead(catalog, owner):
@@ -77,6 +83,31 @@ def test_a_pid_that_may_be_another_namespaces_is_not_taken_for_dead(catalog, own
     with pytest.raises(ConflictError, match=f"is being run by {owner}"), claim(store, "run:x", clock=SystemClock()):
         pass
     assert holder(store, "run:x") == owner
+
+
+def test_two_machines_of_one_host_name_are_two_places(catalog, monkeypatch, tmp_path):
+    other = tmp_path / "boot_id"
+    other.write_text("0f6a3c1e-9a7d-4f7e-8c35-0123456789ab\n")
+    store = LeaseStore(catalog)
+    with claim(store, "run:x", clock=SystemClock()):
+        owner = holder(store, "run:x")
+        assert owner.startswith(f"{HERE}/{NAMESPACE}-{BOOT}:{os.getpid()}:")
+        monkeypatch.setattr(claims, "_started", lambda pid: "")  # no process there has this pid
+        monkeypatch.setattr(claims, "BOOT_ID", other)
+        assert holder(store, "run:x") == owner
+
+
+@pytest.mark.parametrize("written", [None, "", "\n"])
+def test_where_the_boot_cannot_be_read_nobody_is_taken_for_dead(catalog, monkeypatch, tmp_path, written):
+    unread = tmp_path / "boot_id"
+    if written is not None:
+        unread.write_text(written)
+    monkeypatch.setattr(claims, "BOOT_ID", unread)
+    store = LeaseStore(catalog)
+    with claim(store, "run:x", clock=SystemClock()):
+        assert holder(store, "run:x").startswith(f"{HERE}:{os.getpid()}:")
+        monkeypatch.setattr(claims, "_started", lambda pid: "")
+        assert holder(store, "run:x") is not None
 
 
 def test_a_claim_in_a_claims_body_goes_on_holding_it(catalog):

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import io
-import socket
 import threading
 import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 import yaml
 
 from command_line import sluiceway
 from rollout_world import make_plan
+from sluiceway.catalog import claim as claims
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.catalog.records import RecordStore, ReplicaCounts
@@ -107,7 +106,7 @@ def traffic(engine):
     return store
 
 
-DEAD = f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}:999999999:1"
+DEAD = f"{claims._place()}:999999999:1"
 
 
 @pytest.mark.parametrize("words", [["abort", "r1"], ["abort", "flights"], ["undo", "flights"]])

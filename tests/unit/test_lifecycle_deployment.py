@@ -14,7 +14,7 @@ from sluiceway.config.deployment import DeploymentSection
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.doors import SilentProgress
-from sluiceway.core.errors import ConflictError, HookRefusedError, InputError, ModelError
+from sluiceway.core.errors import BackendError, ConflictError, HookRefusedError, InputError, ModelError
 from sluiceway.core.pairs import BINARY
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle import deployment as module
@@ -40,7 +40,7 @@ class Place:
         self.deployed = []
         monkeypatch.setattr(module, "deploy_endpoint", self._deploy)
         monkeypatch.setattr(module, "deploy_challenger", lambda spec: self.running.add(spec.application))
-        monkeypatch.setattr(module, "remove_challenger", self.running.discard)
+        monkeypatch.setattr(module, "remove_unasked", lambda endpoint, asked: self.running.intersection_update(asked))
         monkeypatch.setattr(module, "refuse_retired", lambda *_: None)
         monkeypatch.setattr(module, "check_source", lambda *_: None)
         monkeypatch.setattr(module, "scores_of", lambda *_, **__: BINARY)
@@ -135,6 +135,96 @@ def test_one_that_was_refused_leaves_a_version_that_was_put_there_by_hand(place,
     assert place.running == {application}
     assert place.rollout("2").run("r2")["rollout"]["status"] == "promoted"  # its traffic has moved: nobody asks it
     assert place.running == set()
+
+
+@pytest.mark.parametrize("as_what", ["challengers", "shadows"])
+@pytest.mark.parametrize("status", ["promoted", "rolled_back"])
+def test_what_a_person_has_put_there_and_a_rollout_replaces_goes_with_it(place, as_what, status):
+    application = place.rollout("3").challenger.application
+    champion = replace(CHAMPION, weight=0.5) if as_what == "challengers" else CHAMPION
+    by_hand = Arm("3", 0.5, "b3", "d3" * 8, application)
+    place.world.documents.publish(TrafficDocument(NAME, 2, champion, **{as_what: (by_hand,)}))
+    place.running.add(application)
+    place.world.errors = (0.0, 0.0 if status == "promoted" else 0.5)
+    assert place.rollout("2").run("r2")["rollout"]["status"] == status
+    assert place.running == set()
+
+
+ENDS = [KeyboardInterrupt(), BackendError("it does not come up")]
+
+
+@pytest.mark.parametrize("error", ENDS, ids=["ctrl-C", "error"])
+@pytest.mark.parametrize("where", ["deploy_endpoint", "observed", "run"])
+def test_one_that_ends_before_it_has_begun_leaves_nothing_that_runs(place, monkeypatch, where, error):
+    def fails(*_, **__):
+        assert place.running == {place.rollout("2").challenger.application}
+        raise error
+
+    monkeypatch.setattr(module, where, fails)
+    with pytest.raises(type(error)):
+        place.rollout("2").run("r2")
+    assert place.running == set()
+    assert place.world.leases.leases == {}
+
+
+def test_of_several_versions_the_first_goes_where_the_second_does_not_come_up(place, monkeypatch):
+    def deploy(spec):
+        if place.running:
+            raise BackendError("it does not come up")
+        place.running.add(spec.application)
+
+    monkeypatch.setattr(module, "deploy_challenger", deploy)
+    monkeypatch.setattr(module, "further_arms", lambda *_, **__: (Arm("3", 0.0, "b3", "d3" * 8, "a3"),))
+    monkeypatch.setattr(module, "spec_of", lambda *_: None)
+    with pytest.raises(BackendError, match="does not come up"):
+        place.rollout("2").run("r2")
+    assert place.running == set()
+
+
+@pytest.mark.parametrize("error", ENDS, ids=["ctrl-C", "error"])
+def test_one_that_has_begun_keeps_its_challenger_whatever_ends_the_command(place, monkeypatch, error):
+    def fails(seconds):
+        raise error
+
+    monkeypatch.setattr(place.world, "sleep", fails)
+    with pytest.raises(type(error)):
+        place.rollout("2").run("r2")
+    assert place.running == {place.rollout("2").challenger.application}
+    assert Journal.open(place.world.rollouts, "r2").state.phase == "step"
+
+
+def test_what_cannot_be_taken_away_does_not_hide_why_it_did_not_begin(place, monkeypatch, caplog):
+    def silent(*_, **__):
+        raise BackendError("Serve does not answer")
+
+    monkeypatch.setattr(module, "remove_unasked", silent)
+    place.says = "the bank says no"
+    with pytest.raises(HookRefusedError, match="the bank says no"):
+        place.rollout("2").run("r2")
+    assert "what was deployed for rollout r2 may run on: Serve does not answer" in caplog.text
+
+
+def test_a_second_ctrl_c_ends_the_taking_away_and_gives_the_endpoint_back(place, monkeypatch):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(module, "deploy_endpoint", interrupted)
+    monkeypatch.setattr(module, "remove_unasked", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        place.rollout("2").run("r2")
+    assert place.world.leases.leases == {}
+
+
+def test_what_somebody_else_has_taken_over_is_not_taken_away(place, monkeypatch):
+    def lost(spec):
+        lease = place.world.leases.leases[f"rollout:{NAME}"]
+        place.world.leases.leases[lease.name] = replace(lease, owner="elsewhere:1:0")
+        raise BackendError("it does not come up")
+
+    monkeypatch.setattr(module, "deploy_endpoint", lost)
+    with pytest.raises(BackendError):
+        place.rollout("2").run("r2")
+    assert place.running == {place.rollout("2").challenger.application}
 
 
 def test_what_has_begun_is_never_planned_anew(place):

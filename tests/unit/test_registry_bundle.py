@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import errno
 import json
 import pickle
+import shutil
 from pathlib import Path
 
 import pytest
@@ -188,6 +190,87 @@ def test_the_store_refuses_another_digest_and_an_absent_bundle(tmp_path: Path):
         store.get(str(tmp_path / "nothing"), make().digest)
     with pytest.raises(ModelError, match="not a folder"):
         store.get("s3://bucket/x", make().digest)
+
+
+def damage(folder: Path, how: str) -> None:
+    if how == "changed":
+        (folder / "decision.json").write_text("{}")
+    elif how == "cut":
+        (folder / "model.ubj").write_bytes(UBJSON[:-2])
+    elif how == "lost":
+        for name in FILES[1:]:
+            (folder / name).unlink()
+    else:
+        shutil.rmtree(folder)
+        folder.mkdir()
+
+
+@pytest.mark.parametrize("how", ["changed", "cut", "lost", "emptied"])
+def test_a_damaged_bundle_is_not_there_and_is_repaired_when_it_is_kept_again(tmp_path: Path, how: str):
+    store = BundleStore(tmp_path)
+    uri = store.put(make())
+    assert store.has(make().digest)
+    assert not store.has("0" * 64)
+    damage(Path(uri), how)
+    assert not store.has(make().digest)
+    assert store.put(make()) == uri
+    assert store.has(make().digest)
+    assert store.get(uri, make().digest) == make()
+    assert [path.name for path in tmp_path.iterdir()] == [make().digest], "drafts were left"
+
+
+def test_a_bundle_that_cannot_be_read_is_repaired_and_is_not_taken_for_one_that_is_not_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    store, as_before = BundleStore(tmp_path), Path.read_bytes
+    uri = store.put(make())
+    broken = (Path(uri) / "model.ubj").stat().st_ino
+
+    def fail(path: Path):
+        if path.stat().st_ino == broken:
+            raise OSError(errno.EIO, "Input/output error")
+        return as_before(path)
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(ModelError, match=r"model\.ubj cannot be read: Input/output error"):
+        store.has(make().digest)
+    store.put(make())
+    assert store.get(uri, make().digest) == make()
+
+
+@pytest.mark.parametrize("after", range(len(FILES)))
+def test_a_repair_that_is_cut_short_is_done_by_the_next_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: int
+):
+    store, as_before, moved = BundleStore(tmp_path), Path.replace, []
+    uri = store.put(make())
+    damage(Path(uri), "cut")
+    damage(Path(uri), "changed")
+
+    def crash(path: Path, target: Path):
+        if len(moved) == after:
+            raise KeyboardInterrupt
+        moved.append(path)
+        return as_before(path, target)
+
+    monkeypatch.setattr(Path, "replace", crash)
+    with pytest.raises(KeyboardInterrupt):
+        store.put(make())
+    monkeypatch.undo()
+    store.put(make())
+    assert store.get(uri, make().digest) == make()
+
+
+def test_of_many_who_repair_at_once_nobody_loses_and_a_good_bundle_is_never_gone(tmp_path: Path):
+    store = BundleStore(tmp_path)
+    for _ in range(10):
+        damage(Path(store.put(make())), "changed")
+
+        def put_and_read(_: int) -> Bundle:
+            return store.get(store.put(make()), make().digest)
+
+        with concurrent.futures.ThreadPoolExecutor(8) as pool:
+            assert list(pool.map(put_and_read, range(16))) == [make()] * 16
 
 
 def test_a_store_that_cannot_be_written_says_so(tmp_path: Path):

@@ -11,7 +11,7 @@ from command_line import sluiceway
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.leases import METRICS_LEASES, LeaseStore
 from sluiceway.catalog.traffic import TrafficStore
-from sluiceway.core.errors import ConfigError
+from sluiceway.core.errors import BackendError, ConfigError
 from sluiceway.core.traffic import Arm, TrafficDocument
 
 pytestmark = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
@@ -86,3 +86,32 @@ def test_a_door_that_cannot_take_all_away_takes_nothing_away(catalog):
 
     with pytest.raises(ConfigError, match="REST API"):
         remove_endpoint(Door("http://head:8265"), ENDPOINT, leases=LeaseStore(catalog))
+
+
+def test_only_challengers_of_the_endpoint_that_nobody_asks_are_taken_away(monkeypatch):
+    from sluiceway.serving import deploy  # noqa: PLC0415
+    from sluiceway.serving.specs import ChallengerSpec  # noqa: PLC0415
+
+    def name(endpoint, version, raise_every=None):
+        return ChallengerSpec(endpoint, version, "b", f"{version}5080b08", raise_every, None).application
+
+    asked, left, drill = name(ENDPOINT, "2"), name(ENDPOINT, "3"), name(ENDPOINT, "4", 50)
+    others = [ENDPOINT, name("loans", "3"), "somebody's", asked]
+    states = dict.fromkeys([*others, left, drill], "RUNNING") | {name(ENDPOINT, "5"): "DELETING"}
+    taken = []
+
+    class Door:
+        def read(self):
+            return {"applications": {each: {"status": status} for each, status in states.items()}}
+
+        def delete(self, names):
+            taken.extend(names)
+            if drill in names:
+                raise TimeoutError("its controller is busy")
+
+    monkeypatch.setattr(deploy, "JoinedServe", Door)
+    with pytest.raises(BackendError, match=f"the challengers of {ENDPOINT} away: its controller is busy"):
+        deploy.remove_unasked(ENDPOINT, asked=[asked])
+    assert taken == [left, drill]
+    deploy.remove_unasked(ENDPOINT, asked=[asked, left, drill])
+    assert taken == [left, drill]

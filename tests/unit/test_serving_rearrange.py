@@ -417,12 +417,30 @@ def test_what_cannot_be_used_is_refused_before_anything_is_changed(hands, tmp_pa
     folder = hands.bundles.put(hands.models["4"])
     hands.hand().switch("4")
     hands.hand().back()
-    (hands.bundles.root / hands.models["4"].digest / "decision.json").write_text("{}")
-    with pytest.raises(ModelError):
+    (hands.bundles.root / hands.models.pop("4").digest / "decision.json").write_text("{}")
+    with pytest.raises(ModelError, match=r"decision.json|has digest"):
         hands.hand().back()
     assert folder
     assert (hands.newest.champion.version, hands.newest.generation) == ("1", 3)
     assert hands.running.deployed == []
+
+
+def test_a_damaged_bundle_is_fetched_from_the_registry_again(hands):
+    hands.hand().switch("2")
+    hands.hand().switch("1")
+    two = hands.models["2"]
+    damaged = hands.bundles.root / two.digest / "decision.json"
+    damaged.write_text("{}")
+    hands.models["2"] = hands.models["3"]  # as of a model that was registered anew under the old number
+    with pytest.raises(ModelError, match="has digest"):
+        hands.hand().back()
+    hands.models["2"] = two
+    hands.hand().back()
+    damaged.unlink()
+    hands.hand().switch("1")
+    hands.hand().switch("2")
+    assert hands.newest.champion.version == "2"
+    assert hands.bundles.has(two.digest)
 
 
 def test_somebody_who_was_faster_wins_and_what_was_deployed_for_the_loser_goes(hands):

@@ -19,6 +19,8 @@ from sluiceway.core.errors import BackendError, ConflictError
 # A claim outlives a lost heartbeat by this long; only a process elsewhere is ever waited for.
 TTL_SECONDS = 60.0
 HEARTBEAT_SECONDS = 15.0
+# Another one on each machine, and after each of its starts.
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 _log = logging.getLogger(__name__)
 
 
@@ -149,16 +151,22 @@ def _is_dead(owner: str) -> bool:
     """Whether it can be seen from here that a process has ended; of one elsewhere only its lease's end tells."""
     place, _, process = owner.partition(":")
     pid, _, started = process.partition(":")
-    # Owners of before had no namespace: where their pid is one is not known.
+    # A host's name alone, or one without the boot, as owners were written before: where their pid is one is not known.
     return "/" in place and place == _place() and pid.isdigit() and _started(int(pid)) != started
 
 
 def _place() -> str:
-    """Where a pid is that of one process only: containers of one host name may each have pids of their own."""
+    """Where a pid is that of one process only; the host's name alone where that cannot be seen.
+
+    Containers of one host name may each have pids of their own, and the first namespace of every machine has the same
+    number: machines of one name differ by their boot.
+    """
+    host = socket.gethostname()
     try:
-        return f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}"
+        boot = BOOT_ID.read_text().strip().rpartition("-")[2]  # 48 random bits, which is short enough to be shown
+        return f"{host}/{Path('/proc/self/ns/pid').stat().st_ino}-{boot}" if boot else host
     except OSError:
-        return socket.gethostname()
+        return host
 
 
 def _started(pid: int) -> str:

@@ -10,6 +10,7 @@ from rich.markup import escape
 
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import print_json, program
+from sluiceway.cli.progress import LogProgress
 from sluiceway.cli.rollout_tell import runner
 from sluiceway.config.settings import Settings
 from sluiceway.core.errors import ConfigError, ConflictError
@@ -43,7 +44,7 @@ def start_detached(
         SluicewayError: as for a start that stays.
     """
     settings = _on_known_cluster(settings)
-    context = build_context(settings)
+    context = build_context(settings, progress=LogProgress(Console(stderr=True)))
     number = startable(context, version, environments=environments, ungated=ungated)
     wanted = without_champion(context, number, environments)
     left_out = [environment for environment in environments if environment not in wanted]
@@ -62,7 +63,7 @@ def start_detached(
             rollout_id=rollout_id,
             supersede=supersede,
         )
-        phase = wait_until_begun(begin_detached(start), seconds=BEGIN_SECONDS)
+        phase = wait_until_begun(begin_detached(start, context), seconds=BEGIN_SECONDS)
     finally:
         disconnect()
     told = {"rollout": rollout_id, "endpoint": endpoint, "actor": actor_name(endpoint), "namespace": NAMESPACE}

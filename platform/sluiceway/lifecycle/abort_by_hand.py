@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Protocol
 
 from sluiceway.catalog.stores import Stores
 from sluiceway.core.clock import Clock
@@ -22,8 +23,16 @@ from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase
 from sluiceway.serving.rearrange import applications
 
+
+class TidyServe(RunningServe, Protocol):
+    """What is done on a Serve where a rollout has ended."""
+
+    def remove_unasked(self, asked: Collection[str]) -> None:
+        """Take all challengers of the endpoint away that are not among these applications."""
+
+
 # Joins the Serve that runs the endpoint; gives None where none is known.
-JoinServe = Callable[[], AbstractContextManager[RunningServe | None]]
+JoinServe = Callable[[], AbstractContextManager[TidyServe | None]]
 
 
 @dataclass(frozen=True)
@@ -126,7 +135,7 @@ class _Hand:
         except SluicewayError as error:
             self.notes.append(f"the registry was not told: {error.message}")
 
-    def _tidy(self, plan: RolloutPlan, running: RunningServe | None) -> None:
+    def _tidy(self, plan: RolloutPlan, running: TidyServe | None) -> None:
         if running is None:
             self.notes += [ONLY_IN_CATALOG, *left_behind(plan.applications)]
             return
@@ -134,10 +143,7 @@ class _Hand:
             running.apply(self._document)
         newest = self.current()
         # A person may have put the same version there before the rollout began.
-        asked = applications(newest) if newest else set()
-        for application in plan.applications:
-            if application not in asked:
-                running.remove(application)
+        running.remove_unasked(applications(newest) if newest else set())
 
     def _tell_registry(self, plan: RolloutPlan) -> None:
         if self._registry is None:

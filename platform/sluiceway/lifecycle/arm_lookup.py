@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import replace
 
 from sluiceway.catalog.stores import Stores
-from sluiceway.core.errors import InputError, ModelError
+from sluiceway.core.errors import InputError, ModelError, SluicewayError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle.champion_before import champion_before, has_gone_back
 from sluiceway.registry.bundle import Bundle
@@ -24,7 +25,7 @@ class ArmLookup:
         endpoint: its name.
         stores: the catalog's.
         bundles: where replicas read models.
-        registered: looks a version up that the endpoint has not had yet.
+        registered: looks a version up that the endpoint has not had yet, or whose bundle is damaged.
         refuse: raises where a version, by its model's name and its number or alias, may get no traffic any more.
     """
 
@@ -48,7 +49,7 @@ class ArmLookup:
             names: numbers of versions, or aliases of the registry.
 
         Raises:
-            ModelError: a version is not there, is retired, or its bundle is damaged.
+            ModelError: a version is not there, is retired, or its bundle is damaged and the registry does not give it.
             InputError: two names are of one version.
         """
         found = {name: self._arm(now, name) for name in names}
@@ -66,7 +67,7 @@ class ArmLookup:
 
         Raises:
             InputError: there was none, or a rollout has gone back already: before its champion is another one.
-            ModelError: its bundle is not there any more, or damaged.
+            ModelError: its bundle is not there any more, or damaged, and the registry does not give it.
         """
         present = now.champion.version
         if has_gone_back(self._stores.rollouts, now.rollout_id):
@@ -78,7 +79,7 @@ class ArmLookup:
         before = champion_before(self._stores, self._endpoint, version=present)
         if before is None:
             raise InputError(f"{self._endpoint} has had no champion before version {present}")
-        self.bundle(before)
+        self._make_usable(before)
         return before
 
     def bundle(self, arm: Arm) -> Bundle:
@@ -96,8 +97,19 @@ class ArmLookup:
         if arm is None:
             version, bundle = self._registered(self._model(), name)
             arm = self._known(now, version) or Arm(version, 0.0, self._bundles.put(bundle), bundle.digest)
-        self.bundle(arm)
+        self._make_usable(arm)
         return arm
+
+    def _make_usable(self, arm: Arm) -> None:
+        """Repair a bundle that is damaged or gone, where the registry has the same one."""
+        try:
+            self.bundle(arm)
+        except ModelError:
+            with suppress(SluicewayError):  # what is wrong with the bundle says more
+                _, bundle = self._registered(self._model(), arm.version)
+                if bundle.digest == arm.digest:
+                    self._bundles.put(bundle)
+            self.bundle(arm)
 
     def _known(self, now: TrafficDocument, version: str) -> Arm | None:
         present = [arm for arm in now.arms if arm.version == version]

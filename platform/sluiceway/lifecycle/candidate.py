@@ -97,7 +97,7 @@ def build_candidate(context: Context, version: TableVersion) -> Candidate:
 
 
 def candidate_step(context: Context, version: TableVersion, journal: Journal, *, name: str) -> Outcome:
-    """The candidate as a step: one that any run has trained is taken, while its bundle is there.
+    """The candidate as a step: one that any run has trained is taken, while its bundle is there, and undamaged.
 
     Its checkpoints go when it is written down, and not before: where the catalog does not answer just then, the
     training is gone on with and not done again.

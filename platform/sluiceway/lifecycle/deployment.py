@@ -10,14 +10,7 @@ from typing import Any
 from sluiceway.catalog.claim import Claim, claim
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
-from sluiceway.core.errors import (
-    BackendError,
-    ChampionChangedError,
-    ConflictError,
-    HookRefusedError,
-    InputError,
-    ModelError,
-)
+from sluiceway.core.errors import BackendError, ConflictError, InputError, ModelError, SluicewayError
 from sluiceway.core.traffic import Arm, endpoint_name
 from sluiceway.core.verdict import Status
 from sluiceway.lifecycle.archiving import archive_endpoint
@@ -49,7 +42,7 @@ from sluiceway.rollout.observe_means import WithMeans
 from sluiceway.rollout.plan import RolloutPlan, plan_canary, plan_first
 from sluiceway.rollout.prometheus_source import Observe
 from sluiceway.rollout.state import Phase
-from sluiceway.serving.deploy import deploy_challenger, deploy_endpoint, remove_challenger
+from sluiceway.serving.deploy import deploy_challenger, deploy_endpoint, remove_unasked
 from sluiceway.serving.instance import start_serve
 from sluiceway.serving.prediction_log import log_uri
 from sluiceway.serving.rearrange import applications
@@ -159,7 +152,8 @@ class EnvironmentRollout:
     def run(self, rollout_id: str, *, stays: bool = False) -> dict[str, Any]:
         """Begin, or go on with, the rollout of an id; gives how it ended, JSON-ready.
 
-        One that was refused or killed before it began is planned anew.
+        One that was refused or killed before it began is planned anew. Of one that ends before it began, by whatever
+        error or ctrl-C, what was deployed for it goes.
 
         Args:
             rollout_id: its name.
@@ -167,8 +161,8 @@ class EnvironmentRollout:
 
         Raises:
             ModelError: the version is retired.
-            HookRefusedError: a hook does not let it begin; what was deployed for it goes.
-            ChampionChangedError: see :func:`sluiceway.rollout.controller.run`; likewise.
+            HookRefusedError: a hook does not let it begin.
+            ChampionChangedError: see :func:`sluiceway.rollout.controller.run`.
             ConflictError: somebody else runs a rollout of the endpoint, or another one has not ended: nothing is
                 changed. Or the lease was lost, or somebody else has moved the traffic, meanwhile.
             InputError: Prometheus does not take a query of the plan, a secret for it is missing, the version is the
@@ -178,8 +172,8 @@ class EnvironmentRollout:
         """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
         # All that is deployed, revoked and asked here is that of whoever else runs it, too.
-        with self._claim():
-            told = self._run(rollout_id, stays=stays)
+        with self._claim() as held:
+            told = self._run(rollout_id, held, stays=stays)
         self._archive()
         keep_history(self.context)
         return told
@@ -187,11 +181,18 @@ class EnvironmentRollout:
     def _claim(self) -> AbstractContextManager[Claim]:
         return claim(self.context.stores.leases, f"rollout:{self.endpoint.name}", clock=self.context.clock)
 
-    def _run(self, rollout_id: str, *, stays: bool) -> dict[str, Any]:
+    def _run(self, rollout_id: str, held: Claim, *, stays: bool) -> dict[str, Any]:
         plan = self.check(rollout_id)
         self._refuse_beside_another(rollout_id)
         self._replace_kept(plan)
         address = start_serve(self.context.serving)
+        try:
+            return self._deploy_and_run(plan, address, stays=stays)
+        except BaseException:  # a ctrl-C, too
+            self._put_away_unbegun(plan, held)
+            raise
+
+    def _deploy_and_run(self, plan: RolloutPlan, address: ServeAddress, *, stays: bool) -> dict[str, Any]:
         if RolloutJournal(self.context.stores.rollouts, plan).state.phase in NEEDS_CHALLENGERS:
             # Before the endpoint: after a crash its replicas start with the weights of the interrupted canary.
             self._deploy_challengers(plan)
@@ -205,12 +206,18 @@ class EnvironmentRollout:
                     observed(self.context, self.policy, plan, self._counted()) as observe,
                 ):
                     outcome = run(plan, self._doors(observe, load, hooks, stays=stays))
-            except (HookRefusedError, ChampionChangedError):
-                self._remove_challengers(plan)  # nothing has begun, and nobody would end it
-                raise
             finally:
                 report = load.stop() if load else None
         return {"rollout": outcome.to_dict(), "load": _load(report), "url": url}
+
+    def _put_away_unbegun(self, plan: RolloutPlan, held: Claim) -> None:
+        """Of a rollout that has not begun nobody would end what runs: there is nothing that could be aborted."""
+        try:
+            held.check()  # else it is that of whoever has the endpoint now
+            if RolloutJournal(self.context.stores.rollouts, plan).state.phase is Phase.PENDING:
+                self._remove_challengers()
+        except SluicewayError as error:
+            _log.warning("what was deployed for rollout %s may run on: %s", plan.rollout_id, error.message)
 
     def check(self, rollout_id: str) -> RolloutPlan:
         """See that a rollout can begin, as far as that can be known before; gives its plan, and changes nothing.
@@ -261,14 +268,14 @@ class EnvironmentRollout:
         if self.tells_registry:
             self.context.registry.promote(plan.model, plan.version)
             end_challenger(self.context.registry, plan)
-        self._remove_challengers(plan)
+        self._remove_challengers()
         self._tell_story(plan)
 
     def rolled_back(self, plan: RolloutPlan, reason: str) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
             give_back(self.context.registry, plan, self.context.stores)
-        self._remove_challengers(plan)
+        self._remove_challengers()
         self._tell_story(plan)
 
     def _tell_story(self, plan: RolloutPlan) -> None:
@@ -344,13 +351,10 @@ class EnvironmentRollout:
             if arm.application:
                 deploy_challenger(spec_of(self.context, self.endpoint.name, arm))
 
-    def _remove_challengers(self, plan: RolloutPlan) -> None:
-        """But those that requests go to: a person may have put the same version there."""
+    def _remove_challengers(self) -> None:
+        """Its own, and those that it found and has replaced; what requests go to stays, as what a person put there."""
         newest = self.context.stores.traffic.newest(self.endpoint.name)
-        asked = applications(newest) if newest else set()
-        for application in plan.applications:
-            if application not in asked:
-                remove_challenger(application)
+        remove_unasked(self.endpoint.name, asked=applications(newest) if newest else ())
 
     def _counted(self) -> Observe:
         stores = self.context.stores

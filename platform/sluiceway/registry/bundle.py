@@ -11,6 +11,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -105,18 +106,19 @@ def files_digest(files: Mapping[str, bytes]) -> str:
     return text.hexdigest()
 
 
-def write(bundle: Bundle, folder: str | Path) -> Path:
+def write(bundle: Bundle, folder: str | Path, *, repair: bool = False) -> Path:
     """Write a bundle; a reader sees all four files or none.
 
     Args:
         bundle: what to write.
         folder: the bundle's folder; its parents are made. A folder that already holds this bundle is left alone.
+        repair: True: a folder that holds something else is this bundle, damaged, and its files are replaced.
 
     Returns:
         The folder, absolute.
 
     Raises:
-        ModelError: the folder exists and holds something else, or cannot be read.
+        ModelError: not to be repaired, the folder exists and holds something else, or cannot be read.
     """
     folder = Path(folder).absolute()
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -133,7 +135,9 @@ def write(bundle: Bundle, folder: str | Path) -> Path:
         except OSError as error:
             if not folder.exists():
                 raise
-            if files_digest(_contents(folder)) != bundle.digest:
+            if repair:
+                _repair(folder, draft, bundle.digest)
+            elif files_digest(_contents(folder)) != bundle.digest:
                 raise ModelError(
                     f"{folder} already holds another bundle", hint="choose another folder; bundles never change"
                 ) from error
@@ -171,16 +175,48 @@ def read(folder: str | Path, *, digest: str | None = None) -> Bundle:
     return bundle
 
 
+def holds(folder: Path, digest: str) -> bool:
+    """Whether a folder holds the bundle of a digest, whole.
+
+    Args:
+        folder: where it would be.
+        digest: of the bundle.
+
+    Raises:
+        ModelError: a file is there and cannot be read.
+    """
+    found = _found(folder)
+    return len(found) == len(FILES) and files_digest(found) == digest
+
+
+def _repair(folder: Path, draft: Path, digest: str) -> None:
+    """File by file, so that the folder is never gone: it is damaged until the last one, whoever ends in between.
+
+    Who does it at the same time puts the same bytes there.
+    """
+    with contextlib.suppress(ModelError):  # what cannot be read is replaced, too
+        if holds(folder, digest):
+            return
+    for name in FILES:
+        (draft / name).replace(folder / name)
+
+
 def _contents(folder: Path) -> dict[str, bytes]:
-    found = {name: _content(folder / name) for name in FILES}
-    missing = [name for name, content in found.items() if content is None]
+    found = _found(folder)
+    missing = [name for name in FILES if name not in found]
     if missing:
         raise ModelError(
             f"{folder} is no model bundle: {', '.join(missing)} {'is' if len(missing) == 1 else 'are'} missing",
             hint=f"a bundle is a folder with {', '.join(FILES)}",
             folder=str(folder),
         )
-    return {name: content for name, content in found.items() if content is not None}
+    return found
+
+
+def _found(folder: Path) -> dict[str, bytes]:
+    """Those of the four files that are there."""
+    contents = ((name, _content(folder / name)) for name in FILES)
+    return {name: content for name, content in contents if content is not None}
 
 
 def _content(path: Path) -> bytes | None:

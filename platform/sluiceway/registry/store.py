@@ -21,7 +21,7 @@ class BundleStore:
         self.root = Path(root).absolute()
 
     def put(self, bundle: Bundle) -> str:
-        """Keep a bundle; a second time is a no-op.
+        """Keep a bundle; a second time is a no-op, and repairs one that was damaged.
 
         Args:
             bundle: what to keep.
@@ -33,15 +33,19 @@ class BundleStore:
             BackendError: the folder cannot be written.
         """
         try:
-            return str(bundles.write(bundle, self.root / bundle.digest))
+            return str(bundles.write(bundle, self.root / bundle.digest, repair=True))
         except OSError as error:
             raise BackendError(
                 f"cannot keep a model in {self.root}: {error}", hint="see that the folder is writable and not full"
             ) from error
 
     def has(self, digest: str) -> bool:
-        """Whether a bundle of a digest is kept here."""
-        return (self.root / digest).is_dir()
+        """Whether a bundle of a digest is kept here, undamaged; reads all of it.
+
+        Raises:
+            ModelError: it is there and cannot be read.
+        """
+        return bundles.holds(self.root / digest, digest)
 
     def remove(self, digest: str) -> None:
         """Delete a bundle; a second time is a no-op.

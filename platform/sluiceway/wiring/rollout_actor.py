@@ -40,6 +40,8 @@ RESTART_SECONDS = 3.0
 # Until the name of one that has ended is free, and until a new one has a process.
 FREE_SECONDS = 30.0
 PROCESS_SECONDS = 120.0
+# Until one has archived, and written the history of, a rollout that has ended.
+HISTORY_SECONDS = 600.0
 # One that has ended stays so long for whoever waits for its beginning.
 LINGER_SECONDS = 3.0
 # Questions that it answers at once, beside the one that ends it.
@@ -103,14 +105,18 @@ def start_for(
     return Start(sent.model_dump(mode="json"), str(Path.cwd()), version, environments, rollout_id, supersede)
 
 
-def begin_detached(start: Start) -> Any:
+def begin_detached(start: Start, context: Context) -> Any:
     """Make the actor of a start, or find the one that runs its rollout already; gives its handle.
 
+    Args:
+        start: what it is to do.
+        context: whose catalog says whether the rollout of an actor that has the name has ended: it is waited for.
+
     Raises:
-        ConflictError: the endpoint's actor runs another rollout.
+        ConflictError: the endpoint's actor runs another rollout, or does not end although that has.
         BackendError: Ray has no process for it.
     """
-    ends = time.monotonic() + FREE_SECONDS
+    began, patience = time.monotonic(), FREE_SECONDS
     options = {
         "name": start.name,
         "namespace": NAMESPACE,
@@ -127,12 +133,21 @@ def begin_detached(start: Start) -> Any:
             other = running(start.name)
             if other is not None and other[1] == start.rollout_id:
                 return other[0]
-            if time.monotonic() > ends:
+            if other is not None and patience < HISTORY_SECONDS and _has_ended(context, other[1]):
+                patience = HISTORY_SECONDS
+                context.progress.stage("wait", f"rollout {other[1]} has ended, its actor archives it")
+            if time.monotonic() - began > patience:
                 told = other[1] if other else "one that does not answer"
+                then = "; the same command begins this one when it has ended" if patience == HISTORY_SECONDS else ""
                 raise ConflictError(
-                    f"the actor {start.name} runs {told}", hint="`sluiceway rollout status` tells where it is"
+                    f"the actor {start.name} runs {told}", hint=f"`sluiceway rollout status` tells where it is{then}"
                 ) from None
             time.sleep(0.5)
+
+
+def _has_ended(context: Context, rollout_id: str) -> bool:
+    rollouts = context.stores.rollouts
+    return rollouts.get(rollout_id) is not None and Journal.open(rollouts, rollout_id).state.terminal
 
 
 def running(name: str) -> tuple[Any, str] | None:
@@ -237,4 +252,4 @@ class RolloutActor:
         name = name_rollout(context, start.version, rest[0], supersede=start.supersede)
         if start.supersede:
             end_others(context, start.version, rest[0], but=name)
-        begin_detached(replace(start, environments=rest, rollout_id=name))
+        begin_detached(replace(start, environments=rest, rollout_id=name), context)
