@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Collection
 
 from ray import serve
 from ray.exceptions import RayError
@@ -73,6 +74,30 @@ def remove_challenger(application: str) -> None:
     """
     if _status(application) is not None:
         serve.delete(application, _blocking=False)
+
+
+def remove_unasked(endpoint: str, *, asked: Collection[str]) -> None:
+    """Take away the challengers of an endpoint that nobody asks, whoever has deployed them, without waiting.
+
+    Whoever calls it holds the endpoint's traffic: what somebody else is about to move there is asked by nobody yet.
+
+    Args:
+        endpoint: its name.
+        asked: names of the applications that stay.
+
+    Raises:
+        BackendError: Serve does not answer.
+    """
+    door = JoinedServe()
+    found = applications(door.read()).values()
+    ours = [app.name for app in found if is_challenger_of(app.name, endpoint) and app.status != DELETING]
+    left = sorted(set(ours) - set(asked))
+    try:
+        door.delete(left)
+    except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
+        raise BackendError(
+            f"Serve does not take {', '.join(left)} away: {last_line(error)}", hint="see `sluiceway serve status`"
+        ) from error
 
 
 def deploy_application(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.core.traffic import TrafficDocument
-from sluiceway.serving.deploy import deploy_challenger, remove_challenger
+from sluiceway.serving.deploy import deploy_challenger, remove_challenger, remove_unasked
 from sluiceway.serving.specs import ChallengerSpec
 from sluiceway.serving.traffic import ServeTraffic
 
@@ -18,7 +20,7 @@ class RunningEndpoint:
     """
 
     def __init__(self, endpoint: str, store: TrafficStore) -> None:
-        self._traffic = ServeTraffic(endpoint, store)
+        self._endpoint, self._traffic = endpoint, ServeTraffic(endpoint, store)
 
     def deploy(self, spec: ChallengerSpec) -> str:
         """Deploy a challenger and wait until its model is loaded; one that runs is left alone.
@@ -34,6 +36,14 @@ class RunningEndpoint:
     def remove(self, application: str) -> None:
         """Take a challenger away, without waiting."""
         remove_challenger(application)
+
+    def remove_unasked(self, asked: Collection[str]) -> None:
+        """Take away, without waiting, all its challengers that are not among these.
+
+        Raises:
+            BackendError: Serve does not answer.
+        """
+        remove_unasked(self._endpoint, asked=asked)
 
     def apply(self, document: TrafficDocument) -> None:
         """Make all replicas follow a document that is in the catalog.
