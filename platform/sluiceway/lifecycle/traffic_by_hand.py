@@ -262,7 +262,7 @@ def _how_to_end(document: TrafficDocument) -> str:
     """What to do where the catalog has a document that not every replica has confirmed."""
     again = f"`sluiceway serve traffic {document.endpoint} --switch {document.champion.version}`"
     how = "the same command again" if document.challengers else f"{again}, with --config where it was given,"
-    return f"the catalog has it, and replicas follow when they can; {how} asks them once more"
+    return f"the catalog has it; {how} asks replicas once more. See `sluiceway serve status` and their log"
 
 
 def left_behind(applications: Sequence[str]) -> Iterator[str]:
