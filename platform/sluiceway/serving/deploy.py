@@ -89,14 +89,14 @@ def remove_unasked(endpoint: str, *, asked: Collection[str]) -> None:
         BackendError: Serve does not answer.
     """
     door = JoinedServe()
-    found = applications(door.read()).values()
-    ours = [app.name for app in found if is_challenger_of(app.name, endpoint) and app.status != DELETING]
-    left = sorted(set(ours) - set(asked))
     try:
-        door.delete(left)
-    except (RayError, RayServeException, TimeoutError, RuntimeError) as error:
+        found = applications(door.read()).values()
+        ours = [app.name for app in found if is_challenger_of(app.name, endpoint) and app.status != DELETING]
+        door.delete(sorted(set(ours) - set(asked)))
+    except (RayError, RayServeException, OSError, RuntimeError) as error:
         raise BackendError(
-            f"Serve does not take {', '.join(left)} away: {last_line(error)}", hint="see `sluiceway serve status`"
+            f"Serve does not take the challengers of {endpoint} away: {last_line(error)}",
+            hint="see `sluiceway serve status`",
         ) from error
 
 
