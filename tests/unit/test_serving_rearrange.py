@@ -323,7 +323,7 @@ def test_a_switch_that_was_not_confirmed_is_repeated_and_publishes_nothing_new(h
 def test_the_registry_is_told_by_the_repeat_of_a_switch_that_was_not_confirmed(hands, monkeypatch):
     promoted, tagged = [], []
     registry = SimpleNamespace(
-        promote=lambda name, version: promoted.append((name, version)),
+        promote=lambda name, version, *_: promoted.append((name, version)),
         tag=lambda name, version, tags: tagged.append((version, tags["rollout.flights.outcome"])),
     )
     settings = SimpleNamespace(experiment=SimpleNamespace(name="late"), deployment=SimpleNamespace(environments=("p",)))

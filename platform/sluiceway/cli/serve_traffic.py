@@ -206,8 +206,7 @@ def _told_registry(endpoint: str, document: TrafficDocument, config: str | None)
     registry = build_registry(settings.platform)
     try:
         registry.promote(name, version)
-        if not document.rollout_id:  # a rollout has told its own story
-            tell_by_hand(registry, name, document, now=SystemClock().now().timestamp())
+        tell_by_hand(registry, name, document, now=SystemClock().now().timestamp())
     except SluicewayError as error:  # the requests have moved: that is what was asked for, and it is told
         return [f"the registry's {name}@champion is not version {version}: {error.message}"]
     return [f"the registry's {name}@champion is version {version} now"]
