@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -17,12 +18,14 @@ from sluiceway.catalog.tags import TagStore
 from sluiceway.core.errors import (
     ConflictError,
     DataError,
+    InputError,
     ReferenceNotFoundError,
     SchemaMismatchError,
     TableNotFoundError,
     UnsupportedTableError,
 )
 from sluiceway.data import commit, commit_files, digest, history, references, tables
+from sluiceway.data.ingest.request import IngestRequest, report_of_earlier
 
 pytestmark = pytest.mark.integration
 
@@ -187,6 +190,28 @@ def test_restore_brings_rows_back_as_a_new_version(uri):
     assert history.log(uri)[0].message == "undo"
     with pytest.raises(ReferenceNotFoundError, match="no version 7"):
         commit.restore(uri, 7, message="no")
+
+
+def test_a_delivery_that_was_taken_back_is_not_there(uri):
+    for batch_id in ("a", "b", "c"):
+        commit.append(uri, rows(1), message=batch_id, source="test", batch_id=batch_id)
+    commit.restore(uri, 2, message="nothing to do")
+    commit.restore(uri, 1, message="without c")
+    assert report_of_earlier(uri, IngestRequest(batch_id="b")).skipped
+    with pytest.raises(InputError, match=r"batch c .* version 3 went back to version 1"):
+        report_of_earlier(uri, IngestRequest(batch_id="c"))
+    # A step of a pipeline that has gone back itself is done when it comes again.
+    assert commit.append(uri, rows(1), message="c", source="test", batch_id="c").skipped
+
+
+def test_a_restore_that_does_not_say_where_to_may_have_taken_all_back(uri):
+    commit.append(uri, rows(1), message="a", source="test", batch_id="a")
+    then = datetime.now(UTC)
+    time.sleep(0.01)
+    commit.append(uri, rows(2), message="b", source="test")
+    DeltaTable(uri).restore(then)
+    with pytest.raises(InputError, match=r"version 2 went back to an earlier one"):
+        report_of_earlier(uri, IngestRequest(batch_id="a"))
 
 
 def test_rows_that_do_not_fit_are_refused(uri):

@@ -460,6 +460,12 @@ def test_the_command_moves_the_traffic_of_a_running_endpoint(endpoint):
     sluiceway(endpoint.folder, "rollout", "undo", NAME, "--to", "1", "--config", "flights.yaml")
     assert endpoint.send(row).json()["version"] == "1"
     assert registry.alias("flights", "champion") == "1"
+    # As of a change that was not confirmed, whose repeat tells the registry.
+    registry.set_alias("flights", "champion", "2")
+    generation = endpoint.newest.generation
+    again = sluiceway(endpoint.folder, "rollout", "undo", NAME, "--to", "1", "--config", "flights.yaml")
+    assert any("nothing new was published" in note for note in again["notes"])
+    assert (again["generation"], registry.alias("flights", "champion")) == (generation, "1")
     assert arms("--shadow", "newest=0.5") == [("champion", "1", 1.0), ("shadow", "3", 0.5), ("warm", "2", 0.0)]
     assert arms("--shadow", "3=0") == [("champion", "1", 1.0), ("warm", "2", 0.0)]
 

@@ -332,3 +332,21 @@ def test_a_batch_that_is_there_is_found_by_its_name(source, model, tmp_path):
     found = earlier_report(planned)
     assert (found.skipped, found.version, found.model, found.source) == (True, 0, "late@3", f"{source.uri}@0")
     assert earlier_report(plan(source, model.bundle, tmp_path / "scores", batch_id="other")) is None
+
+
+def test_a_batch_that_was_taken_back_is_refused_and_not_said_to_be_there(source, model, tmp_path):
+    delivered(plan(source, model.bundle, tmp_path / "scores", batch_id="monday"))
+    planned = plan(source, model.bundle, tmp_path / "scores", batch_id="tuesday")
+    delivered(planned)
+    commit.restore(planned.target.uri, 0, message="tuesday was wrong")
+    with pytest.raises(InputError, match=r"batch tuesday .* version 1 .* version 2 went back to version 0") as caught:
+        earlier_report(planned)
+    assert "--batch-id" in caught.value.hint
+    assert earlier_report(plan(source, model.bundle, tmp_path / "scores", batch_id="monday")).version == 0
+    delivered(plan(source, model.bundle, tmp_path / "scores", batch_id="tuesday again"))
+    with pytest.raises(InputError, match="went back to version 0"):
+        earlier_report(planned)
+    commit.restore(planned.target.uri, 1, message="it was right")
+    assert earlier_report(planned).version == 1
+    with pytest.raises(InputError, match=r"version 4 went back to version 1"):
+        earlier_report(plan(source, model.bundle, tmp_path / "scores", batch_id="tuesday again"))

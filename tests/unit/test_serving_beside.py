@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ray.exceptions import RayError
 
 from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.traffic import TrafficStore
@@ -13,9 +15,10 @@ from sluiceway.config.serving import ServingSection
 from sluiceway.core.errors import BackendError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.serving.beside import absent_beside, redeploy_beside
-from sluiceway.serving.specs import ChallengerSpec, ServeAddress
+from sluiceway.serving.specs import ChallengerSpec, EndpointSpec, ServeAddress
 
 NAME = "flights_late-production"
+RAY_WARNS = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
 CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "flights.yaml"
 
 
@@ -58,18 +61,104 @@ def test_one_that_does_not_come_up_is_told_and_keeps_nobody_else_away():
     assert "its share, 0.1, is the champion's" in note
 
 
-@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
-def test_a_challenger_that_does_not_come_up_leaves_the_endpoint_its_cpus(monkeypatch):
-    from sluiceway.cli import serve as module  # noqa: PLC0415 (under the filter above)
+@pytest.fixture
+def serve(tmp_path, monkeypatch):
+    return Serve(monkeypatch, TrafficStore(open_catalog(f"sqlite:///{tmp_path / 'catalog.db'}")))
 
-    def refused(spec):
-        raise BackendError("it does not come up")
 
-    removed = []
-    monkeypatch.setattr(module, "deploy_challenger", refused)
-    monkeypatch.setattr(module, "remove_challenger", removed.append)
-    assert len(list(redeploy_beside(DOCUMENT, ServingSection(), deploy=module._come_up_or_go))) == 3
-    assert removed == NAMED
+class Serve:
+    """A Serve that has begun anew, and what is done there to bring an endpoint up."""
+
+    def __init__(self, monkeypatch, store):
+        from sluiceway.serving import bring_up as module  # noqa: PLC0415 (brings Ray)
+
+        self.store, self.module, self.done, self.runs = store, module, [], set[str]()
+        self.broken, self.cpus, self.meanwhile = set[str](), 9, lambda name: None
+        store.publish(DOCUMENT)
+        monkeypatch.setattr(module, "JoinedServe", lambda: self)
+        monkeypatch.setattr(module, "deploy_challenger", lambda spec: self.deploy(spec.application))
+        monkeypatch.setattr(module, "deploy_endpoint", lambda spec: self.deploy(spec.name))
+        monkeypatch.setattr(module, "remove_challenger", self.remove)
+
+    def read(self):
+        return {"applications": {name: {} for name in self.runs}}
+
+    def deploy(self, name):
+        self.done.append(name)
+        self.meanwhile(name)
+        if name in self.broken or len(self.runs | {name}) > self.cpus:
+            raise BackendError(f"{name} does not come up")
+        self.runs.add(name)
+
+    def remove(self, name):
+        self.done.append(f"remove {name}")
+        self.runs.discard(name)
+        if self.broken:
+            raise RayError("the controller does not answer")
+
+    def bring_up(self):
+        return self.module.bring_up([EndpointSpec(NAME, "/flights", "sqlite://", ServingSection())], self.store)
+
+
+@RAY_WARNS
+def test_challengers_come_up_before_the_endpoint_and_shadows_after_it(serve):
+    assert serve.bring_up() == []
+    assert serve.done == [*NAMED[:2], NAME, NAMED[2]]
+
+
+@RAY_WARNS
+def test_what_does_not_come_up_leaves_the_others_its_cpus_and_keeps_none_away(serve):
+    serve.broken = set(NAMED)
+    notes = serve.bring_up()
+    assert serve.done == [
+        NAMED[0],
+        f"remove {NAMED[0]}",
+        NAMED[1],
+        f"remove {NAMED[1]}",
+        NAME,
+        NAMED[2],
+        f"remove {NAMED[2]}",
+    ]
+    assert [note.split(" of ")[0] for note in notes] == ["version 2", "version 3", "version 4"]
+
+
+@RAY_WARNS
+def test_challengers_give_way_to_an_endpoint_that_does_not_come_up_beside_them(serve):
+    serve.cpus, serve.runs = 2, {NAMED[1]}  # which ran before, and is not this call's to take away
+    notes = serve.bring_up()
+    assert serve.done == [*NAMED[:2], NAME, f"remove {NAMED[0]}", NAME, NAMED[2], f"remove {NAMED[2]}"]
+    assert serve.runs == {NAMED[1], NAME}
+    assert [note.split(" of ")[0] for note in notes] == ["version 2", "version 4"]
+    assert "it went so that the endpoint comes up" in notes[0]
+
+
+@RAY_WARNS
+def test_an_endpoint_that_does_not_come_up_alone_ends_the_command(serve):
+    serve.cpus = 0
+    with pytest.raises(BackendError, match=f"{NAME} does not come up"):
+        serve.bring_up()
+    assert serve.done.count(NAME) == 1
+
+
+@RAY_WARNS
+@pytest.mark.parametrize("at", [NAMED[0], NAME])
+def test_what_the_traffic_names_no_more_is_not_put_back(serve, at):
+    back = replace(DOCUMENT, generation=2, champion=replace(DOCUMENT.champion, weight=1.0), challengers=(), shadows=())
+    serve.meanwhile = lambda name: serve.store.publish(back) if name == at else None
+    assert serve.bring_up() == []
+    assert serve.done == ([NAMED[0], f"remove {NAMED[0]}", NAME] if at == NAMED[0] else [*NAMED[:2], NAME])
+
+
+@RAY_WARNS
+def test_a_serve_that_does_not_answer_is_an_error_of_ours(monkeypatch):
+    from sluiceway.serving import deploy  # noqa: PLC0415 (brings Ray)
+
+    def silent():
+        raise RayError("the controller is gone")
+
+    monkeypatch.setattr(deploy.serve, "status", silent)
+    with pytest.raises(BackendError, match="the controller is gone"):
+        deploy.deploy_challenger(ChallengerSpec(NAME, "2", "/b/2", "d2", None, ServingSection()))
 
 
 def test_what_is_not_there_is_told():
@@ -83,11 +172,14 @@ class Asked:
     """What `serve up` does to a Serve."""
 
     def __init__(self, monkeypatch, module, *, dashboard):
+        from sluiceway.serving import bring_up  # noqa: PLC0415 (brings Ray)
+
         self.done = []
         monkeypatch.setattr(module, "joined", lambda *_, **__: contextlib.nullcontext(self))
         monkeypatch.setattr(module, "start_serve", lambda serving: ServeAddress("127.0.0.1", 8000))
-        monkeypatch.setattr(module, "deploy_endpoint", lambda spec: self.done.append(spec.name))
-        monkeypatch.setattr(module, "deploy_challenger", lambda spec: self.done.append(spec.application))
+        monkeypatch.setattr(bring_up, "JoinedServe", lambda: self)
+        monkeypatch.setattr(bring_up, "deploy_endpoint", lambda spec: self.done.append(spec.name))
+        monkeypatch.setattr(bring_up, "deploy_challenger", lambda spec: self.done.append(spec.application))
         monkeypatch.setattr(module, "declare", lambda door, specs, **_: self.done.extend(s.name for s in specs))
         monkeypatch.setattr(module, "is_own", lambda: not dashboard)
 
@@ -98,7 +190,7 @@ class Asked:
         return 1
 
 
-@pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
+@RAY_WARNS
 @pytest.mark.parametrize("address", [None, "http://head:8265"])
 def test_serve_up_brings_the_challengers_back_or_says_that_it_cannot(tmp_path, monkeypatch, capsys, address):
     from sluiceway.cli import serve as module  # noqa: PLC0415 (under the filter above)
@@ -109,7 +201,7 @@ def test_serve_up_brings_the_challengers_back_or_says_that_it_cannot(tmp_path, m
     module.up(str(CONFIG), [f"platform.state={tmp_path}", f"platform.catalog={url}"], address, 0.0)
     told = capsys.readouterr().out
     if address is None:
-        assert asked.done == [*NAMED, NAME]
+        assert asked.done == [*NAMED[:2], NAME, NAMED[2]]
         assert "is not deployed" not in told
     else:
         assert asked.done == [NAME]

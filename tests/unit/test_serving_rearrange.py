@@ -5,6 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 from dataclasses import replace
 from datetime import UTC, datetime
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,7 @@ from sluiceway.catalog.engine import open_catalog
 from sluiceway.catalog.rollouts import JournalRow
 from sluiceway.catalog.stores import stores_on
 from sluiceway.catalog.traffic import PAGE, TrafficStore
+from sluiceway.cli import serve_traffic
 from sluiceway.cli.serve_traffic import shares
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.clock import SystemClock
@@ -157,15 +159,24 @@ class Running:
 
     def __init__(self):
         self.deployed, self.removed, self.applied = [], [], []
+        self.runs, self.confirms = set[str](), True
 
     def deploy(self, spec):
         self.deployed.append(spec.application)
+        self.runs.add(spec.application)
         return spec.application
 
     def remove(self, application):
         self.removed.append(application)
+        self.runs.discard(application)
+
+    def remove_unasked(self, asked):
+        for application in sorted(self.runs - asked):
+            self.remove(application)
 
     def apply(self, document):
+        if not self.confirms:
+            raise BackendError("a replica did not follow", endpoint=document.endpoint)
         self.applied.append(document)
 
 
@@ -282,6 +293,101 @@ def test_switch_and_back(hands):
     hands.hand().back()
     assert weights(hands.newest) == {"2": 1.0}
     assert all(not one.application for one in hands.newest.arms)
+
+
+def unconfirmed(hands, change):
+    """A change that the catalog has, and that one replica did not confirm in time; gives its error."""
+    hands.running.confirms = False
+    with pytest.raises(BackendError, match="a replica did not follow") as caught:
+        change(hands.hand())
+    hands.running.confirms = True
+    return caught.value
+
+
+def test_a_switch_that_was_not_confirmed_is_repeated_and_publishes_nothing_new(hands):
+    hands.hand().weights({"2": 0.1})
+    application = hands.newest.challengers[0].application
+    error = unconfirmed(hands, lambda hand: hand.switch("2"))
+    assert "`sluiceway serve traffic flights --switch 2`" in error.hint
+    switched_to = hands.newest
+    assert (weights(switched_to), hands.running.removed) == ({"2": 1.0}, [])
+    changed = hands.hand().switch("2")
+    assert changed.document == hands.newest == switched_to == hands.running.applied[-1]
+    assert changed.confirmed
+    assert "version 2 has all requests of flights already" in changed.notes[0]
+    assert hands.running.removed == [application]
+    assert hands.hand().switch("2").document == switched_to
+    assert hands.running.removed == [application]
+
+
+def test_the_registry_is_told_by_the_repeat_of_a_switch_that_was_not_confirmed(hands, monkeypatch):
+    promoted, tagged = [], []
+    registry = SimpleNamespace(
+        promote=lambda name, version, *_: promoted.append((name, version)),
+        tag=lambda name, version, tags: tagged.append((version, tags["rollout.flights.outcome"])),
+    )
+    settings = SimpleNamespace(experiment=SimpleNamespace(name="late"), deployment=SimpleNamespace(environments=("p",)))
+    monkeypatch.setattr(serve_traffic, "_changed", lambda endpoint, change, *_: change(hands.hand()))
+    monkeypatch.setattr(serve_traffic, "load_settings", lambda config: SimpleNamespace(platform=None, **vars(settings)))
+    monkeypatch.setattr(serve_traffic, "endpoint_name", lambda *_: "flights")
+    monkeypatch.setattr(serve_traffic, "build_registry", lambda platform: registry)
+    monkeypatch.setattr(serve_traffic, "load_platform", lambda config: None)
+    monkeypatch.setattr(serve_traffic, "read_stores", lambda platform: hands.stores)
+
+    def switch(version):
+        told = {"address": None, "config": "c.yaml", "as_json": True, "champion": True}
+        serve_traffic.move("flights", lambda hand: hand.switch(version), **told)
+
+    unconfirmed(hands, lambda _: switch("2"))
+    assert promoted == []
+    switch("2")
+    assert (promoted, tagged) == ([("late", "2")], [("1", "replaced")])
+    rolled_out(hands, "3", Phase.STEP, Phase.PROMOTING, Phase.PROMOTED)
+    switch("3")
+    assert promoted[1:] == [("late", "3")]
+    assert len(tagged) == 1  # a rollout has told its own story
+
+
+def test_a_way_back_that_was_not_confirmed_is_not_repeated_by_going_forth_again(hands):
+    hands.hand().switch("2")
+    error = unconfirmed(hands, lambda hand: hand.back())
+    assert weights(hands.newest) == {"1": 1.0}
+    assert "`sluiceway serve traffic flights --switch 1`" in error.hint
+    assert hands.hand().switch("1").document == hands.newest
+
+
+def test_a_repeated_switch_brings_shadows_back_and_says_where_nobody_could_be_asked(hands):
+    hands.hand().shadow({"3": 0.2})
+    hands.running = Running()
+    (note,) = hands.hand().switch("1").notes
+    assert "nothing new was published" in note
+    assert hands.running.deployed == [hands.newest.shadows[0].application]
+    assert any("no Serve that runs it is known" in note for note in hands.hand(running=False).switch("1").notes)
+    assert hands.newest.generation == 2
+
+
+@pytest.mark.parametrize("next_change", ["weights", "shadow", "switch", "back"])
+def test_what_a_change_that_was_not_confirmed_has_left_goes_with_the_next(hands, next_change):
+    hands.hand().switch("2")
+    hands.hand().weights({"3": 0.1})
+    (challenger,) = hands.newest.challengers
+    unconfirmed(hands, lambda hand: hand.weights({"2": 1.0}))
+    assert hands.running.removed == []  # a replica may still ask it
+    changes = {
+        "weights": lambda hand: hand.weights({"4": 0.1}),
+        "shadow": lambda hand: hand.shadow({"4": 0.1}),
+        "switch": lambda hand: hand.switch("2"),
+        "back": lambda hand: hand.back(),
+    }
+    changes[next_change](hands.hand())
+    assert hands.running.removed == [challenger.application]
+
+
+def test_while_a_rollout_has_the_champion_alone_it_is_no_switch_of_a_person(hands):
+    rolled_out(hands, "2", Phase.STEP, Phase.PROMOTING, Phase.PROBATION)
+    with pytest.raises(InputError, match="already"):
+        hands.hand().switch("2")
+    assert hands.running.applied == []
 
 
 def rolled_out(hands, version, *phases):

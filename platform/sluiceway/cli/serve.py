@@ -20,15 +20,16 @@ from sluiceway.cli.serve_traffic import traffic
 from sluiceway.cli.served_environments import served_environments
 from sluiceway.config.load import load_settings
 from sluiceway.config.settings import Settings
-from sluiceway.core.errors import ModelError, SluicewayError
+from sluiceway.core.errors import ModelError
 from sluiceway.lifecycle.context import Context
 from sluiceway.lifecycle.deployment import endpoint_spec
-from sluiceway.serving.beside import absent_beside, redeploy_beside
-from sluiceway.serving.deploy import DEPLOY_SECONDS, deploy_challenger, deploy_endpoint, remove_challenger
+from sluiceway.serving.beside import absent_beside
+from sluiceway.serving.bring_up import bring_up
+from sluiceway.serving.deploy import DEPLOY_SECONDS
 from sluiceway.serving.doors import ServeDoor
 from sluiceway.serving.instance import start_serve
 from sluiceway.serving.rest_config import declare
-from sluiceway.serving.specs import ChallengerSpec, EndpointSpec
+from sluiceway.serving.specs import EndpointSpec
 from sluiceway.serving.state import applications, http_address
 from sluiceway.wiring.cluster import is_own
 from sluiceway.wiring.context import build_context
@@ -93,23 +94,8 @@ def _rolled_out(config: str, settings: Settings) -> list[str]:
 
 
 def _deployed(specs: Sequence[EndpointSpec], context: Context) -> tuple[str, list[str]]:
-    address, notes = start_serve(context.serving), list[str]()
-    for spec in specs:
-        document = context.stores.traffic.newest(spec.name)
-        if document is not None:
-            # Before the endpoint: its replicas start with the weights of the catalog, on a Serve that may be a new one.
-            notes += redeploy_beside(document, context.serving, deploy=_come_up_or_go)
-        deploy_endpoint(spec)
-    return address.url, notes
-
-
-def _come_up_or_go(spec: ChallengerSpec) -> str:
-    """Deploy a challenger; one that does not come up must not hold the CPUs that the endpoint needs."""
-    try:
-        return deploy_challenger(spec)
-    except SluicewayError:
-        remove_challenger(spec.application)
-        raise
+    address = start_serve(context.serving)
+    return address.url, bring_up(specs, context.stores.traffic)
 
 
 def _declared(door: ServeDoor, specs: Sequence[EndpointSpec], context: Context) -> tuple[str, list[str]]:

@@ -11,7 +11,7 @@ from deltalake import DeltaTable
 from deltalake import exceptions as delta
 from deltalake.transaction import AddAction, create_table_with_add_actions
 
-from sluiceway.core.errors import ConflictError, DataError, TableNotFoundError
+from sluiceway.core.errors import ConflictError, DataError, InputError, TableNotFoundError
 from sluiceway.data import commit_loop, delta_log, history, tables
 from sluiceway.data.commit_loop import CommitResult
 from sluiceway.data.partition_filters import partition_filters
@@ -52,10 +52,26 @@ class Delivery:
 
 
 def delivered(uri: str, batch_id: str | None) -> CommitResult | None:
-    """The commit that brought a delivery, or None; reads the log only."""
+    """The commit that brought a delivery, or None; reads the log only.
+
+    Raises:
+        InputError: it came, and the table was brought back to a version before it: whoever repeats it by himself, as a
+            scheduler does, must not bring back what somebody has taken away.
+    """
     if batch_id is None or not tables.is_table(uri):
         return None
-    return commit_loop.already(tables.open_table(uri), batch_id)
+    table = tables.open_table(uri)
+    done = commit_loop.already(table, batch_id)
+    restore = history.taken_back(table, done.version) if done else None
+    if done and restore:
+        to = "an earlier one" if restore.restored == history.NOT_SAID else f"version {restore.restored}"
+        raise InputError(
+            f"batch {batch_id} of {uri} was written as version {done.version} and is not there any more: "
+            f"version {restore.version} went back to {to}",
+            hint="give another --batch-id to write it again; nothing was written",
+            table=uri,
+        )
+    return done
 
 
 def add_files(target: WriteTarget, files: Sequence[WrittenFile], *, mode: str, delivery: Delivery) -> CommitResult:

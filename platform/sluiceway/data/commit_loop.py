@@ -95,7 +95,7 @@ def metadata(*, message: str, source: str, batch_id: str | None, author: str | N
 
 
 def already(table: DeltaTable, batch_id: str | None) -> CommitResult | None:
-    """The commit that brought this delivery, or None."""
+    """The commit that brought this delivery, or None; the table may have been brought back to before it since."""
     # The transaction's number is the version that it was committed as: retries are off, so it cannot differ.
     version = table.transaction_version(BATCH_APP + batch_id) if batch_id else None
     if version is None:

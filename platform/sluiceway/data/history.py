@@ -17,6 +17,8 @@ from sluiceway.data import delta_log, tables
 SOURCE, ROWS, MESSAGE, BATCH, AUTHOR = (
     f"sluiceway.{name}" for name in ("source", "rows", "message", "batch_id", "author")
 )
+# A restore by a time, as others make it, does not say which version it went back to.
+NOT_SAID = -1
 _DELTA_OWN = frozenset(
     {"timestamp", "operation", "operationParameters", "operationMetrics", "version", "readVersion", "isBlindAppend"}
     | {"engineInfo", "clientVersion", "userId", "userName", "isolationLevel", SOURCE, ROWS, MESSAGE, BATCH, AUTHOR}
@@ -39,6 +41,7 @@ class CommitInfo:
         batch_id: name of the delivery, or None.
         author: who, or None.
         metadata: every further key of the commit.
+        restored: of a restore, the version that it went back to, ``NOT_SAID`` where it does not say; None of others.
     """
 
     version: int
@@ -50,6 +53,7 @@ class CommitInfo:
     batch_id: str | None
     author: str | None
     metadata: Mapping[str, Any] = field(default_factory=dict)
+    restored: int | None = None
 
 
 def log(uri: str, *, limit: int | None = None) -> list[CommitInfo]:
@@ -83,6 +87,22 @@ def log_of(table: DeltaTable, *, limit: int | None = None) -> list[CommitInfo]:
     return found
 
 
+def taken_back(table: DeltaTable, version: int) -> CommitInfo | None:
+    """The restore by which an open table went back before one of its versions; None where it still comes from that.
+
+    What was written over since, or deleted by key, is not looked at.
+    """
+    later = {info.version: info for info in log_of(table, limit=table.version() - version)}
+    at, restore = table.version(), None
+    while at > version:
+        info = later.get(at)
+        if info is None or info.restored is None:
+            at -= 1
+        else:
+            at, restore = min(info.restored, at - 1), info
+    return restore if at < version else None
+
+
 def _info(version: int, entry: Mapping[str, Any]) -> CommitInfo:
     stamp = entry.get("timestamp")
     rows = entry.get(ROWS, (entry.get("operationMetrics") or {}).get("num_added_rows"))
@@ -96,4 +116,12 @@ def _info(version: int, entry: Mapping[str, Any]) -> CommitInfo:
         batch_id=entry.get(BATCH),
         author=entry.get(AUTHOR),
         metadata={key: value for key, value in entry.items() if key not in _DELTA_OWN},
+        restored=_restored(entry),
     )
+
+
+def _restored(entry: Mapping[str, Any]) -> int | None:
+    if entry.get("operation") != "RESTORE":
+        return None
+    version = str((entry.get("operationParameters") or {}).get("version"))
+    return int(version) if version.isdigit() else NOT_SAID

@@ -57,7 +57,7 @@ def tell(registry: Registry, rollouts: Rollouts, rollout_id: str) -> None:
 
 
 def tell_by_hand(registry: Registry, model: str, document: TrafficDocument, *, now: float) -> None:
-    """Write on the champion that a person has just replaced what has become of it.
+    """Write on the champion that a person has just replaced what has become of it; of a rollout's document, nothing.
 
     Args:
         registry: that has the model.
@@ -69,9 +69,11 @@ def tell_by_hand(registry: Registry, model: str, document: TrafficDocument, *, n
         ModelError: the version is not there any more.
         BackendError: MLflow refused or does not answer.
     """
+    if document.rollout_id:  # it has told its own story
+        return
     for old in document.warm:
         reason = f"version {document.champion.version} by hand"
-        values = (document.rollout_id, "replaced", "", reason, _time(now))
+        values = ("", "replaced", "", reason, _time(now))
         registry.tag(model, old.version, dict(told(document.endpoint, dict(zip(PARTS, values, strict=True)))))
 
 

@@ -11,7 +11,7 @@ from sluiceway.catalog.claim import claim
 from sluiceway.catalog.stores import Stores
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.clock import Clock
-from sluiceway.core.errors import ConflictError, InputError, SluicewayError
+from sluiceway.core.errors import BackendError, ConflictError, InputError, SluicewayError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle.arm_lookup import ArmLookup
 from sluiceway.lifecycle.same_features import features, refuse_other_features
@@ -34,6 +34,9 @@ class RunningServe(Protocol):
 
     def remove(self, application: str) -> None:
         """Take a challenger away."""
+
+    def remove_unasked(self, asked: Collection[str]) -> None:
+        """Take all challengers of the endpoint away that are not among these applications."""
 
     def apply(self, document: TrafficDocument) -> None:
         """Make all replicas follow a document that is in the catalog; BackendError where one does not confirm."""
@@ -98,6 +101,8 @@ class TrafficByHand:
     def switch(self, version: str) -> Changed:
         """Give a version all requests at once; the champion is kept warm. Shadows with other features go, and are told.
 
+        One that has them all already is asked for once more: a change that was not confirmed ends so.
+
         Args:
             version: its number or alias.
 
@@ -105,7 +110,8 @@ class TrafficByHand:
             InputError: as of :meth:`weights`.
         """
         with self._held() as now:
-            return self._switch(now, self._lookup.arms(now, [version])[version])
+            to = self._lookup.arms(now, [version])[version]
+            return self._once_more(now) if self._has_all(now, to) else self._switch(now, to)
 
     def back(self) -> Changed:
         """Give all requests to the champion before this one, as :meth:`switch`; the present one is kept warm.
@@ -177,10 +183,31 @@ class TrafficByHand:
         except SluicewayError:
             self._remove(deployed)
             raise
-        if self._running is not None:
-            self._running.apply(document)
         left = sorted(applications(now) - applications(document))
-        self._remove(left)
+        return self._followed(document, kept=kept, left=left, notes=notes)
+
+    def _has_all(self, now: TrafficDocument, to: Arm) -> bool:
+        """Whether a version is the champion alone, and no rollout that has not ended is about to change that."""
+        alone = to.version == now.champion.version and not now.challengers
+        return alone and now.rollout_id not in unfinished(self._stores.rollouts, self._endpoint)
+
+    def _once_more(self, now: TrafficDocument) -> Changed:
+        told = f"version {now.champion.version} has all requests of {self._endpoint} already"
+        return self._followed(now, kept=now.shadows, notes=[f"{told}: nothing new was published"])
+
+    def _followed(
+        self, document: TrafficDocument, *, kept: Collection[Arm], left: Sequence[str] = (), notes: Sequence[str] = ()
+    ) -> Changed:
+        """Have all replicas follow a document, and take away what it does not name: no replica asks that any more.
+
+        That is also what an earlier change has left, which not every replica had confirmed.
+        """
+        if self._running is not None:
+            try:
+                self._running.apply(document)
+            except BackendError as error:
+                raise BackendError(error.message, hint=_how_to_end(document), **error.fields) from error
+            self._running.remove_unasked(applications(document))
         return Changed(
             document, self._running is not None, (*notes, *self._brought_back(document, kept), *self._notes(left))
         )
@@ -217,7 +244,7 @@ class TrafficByHand:
             for application in names:
                 self._running.remove(application)
 
-    def _notes(self, left: list[str]) -> Iterator[str]:
+    def _notes(self, left: Sequence[str]) -> Iterator[str]:
         if self._running is None:
             yield ONLY_IN_CATALOG
             yield from left_behind(left)
@@ -229,6 +256,13 @@ def _no_more_for(before: Iterable[Arm], after: Iterable[Arm]) -> set[Arm]:
     """The arms with a deployment that get no more than they have had."""
     had = {arm.version: arm.weight for arm in before if arm.application}
     return {arm for arm in after if arm.application and arm.weight <= had.get(arm.version, -1.0)}
+
+
+def _how_to_end(document: TrafficDocument) -> str:
+    """What to do where the catalog has a document that not every replica has confirmed."""
+    again = f"`sluiceway serve traffic {document.endpoint} --switch {document.champion.version}`"
+    how = "the same command again" if document.challengers else f"{again}, with --config where it was given,"
+    return f"the catalog has it; {how} asks replicas once more. See `sluiceway serve status` and their log"
 
 
 def left_behind(applications: Sequence[str]) -> Iterator[str]:

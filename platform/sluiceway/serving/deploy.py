@@ -192,5 +192,8 @@ def _runs(spec: EndpointSpec) -> bool:
 
 
 def _status(name: str) -> ApplicationStatus | None:
-    overview = serve.status().applications.get(name)
+    try:
+        overview = serve.status().applications.get(name)
+    except (RayError, RayServeException, TimeoutError) as error:
+        raise BackendError(f"Serve does not answer: {last_line(error)}", hint="see `sluiceway serve status`") from error
     return None if overview is None else overview.status
