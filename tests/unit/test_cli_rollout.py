@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import socket
 import threading
 import time
@@ -130,6 +131,22 @@ def test_what_nobody_runs_goes_back_from_here(tmp_path, engine, journal, traffic
     # Who types it a moment too late is not taken to the champion before that one.
     assert "flights has gone back to version 1 already" in said(tmp_path, "undo", "flights", expect=2)
     assert traffic.newest("flights") == newest
+
+
+def test_what_goes_back_from_here_is_told_to_the_hooks_of_the_model_s_own_configuration(tmp_path, engine, monkeypatch):
+    monkeypatch.setattr("sluiceway.cli.rollout_abort.build_registry", lambda platform: None)
+    plan, store = make_plan(endpoint="flights-production"), TrafficStore(engine)
+    store.publish(TrafficDocument(plan.endpoint, 1, plan.champion))
+    store.publish(plan.step_document(0, generation=2))
+    state = RolloutState(Phase.STEP, 0, 2, since=1000.0, generations=(2,), reason="begin")
+    Journal.begin(RolloutStore(engine), plan).append(state, action="advance to step 0", evidence={}, now=1000.0)
+    hook = {"on": ["rolled_back"], "command": "cat > told.json"}
+    config = {"experiment": {"name": "flights"}, "data": {"path": "d", "features": ["x"], "target": "y"}}
+    config["deployment"] = {"hooks": [hook]}
+    (tmp_path / "flights.yaml").write_text(yaml.safe_dump(config))
+    said(tmp_path, "undo", plan.endpoint, "-m", "it burns", "--config", "flights.yaml")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert (told["moment"], told["rollout"], told["sequence"], told["version"]) == ("rolled_back", "r1", 3, "2")
 
 
 def test_nobody_is_said_to_run_what_a_dead_process_ran(tmp_path, engine, journal, traffic):

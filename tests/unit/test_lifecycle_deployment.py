@@ -137,6 +137,17 @@ def test_one_that_was_refused_leaves_a_version_that_was_put_there_by_hand(place,
     assert place.running == set()
 
 
+def test_what_is_aborted_to_make_room_is_told(place):
+    told = []
+    place.tell = told.append
+    place.world.rate = 0
+    before = place.rollout("2")
+    before.policy = before.policy.model_copy(update={"on_inconclusive": "pause"})
+    before.run(RUN)
+    place.rollout("2").abort(RUN, reason="superseded")
+    assert [(event.moment, event.reason) for event in told][-1] == ("rolled_back", "superseded")
+
+
 def test_what_has_begun_is_never_planned_anew(place):
     place.world.rate = 0
     before = place.rollout("2")

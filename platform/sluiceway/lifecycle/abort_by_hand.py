@@ -16,6 +16,7 @@ from sluiceway.lifecycle.traffic_by_hand import ONLY_IN_CATALOG, RunningServe, l
 from sluiceway.registry.mlflow_registry import Registry
 from sluiceway.rollout.controller import Doors, abort
 from sluiceway.rollout.evidence import Observations
+from sluiceway.rollout.hooks import Hooks, NoHooks
 from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.outcome import RolloutOutcome
 from sluiceway.rollout.plan import RolloutPlan
@@ -48,6 +49,7 @@ def abort_by_hand(
     moves_aliases: bool,
     clock: Clock,
     reason: str,
+    hooks: Hooks | None = None,
 ) -> Aborted:
     """Give the traffic of a rollout that nobody runs back to the champion.
 
@@ -59,6 +61,7 @@ def abort_by_hand(
         moves_aliases: True: the endpoint is the one whose champion the registry's is.
         clock: the time.
         reason: why, for the journal.
+        hooks: told of it; None: nobody is.
 
     Raises:
         InputError: there is no such rollout, or no champion to go back to.
@@ -80,6 +83,7 @@ def abort_by_hand(
         observe=lambda plan, state: Observations(()),
         effects=hand,
         clock=clock,
+        hooks=hooks or NoHooks(),
     )
     outcome = abort(rollout_id, doors, reason=reason)
     return Aborted(outcome, tuple(hand.notes))
@@ -141,7 +145,7 @@ class _Hand:
 
     def _tell_registry(self, plan: RolloutPlan) -> None:
         if self._registry is None:
-            self.notes.append("the registry's aliases are where they were; --config of the model moves them, too")
+            self.notes.append("the registry's aliases are where they were, and hooks not told: --config of the model does both")
             return
         if self._moves_aliases:
             give_back(self._registry, plan, self._stores)

@@ -40,7 +40,7 @@ from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.late_outcomes import join_late
 from sluiceway.registry.mlflow_registry import CHALLENGER
 from sluiceway.rollout.controller import Doors, abort, run
-from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
+from sluiceway.rollout.hooks import ConfiguredHooks, Hooks
 from sluiceway.rollout.journal import Journal as RolloutJournal
 from sluiceway.rollout.journal import unfinished
 from sluiceway.rollout.load import LoadGenerator, LoadReport
@@ -240,7 +240,8 @@ class EnvironmentRollout:
         with self._claim():
             start_serve(self.context.serving)
             deploy_endpoint(self.endpoint)
-            abort(rollout_id, self._doors(self._counted(), None, NoHooks()), reason=reason)
+            with ConfiguredHooks(self.policy.hooks, self.policy.notify) as hooks:
+                abort(rollout_id, self._doors(self._counted(), None, hooks), reason=reason)
 
     def started(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""

@@ -21,12 +21,10 @@ from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.rollout.asking import Asking
 from sluiceway.rollout.decide import (
     Advance,
-    Confirm,
     Decision,
     Hold,
     Pause,
     Promote,
-    Resume,
     RollBack,
     decide,
     follow,
@@ -251,7 +249,11 @@ class _Controller:
         # Before another entry: what the newest one is about, be it a resume, has to have been told.
         goes_on = self._is_resumed_by_going_on()
         if not goes_on:
+            # One that was looked at was told before that.
+            told = self.looks.has_kept(self.journal.state)
             self._perform()
+            if not told:
+                self._tell_of_the_newest()
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
         state = self.journal.state
         if goes_on or state.phase is Phase.STEP:
@@ -259,6 +261,7 @@ class _Controller:
             self._write(resumed(state, "resumed", now=self._now()), f"resume {what}", {})
         if goes_on:
             self._perform()
+            self._tell_of_the_newest()
 
     def _is_resumed_by_going_on(self) -> bool:
         return self.journal.state.waits and not self.doors.stays
@@ -287,10 +290,7 @@ class _Controller:
             raise self._moved_by(newest)
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
-        moved = after.phase is not before.phase or after.step != before.step or after.waits_otherwise(before)
-        # Of a promotion that is judged on, or stands, it was told when it was made.
-        if moved and not (isinstance(decision.action, Resume | Confirm) and before.phase is Phase.PROBATION):
-            self._tell()
+        self._tell_of_the_newest()
         return not isinstance(decision.action, Hold)
 
     def _allowed(self, decision: Decision) -> Decision:
@@ -324,18 +324,20 @@ class _Controller:
             return replace(decision, action=Hold(refused))
         return replace(decision, action=Pause("", refused))
 
-    def _tell(self) -> None:
-        """Of the move that the newest entry is about."""
-        state = self.journal.state
-        moments: dict[Phase, Moment] = {
-            Phase.STEP: "step",
-            Phase.PAUSED: "paused",
-            Phase.PROBATION: "paused" if state.waits else "promoted",
-            Phase.PROMOTED: "promoted",
-            Phase.ROLLED_BACK: "rolled_back",
-        }
+    def _tell_of_the_newest(self) -> None:
+        """Tell of the newest entry where it begins a step or a pause; an end is told by :meth:`_end`."""
+        entries = self.journal.entries
+        if not entries:
+            return
+        state = entries[-1].state
+        before = entries[-2].state if len(entries) > 1 else RolloutState()
+        moved = state.phase is not before.phase or state.step != before.step or state.waits_otherwise(before)
+        if moved and (state.waits or state.phase is Phase.STEP):
+            self._tell("paused" if state.waits else "step", state, sequence=0)
+
+    def _tell(self, moment: Moment, state: RolloutState, *, sequence: int) -> None:
         weight = weight_in(self.plan, state) or 0.0
-        self.doors.hooks.tell(self._event(moments[state.phase], weight, state.reason, sequence=0))
+        self.doors.hooks.tell(self._event(moment, weight, state.reason, sequence=sequence))
 
     def _event(self, moment: Moment, weight: float, reason: str, *, sequence: int, winner: str = "") -> RolloutEvent:
         plan = self.plan.won_by(winner or self.journal.state.winner)
@@ -362,7 +364,7 @@ class _Controller:
             self.doors.effects.promoted(plan)
             watched = plan.probation_seconds > 0 and plan.champion is not None
             after = Phase.PROBATION if watched else Phase.PROMOTED
-            self._write(replace(state, phase=after, since=self._now()), "on probation" if watched else "promoted", {})
+            self._end("promoted", after, "on probation" if watched else "promoted")
         elif state.phase is Phase.PROBATION:
             self._move(plan.promoted_document(generation=state.generation))
         elif state.phase is Phase.ROLLING_BACK:
@@ -370,9 +372,15 @@ class _Controller:
                 self._move(plan.rolled_back_document(generation=state.generation))
             self.held.check()
             self.doors.effects.rolled_back(plan, state.reason)
-            self._write(replace(state, phase=Phase.ROLLED_BACK, since=self._now()), "rolled back", {})
+            self._end("rolled_back", Phase.ROLLED_BACK, "rolled back")
         if self._is_about_a_pause():
             self.doors.effects.paused(plan)
+
+    def _end(self, moment: Moment, phase: Phase, action: str) -> None:
+        """Tell of a promotion or rollback that is done, then write so: nobody goes on with one that has ended."""
+        after = replace(self.journal.state, phase=phase, since=self._now())
+        self._tell(moment, after, sequence=1)
+        self._write(after, action, {})
 
     def _is_about_a_pause(self) -> bool:
         """Whether the newest entry is of a pause, or ends one without any other effect that tells of it."""
