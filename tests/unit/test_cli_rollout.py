@@ -64,7 +64,7 @@ def test_what_is_under_way_is_listed_with_who_runs_it(tmp_path, engine, journal)
     heading, line = said(tmp_path, "status").splitlines()
     assert heading.split() == ["rollout", "endpoint", "from", "to", "phase", "weight", "since", "run", "by", "reason"]
     assert line.split()[:6] + line.split()[7:] == ["r1", "flights", "1", "2", "step", "5%", "nobody", "begin"]
-    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    held(engine)
     (row,) = sluiceway(tmp_path, "rollout", "status")
     assert (row["run_by"], row["from"], row["to"], row["phase"]) == ("box:1:2", "1", "2", "step")
 
@@ -108,6 +108,12 @@ def traffic(engine):
     return store
 
 
+def held(engine, *, rollout="r1", owner="box:1:2"):
+    """Somebody on another machine holds the traffic for a rollout; "": by hand."""
+    body = json.dumps({"rollout": rollout})
+    LeaseStore(engine).acquire("rollout:flights", owner=owner, ttl=60, now=datetime.now(UTC), body=body)
+
+
 DEAD = f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}:999999999:1"
 
 
@@ -115,7 +121,7 @@ DEAD = f"{socket.gethostname()}/{Path('/proc/self/ns/pid').stat().st_ino}:999999
 @pytest.mark.parametrize("dead", [False, True])
 def test_what_nobody_runs_goes_back_from_here(tmp_path, engine, journal, traffic, words, dead):
     if dead:  # whoever ran it was killed on this machine, and its lease is still there
-        LeaseStore(engine).acquire("rollout:flights", owner=DEAD, ttl=60, now=datetime.now(UTC))
+        held(engine, owner=DEAD)
     told = said(tmp_path, *words, "-m", "it burns")
     assert "r1: rolled back; nobody ran it, so it was done from here. Version 1 answers all requests" in told
     assert "replicas that run follow within a second" in told
@@ -150,7 +156,7 @@ def test_what_goes_back_from_here_is_told_to_the_hooks_of_the_model_s_own_config
 
 
 def test_nobody_is_said_to_run_what_a_dead_process_ran(tmp_path, engine, journal, traffic):
-    LeaseStore(engine).acquire("rollout:flights", owner=DEAD, ttl=60, now=datetime.now(UTC))
+    held(engine, owner=DEAD)
     (row,) = sluiceway(tmp_path, "rollout", "status")
     assert row["run_by"] is None
 
@@ -183,7 +189,7 @@ def test_a_command_is_told_by_id_or_endpoint_and_its_end_is_shown(tmp_path, engi
 @contextlib.contextmanager
 def controller(engine, journal, answers):
     """Somebody who runs the rollout on another machine, and writes one entry for the first command that comes."""
-    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    held(engine)
 
     def obey():
         store, ends = RolloutStore(engine), time.monotonic() + 20
@@ -274,7 +280,7 @@ def test_who_looks_for_a_rollout_reads_each_journal_once(engine, journal):
 
 
 def test_who_does_not_obey_in_time_is_told_of(tmp_path, engine, journal):
-    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    held(engine)
     assert "has not obeyed yet" in said(tmp_path, "pause", "r1", "--wait", "0")
     assert "has not obeyed yet" in said(tmp_path, "abort", "r1", "--wait", "0.1", expect=1)
 
@@ -291,7 +297,7 @@ def test_what_hooks_have_not_let_begin_is_not_under_way(tmp_path, engine):
     for words in (["abort", "flights"], ["pause", "r1"]):
         assert "rollout r1 has not begun, and nobody runs it" in said(tmp_path, *words, expect=2)
     # While hooks are asked somebody runs it.
-    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    held(engine)
     (row,) = sluiceway(tmp_path, "rollout", "status")
     assert (row["rollout"], row["phase"], row["run_by"]) == ("r1", "pending", "box:1:2")
     assert "not obeyed yet" in said(tmp_path, "abort", "flights", "--wait", "0.1", expect=1)
@@ -299,6 +305,34 @@ def test_what_hooks_have_not_let_begin_is_not_under_way(tmp_path, engine):
     late = Journal.begin(RolloutStore(engine), make_plan(rollout_id="r2", created=2000.0))
     late.append(RolloutState(Phase.STEP, 0, 2, generations=(2,)), action="advance", evidence={}, now=2.0)
     assert [row["rollout"] for row in sluiceway(tmp_path, "rollout", "status")] == ["r2"]
+
+
+def test_who_deploys_another_rollout_or_moves_traffic_by_hand_runs_none(tmp_path, engine, traffic):
+    Journal.begin(RolloutStore(engine), make_plan())  # a hook did not let it begin
+    for rollout in ("flights@3/production/now", ""):
+        held(engine, rollout=rollout)
+        assert "no rollout is under way" in said(tmp_path, "status")
+        assert "has not begun, and nobody runs it" in said(tmp_path, "abort", "flights", expect=2)
+        told = said(tmp_path, "undo", "flights", "--wait", "0.1", expect=2)
+        assert "the traffic of flights cannot be moved by hand now: rollout:flights is being run by box:1:2" in told
+        assert RolloutStore(engine).next_command("r1", after=0) is None
+    # Of two that have not begun it is the one that the lease names, the older one here.
+    Journal.begin(RolloutStore(engine), make_plan(rollout_id="r2", created=2000.0))
+    held(engine)
+    for words in (["undo", "flights"], ["abort", "flights"], ["abort", "r1"]):
+        assert said(tmp_path, *words, "--wait", "0.1", expect=1).startswith("r1: it has been told to abort")
+    assert "r2 has not begun" in said(tmp_path, "abort", "r2", expect=2)
+
+
+def test_an_abort_waits_for_who_moves_the_traffic_by_hand(tmp_path, engine, journal, traffic):
+    held(engine, rollout="")
+    (row,) = sluiceway(tmp_path, "rollout", "status")
+    assert row["run_by"] is None
+    assert "r1: nobody runs it" in said(tmp_path, "abort", "r1", "--wait", "0.1", expect=1)
+    thread = threading.Timer(0.5, LeaseStore(engine).release, ["rollout:flights"], {"owner": "box:1:2"})
+    thread.start()
+    assert "r1: rolled back; nobody ran it, so it was done from here" in said(tmp_path, "abort", "r1")
+    thread.join()
 
 
 def test_to_undo_goes_only_to_a_champion_of_before(tmp_path, engine, traffic):

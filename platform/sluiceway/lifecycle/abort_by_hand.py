@@ -23,6 +23,7 @@ from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase
 from sluiceway.serving.rearrange import applications
 
+NO_CONFIG = "the registry's aliases are where they were, and no hook was told; with --config of the model both are done"
 # Joins the Serve that runs the endpoint; gives None where none is known.
 JoinServe = Callable[[], AbstractContextManager[RunningServe | None]]
 
@@ -145,7 +146,7 @@ class _Hand:
 
     def _tell_registry(self, plan: RolloutPlan) -> None:
         if self._registry is None:
-            self.notes.append("the registry's aliases are where they were, and hooks not told: --config of the model does both")
+            self.notes.append(NO_CONFIG)
             return
         if self._moves_aliases:
             give_back(self._registry, plan, self._stores)

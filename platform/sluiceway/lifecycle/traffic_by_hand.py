@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from sluiceway.catalog.claim import claim
 from sluiceway.catalog.stores import Stores
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.clock import Clock
@@ -16,6 +15,7 @@ from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle.arm_lookup import ArmLookup
 from sluiceway.lifecycle.same_features import features, refuse_other_features
 from sluiceway.rollout.journal import unfinished
+from sluiceway.rollout.lease import hold_traffic
 from sluiceway.serving.beside import redeploy_beside, spec_of_arm
 from sluiceway.serving.rearrange import applications, reweighted, shadowed, switched
 from sluiceway.serving.specs import ChallengerSpec
@@ -143,7 +143,7 @@ class TrafficByHand:
             )
         with ExitStack() as stack:
             try:
-                stack.enter_context(claim(self._stores.leases, f"rollout:{self._endpoint}", clock=self._clock))
+                stack.enter_context(hold_traffic(self._stores.leases, self._endpoint, clock=self._clock))
             except ConflictError as error:
                 raise InputError(
                     f"the traffic of {self._endpoint} cannot be moved by hand now: {error.message}", hint=error.hint

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from sluiceway.catalog.claim import Claim, claim
+from sluiceway.catalog.claim import Claim
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.config.deployment import Moment
 from sluiceway.core.clock import Clock, SystemClock
@@ -34,6 +34,7 @@ from sluiceway.rollout.decide import (
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
 from sluiceway.rollout.journal import Journal, Rollouts, unfinished
+from sluiceway.rollout.lease import hold_traffic
 from sluiceway.rollout.looks import Look, LookKeeper
 from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of, weight_in
 from sluiceway.rollout.plan import RolloutPlan
@@ -112,7 +113,7 @@ def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> Rollou
         ConflictError: another controller works on this endpoint or has taken the lease, another rollout of it has not
             ended, or somebody else moved its traffic.
     """
-    with claim(doors.leases, f"rollout:{plan.endpoint}", clock=doors.clock) as held:
+    with hold_traffic(doors.leases, plan.endpoint, clock=doors.clock, rollout_id=plan.rollout_id) as held:
         others = [name for name in unfinished(doors.rollouts, plan.endpoint) if name != plan.rollout_id]
         if others:
             raise ConflictError(
@@ -176,7 +177,8 @@ def abort(rollout_id: str, doors: Doors, *, reason: str = "by hand") -> RolloutO
         ConflictError: another controller still works on it.
     """
     journal = Journal.open(doors.rollouts, rollout_id)
-    with claim(doors.leases, f"rollout:{journal.plan.endpoint}", clock=doors.clock) as held:
+    endpoint = journal.plan.endpoint
+    with hold_traffic(doors.leases, endpoint, clock=doors.clock, rollout_id=rollout_id) as held:
         return _Controller(journal, doors, held, 0.5).abort(reason)
 
 
