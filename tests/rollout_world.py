@@ -220,7 +220,7 @@ class World:
         self.time = 2000.0
         self.applied = None
         self.moves, self.aliases, self.applications = [], {"champion": "1"}, set()
-        self.told = []
+        self.heard = []
         self.seen = defaultdict(lambda: [ArmSeen(), ArmSeen()])
         self.came = defaultdict(list)  # by generation: (time, outcomes of pairs)
         # Weight of a step -> what replicas say that ask the challenger no more then.
@@ -307,11 +307,11 @@ class World:
 
     def tell(self, event):
         with self.step():
-            self.told.append((event.moment, event.weight, event.sequence))
+            self.heard.append((event.moment, event.weight, event.sequence))
 
-    def heard(self):
+    def heard_of(self):
         """What was told, however often."""
-        return list(dict.fromkeys((moment, weight) for moment, weight, _ in self.told))
+        return list(dict.fromkeys((moment, weight) for moment, weight, _ in self.heard))
 
     def observe(self, plan, state):
         counts = [self.seen[g] for g in state.generations]

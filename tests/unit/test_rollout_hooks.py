@@ -267,7 +267,7 @@ def test_what_a_second_try_finishes_is_told_once(qualities, fails, probation):
     run(plan, world.doors(), poll_seconds=1)
     promoted = [("step", 0.25, 1), ("step", 1.0, 2), ("promoted", 1.0, 5 if fails == "step" else 4)]
     back = [("step", 0.25, 1), ("rolled_back", 0.0, 3)]
-    assert world.told == (back if qualities else promoted)
+    assert world.heard == (back if qualities else promoted)
 
 
 def test_who_goes_on_tells_nothing_again_that_was_looked_at_since():
@@ -286,7 +286,7 @@ def test_who_goes_on_tells_nothing_again_that_was_looked_at_since():
     with pytest.raises(BackendError):
         run(make_plan(steps=STEPS), world.doors(), poll_seconds=1)
     assert run(make_plan(steps=STEPS), world.doors(), poll_seconds=1).status == "promoted"
-    assert [moment for moment, *_ in world.told] == ["step", "step", "promoted"]
+    assert [moment for moment, *_ in world.heard] == ["step", "step", "promoted"]
 
 
 def test_a_step_that_is_gone_on_with_after_a_pause_is_told():
@@ -296,7 +296,7 @@ def test_a_step_that_is_gone_on_with_after_a_pause_is_told():
     world.rate = 400
     assert run(plan, world.doors(), poll_seconds=1).status == "promoted"
     steps = [("step", 0.25, 1), ("paused", 0.25, 2), ("step", 0.25, 3), ("step", 1.0, 4)]
-    assert world.told == [*steps, ("promoted", 1.0, 6)]
+    assert world.heard == [*steps, ("promoted", 1.0, 6)]
 
 
 def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):
