@@ -220,6 +220,7 @@ class World:
         self.time = 2000.0
         self.applied = None
         self.moves, self.aliases, self.applications = [], {"champion": "1"}, set()
+        self.heard = []
         self.seen = defaultdict(lambda: [ArmSeen(), ArmSeen()])
         self.came = defaultdict(list)  # by generation: (time, outcomes of pairs)
         # Weight of a step -> what replicas say that ask the challenger no more then.
@@ -300,6 +301,18 @@ class World:
             self.aliases["champion"] = plan.champion.version
             self.applications.discard(plan.application)
 
+    # Whoever is asked, and told.
+    def refusal(self, event):
+        return ""
+
+    def tell(self, event):
+        with self.step():
+            self.heard.append((event.moment, event.weight, event.sequence))
+
+    def heard_of(self):
+        """What was told, however often."""
+        return list(dict.fromkeys((moment, weight) for moment, weight, _ in self.heard))
+
     def observe(self, plan, state):
         counts = [self.seen[g] for g in state.generations]
         steps = tuple(step_seen(plan.steps[i], *c) for i, c in enumerate(counts))
@@ -324,6 +337,7 @@ class World:
             observe=self.observe,
             effects=self,
             clock=self,
+            hooks=self,
         )
 
     def end_state(self):

@@ -304,8 +304,10 @@ def test_neither_a_rollout_nor_a_person_gives_a_retired_version_traffic(place, s
         told = sluiceway(place.folder, "serve", "traffic", ENDPOINT, *change, expect=2)
         assert "is retired since" in told["message"], change
     place("retire", "flights@3", "--undo")
+    place.registry.set_alias("flights", "champion", "1")  # as it was before: nobody told the registry of version 2
     moved = sluiceway(place.folder, "serve", "traffic", ENDPOINT, "--switch", "3", "--config", "flights.yaml")
     assert moved["arms"][0]["version"] == "3"
+    assert [place.registry.alias("flights", alias) for alias in ("champion", "previous")] == ["3", "2"]
     tags = place.registry.version("flights", "2").tags
     story = [tags[f"rollout.{ENDPOINT}.{part}"] for part in ("outcome", "reason")]
     assert story == ["replaced", "version 3 by hand"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import json
 import threading
 import time
 from contextlib import chdir, redirect_stderr, redirect_stdout
@@ -62,7 +63,7 @@ def test_what_is_under_way_is_listed_with_who_runs_it(tmp_path, engine, journal)
     heading, line = said(tmp_path, "status").splitlines()
     assert heading.split() == ["rollout", "endpoint", "from", "to", "phase", "weight", "since", "run", "by", "reason"]
     assert line.split()[:6] + line.split()[7:] == ["r1", "flights", "1", "2", "step", "5%", "nobody", "begin"]
-    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    held(engine)
     (row,) = sluiceway(tmp_path, "rollout", "status")
     assert (row["run_by"], row["from"], row["to"], row["phase"]) == ("box:1:2", "1", "2", "step")
 
@@ -106,6 +107,12 @@ def traffic(engine):
     return store
 
 
+def held(engine, *, rollout="r1", owner="box:1:2"):
+    """Somebody on another machine holds the traffic for a rollout; "": by hand."""
+    body = json.dumps({"rollout": rollout})
+    LeaseStore(engine).acquire("rollout:flights", owner=owner, ttl=60, now=datetime.now(UTC), body=body)
+
+
 DEAD = f"{claims._place()}:999999999:1"
 
 
@@ -113,7 +120,7 @@ DEAD = f"{claims._place()}:999999999:1"
 @pytest.mark.parametrize("dead", [False, True])
 def test_what_nobody_runs_goes_back_from_here(tmp_path, engine, journal, traffic, words, dead):
     if dead:  # whoever ran it was killed on this machine, and its lease is still there
-        LeaseStore(engine).acquire("rollout:flights", owner=DEAD, ttl=60, now=datetime.now(UTC))
+        held(engine, owner=DEAD)
     told = said(tmp_path, *words, "-m", "it burns")
     assert "r1: rolled back; nobody ran it, so it was done from here. Version 1 answers all requests" in told
     assert "replicas that run follow within a second" in told
@@ -131,8 +138,24 @@ def test_what_nobody_runs_goes_back_from_here(tmp_path, engine, journal, traffic
     assert traffic.newest("flights") == newest
 
 
+def test_what_goes_back_from_here_is_told_to_the_hooks_of_the_model_s_own_configuration(tmp_path, engine, monkeypatch):
+    monkeypatch.setattr("sluiceway.cli.rollout_abort.build_registry", lambda platform: None)
+    plan, store = make_plan(endpoint="flights-production"), TrafficStore(engine)
+    store.publish(TrafficDocument(plan.endpoint, 1, plan.champion))
+    store.publish(plan.step_document(0, generation=2))
+    state = RolloutState(Phase.STEP, 0, 2, since=1000.0, generations=(2,), reason="begin")
+    Journal.begin(RolloutStore(engine), plan).append(state, action="advance to step 0", evidence={}, now=1000.0)
+    hook = {"on": ["rolled_back"], "command": "cat > told.json"}
+    config = {"experiment": {"name": "flights"}, "data": {"path": "d", "features": ["x"], "target": "y"}}
+    config["deployment"] = {"hooks": [hook]}
+    (tmp_path / "flights.yaml").write_text(yaml.safe_dump(config))
+    said(tmp_path, "undo", plan.endpoint, "-m", "it burns", "--config", "flights.yaml")
+    told = json.loads((tmp_path / "told.json").read_text())
+    assert (told["moment"], told["rollout"], told["sequence"], told["version"]) == ("rolled_back", "r1", 3, "2")
+
+
 def test_nobody_is_said_to_run_what_a_dead_process_ran(tmp_path, engine, journal, traffic):
-    LeaseStore(engine).acquire("rollout:flights", owner=DEAD, ttl=60, now=datetime.now(UTC))
+    held(engine, owner=DEAD)
     (row,) = sluiceway(tmp_path, "rollout", "status")
     assert row["run_by"] is None
 
@@ -165,7 +188,7 @@ def test_a_command_is_told_by_id_or_endpoint_and_its_end_is_shown(tmp_path, engi
 @contextlib.contextmanager
 def controller(engine, journal, answers):
     """Somebody who runs the rollout on another machine, and writes one entry for the first command that comes."""
-    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    held(engine)
 
     def obey():
         store, ends = RolloutStore(engine), time.monotonic() + 20
@@ -256,7 +279,7 @@ def test_who_looks_for_a_rollout_reads_each_journal_once(engine, journal):
 
 
 def test_who_does_not_obey_in_time_is_told_of(tmp_path, engine, journal):
-    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    held(engine)
     assert "has not obeyed yet" in said(tmp_path, "pause", "r1", "--wait", "0")
     assert "has not obeyed yet" in said(tmp_path, "abort", "r1", "--wait", "0.1", expect=1)
 
@@ -273,7 +296,7 @@ def test_what_hooks_have_not_let_begin_is_not_under_way(tmp_path, engine):
     for words in (["abort", "flights"], ["pause", "r1"]):
         assert "rollout r1 has not begun, and nobody runs it" in said(tmp_path, *words, expect=2)
     # While hooks are asked somebody runs it.
-    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC))
+    held(engine)
     (row,) = sluiceway(tmp_path, "rollout", "status")
     assert (row["rollout"], row["phase"], row["run_by"]) == ("r1", "pending", "box:1:2")
     assert "not obeyed yet" in said(tmp_path, "abort", "flights", "--wait", "0.1", expect=1)
@@ -281,6 +304,34 @@ def test_what_hooks_have_not_let_begin_is_not_under_way(tmp_path, engine):
     late = Journal.begin(RolloutStore(engine), make_plan(rollout_id="r2", created=2000.0))
     late.append(RolloutState(Phase.STEP, 0, 2, generations=(2,)), action="advance", evidence={}, now=2.0)
     assert [row["rollout"] for row in sluiceway(tmp_path, "rollout", "status")] == ["r2"]
+
+
+def test_who_deploys_another_rollout_or_moves_traffic_by_hand_runs_none(tmp_path, engine, traffic):
+    Journal.begin(RolloutStore(engine), make_plan())  # a hook did not let it begin
+    for rollout in ("flights@3/production/now", ""):
+        held(engine, rollout=rollout)
+        assert "no rollout is under way" in said(tmp_path, "status")
+        assert "has not begun, and nobody runs it" in said(tmp_path, "abort", "flights", expect=2)
+        told = said(tmp_path, "undo", "flights", "--wait", "0.1", expect=2)
+        assert "the traffic of flights cannot be moved by hand now: rollout:flights is being run by box:1:2" in told
+        assert RolloutStore(engine).next_command("r1", after=0) is None
+    # Of two that have not begun it is the one that the lease names, the older one here.
+    Journal.begin(RolloutStore(engine), make_plan(rollout_id="r2", created=2000.0))
+    held(engine)
+    for words in (["undo", "flights"], ["abort", "flights"], ["abort", "r1"]):
+        assert said(tmp_path, *words, "--wait", "0.1", expect=1).startswith("r1: it has been told to abort")
+    assert "r2 has not begun" in said(tmp_path, "abort", "r2", expect=2)
+
+
+def test_an_abort_waits_for_who_moves_the_traffic_by_hand(tmp_path, engine, journal, traffic):
+    held(engine, rollout="")
+    (row,) = sluiceway(tmp_path, "rollout", "status")
+    assert row["run_by"] is None
+    assert "r1: nobody runs it" in said(tmp_path, "abort", "r1", "--wait", "0.1", expect=1)
+    thread = threading.Timer(0.5, LeaseStore(engine).release, ["rollout:flights"], {"owner": "box:1:2"})
+    thread.start()
+    assert "r1: rolled back; nobody ran it, so it was done from here" in said(tmp_path, "abort", "r1")
+    thread.join()
 
 
 def test_to_undo_goes_only_to_a_champion_of_before(tmp_path, engine, traffic):

@@ -6,6 +6,7 @@ import contextlib
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import ANY
 
 import pytest
 
@@ -21,6 +22,7 @@ from sluiceway.lifecycle import deployment as module
 from sluiceway.lifecycle.deployment import EnvironmentRollout
 from sluiceway.rollout.hooks import NoHooks
 from sluiceway.rollout.journal import Journal
+from sluiceway.rollout.lease import run_now
 from sluiceway.rollout.plan import RolloutPlan
 
 NAME = "flights-production"
@@ -62,7 +64,7 @@ class Place:
 
     def _deploy(self, spec):
         self.deployed.append(spec.name)
-        self.held_while_deployed = list(self.world.leases.leases)
+        self.held_while_deployed = run_now(self.world.leases, NAME, now=self.world.now())
 
     def _bundle(self, place, digest):
         if place == self.lost:
@@ -227,6 +229,17 @@ def test_what_somebody_else_has_taken_over_is_not_taken_away(place, monkeypatch)
     assert place.running == {place.rollout("2").challenger.application}
 
 
+def test_what_is_aborted_to_make_room_is_told(place):
+    told = []
+    place.tell = told.append
+    place.world.rate = 0
+    before = place.rollout("2")
+    before.policy = before.policy.model_copy(update={"on_inconclusive": "pause"})
+    before.run(RUN)
+    place.rollout("2").abort(RUN, reason="superseded")
+    assert [(event.moment, event.reason) for event in told][-1] == ("rolled_back", "superseded")
+
+
 def test_what_has_begun_is_never_planned_anew(place):
     place.world.rate = 0
     before = place.rollout("2")
@@ -260,7 +273,7 @@ def test_nothing_is_changed_before_it_is_sure_that_nobody_else_runs_the_endpoint
     assert (place.deployed, place.running, keys) == ([], set(), [])
     place.world.leases.release(f"rollout:{NAME}", owner="elsewhere:1:0")
     assert place.rollout("2").run("r2")["rollout"]["status"] == "promoted"
-    assert (place.deployed, place.held_while_deployed, len(keys)) == ([NAME], [f"rollout:{NAME}"], 1)
+    assert (place.deployed, place.held_while_deployed, len(keys)) == ([NAME], ("r2", ANY), 1)
     assert place.world.leases.leases == {}
 
 

@@ -103,6 +103,7 @@ def test_a_crash_anywhere_ends_in_the_same_state():
             run(plan, world.doors(), poll_seconds=20)
         run(plan, world.doors(), poll_seconds=20)
         assert world.end_state() == undisturbed.end_state(), crash_at
+        assert world.heard_of() == undisturbed.heard_of(), crash_at
 
 
 def test_a_shadow_before_it_is_judged_against_the_champion():

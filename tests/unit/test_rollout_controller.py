@@ -251,6 +251,7 @@ def test_a_crash_anywhere_ends_in_the_same_state(qualities):
     undisturbed = World.served(**qualities)
     run(make_plan(), undisturbed.doors(), poll_seconds=20)
     assert undisturbed.operations >= 16
+    assert len(undisturbed.heard) == len(undisturbed.heard_of())
     for crash_at in range(1, undisturbed.operations + 1):
         world = World.served(**qualities, seed=crash_at)
         world.crash_at = crash_at
@@ -258,6 +259,7 @@ def test_a_crash_anywhere_ends_in_the_same_state(qualities):
             run(make_plan(), world.doors(), poll_seconds=20)
         run(make_plan(), world.doors(), poll_seconds=20)
         assert world.end_state() == undisturbed.end_state(), crash_at
+        assert world.heard_of() == undisturbed.heard_of(), crash_at
         weights = [sum(arm.weight for arm in document.challengers) for document in world.moves]
         assert weights == [sum(arm.weight for arm in d.challengers) for d in undisturbed.moves], crash_at
 
@@ -459,3 +461,4 @@ def test_a_crash_anywhere_in_an_abort_ends_in_the_same_state():
         world.crash_at = None
         assert abort("r1", world.doors()).status == "rolled_back", crash_at
         assert world.end_state() == undisturbed.end_state(), crash_at
+        assert world.heard_of() == undisturbed.heard_of(), crash_at

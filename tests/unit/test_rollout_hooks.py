@@ -15,7 +15,7 @@ from pydantic import ValidationError
 from rollout_world import CHAMPION, Commanded, Crash, World, make_plan
 from sluiceway.config.deployment import DeploymentSection, RollbackSection, RolloutHookSection
 from sluiceway.core.command import Order
-from sluiceway.core.errors import HookRefusedError
+from sluiceway.core.errors import BackendError, HookRefusedError
 from sluiceway.rollout.controller import _Controller, run
 from sluiceway.rollout.hooks import ConfiguredHooks, NoHooks, RolloutEvent
 from sluiceway.rollout.journal import Journal
@@ -226,6 +226,77 @@ def test_of_one_promotion_it_is_told_once_also_where_its_probation_pauses_and_go
     assert outcome.reason.startswith("confirmed by ann")
     moments = [moment for moment, _ in heard.told]
     assert moments == ["step", "step", "promoted", "paused", "paused"]
+
+
+class Away(World):
+    """A world in which one effect fails once."""
+
+    fails = ""
+
+    def _once(self, effect):
+        if self.fails == effect:
+            self.fails = ""
+            raise BackendError(f"nobody answers: {effect}")
+
+    def promoted(self, plan):
+        self._once("promoted")
+        super().promoted(plan)
+
+    def rolled_back(self, plan, reason):
+        self._once("rolled_back")
+        super().rolled_back(plan, reason)
+
+    def apply(self, document):
+        if document.challengers and document.challengers[0].weight == 1:
+            self._once("step")
+        super().apply(document)
+
+
+@pytest.mark.parametrize("probation", [0.0, 60.0])
+@pytest.mark.parametrize(
+    ("qualities", "fails"),
+    [({}, ""), ({}, "step"), ({}, "promoted"), ({"errors": (0.0, 0.3)}, ""), ({"errors": (0.0, 0.3)}, "rolled_back")],
+)
+def test_what_a_second_try_finishes_is_told_once(qualities, fails, probation):
+    world = Away.served(**qualities)
+    world.fails = fails
+    plan = make_plan(steps=STEPS, probation_seconds=probation)
+    if fails:
+        with pytest.raises(BackendError):
+            run(plan, world.doors(), poll_seconds=1)
+    run(plan, world.doors(), poll_seconds=1)
+    promoted = [("step", 0.25, 1), ("step", 1.0, 2), ("promoted", 1.0, 5 if fails == "step" else 4)]
+    back = [("step", 0.25, 1), ("rolled_back", 0.0, 3)]
+    assert world.heard == (back if qualities else promoted)
+
+
+def test_who_goes_on_tells_nothing_again_that_was_looked_at_since():
+    class Asleep(World):
+        """The catalog fails once, some looks after the second step began."""
+
+        looked = 0
+
+        def observe(self, plan, state):
+            self.looked += state.step == 1
+            if self.looked == 3:
+                raise BackendError("no catalog")
+            return super().observe(plan, state)
+
+    world = Asleep.served(rate=40)
+    with pytest.raises(BackendError):
+        run(make_plan(steps=STEPS), world.doors(), poll_seconds=1)
+    assert run(make_plan(steps=STEPS), world.doors(), poll_seconds=1).status == "promoted"
+    assert [moment for moment, *_ in world.heard] == ["step", "step", "promoted"]
+
+
+def test_a_step_that_is_gone_on_with_after_a_pause_is_told():
+    world = World.served(rate=0)
+    plan = make_plan(steps=STEPS, on_inconclusive="pause")
+    assert run(plan, world.doors(), poll_seconds=60).status == "paused"
+    world.rate = 400
+    assert run(plan, world.doors(), poll_seconds=1).status == "promoted"
+    steps = [("step", 0.25, 1), ("paused", 0.25, 2), ("step", 0.25, 3), ("step", 1.0, 4)]
+    assert world.heard == [*steps, ("promoted", 1.0, 6)]
 
 
 def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):

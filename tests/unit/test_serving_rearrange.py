@@ -455,6 +455,27 @@ def test_a_switch_takes_away_shadows_with_other_features(hands, tmp_path):
     assert hands.running.removed == [application]
 
 
+@pytest.mark.parametrize("change", ["back", "switch"])
+def test_a_shadow_whose_bundle_is_damaged_goes_and_keeps_nobody_from_answering(hands, change):
+    hands.hand().switch("2")
+    hands.hand().shadow({"3": 0.2})
+    (hands.bundles.root / hands.models["3"].digest / "decision.json").write_text("{}")
+    changed = hands.hand().back() if change == "back" else hands.hand().switch("1")
+    assert (hands.newest.champion.version, hands.newest.shadows) == ("1", ())
+    assert changed.notes[0].startswith("version 3 is no shadow any more: its bundle cannot be read: ")
+
+
+def test_a_shadow_with_features_that_clients_may_send_beside_stays(hands, tmp_path):
+    other = train_small(tmp_path, seed=9).bundle
+    more = [*other.schema["features"], {**other.schema["features"][0], "name": "wind"}]
+    hands.models["5"] = Bundle(other.model, {**other.schema, "features": more}, other.decision, other.lineage)
+    given = {"input": {"extra": ["wind"]}}
+    hands.hand(**given).shadow({"5": 0.2})
+    assert hands.hand(**given).switch("2").notes == ()
+    assert hands.hand(**given).back().notes == ()
+    assert [one.version for one in hands.newest.shadows] == ["5"]
+
+
 def with_other_features(folder):
     other = train_small(folder, seed=9).bundle
     renamed = {**other.schema, "features": [{**f, "name": f["name"] + "_x"} for f in other.schema["features"]]}

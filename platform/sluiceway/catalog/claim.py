@@ -12,7 +12,7 @@ from contextvars import ContextVar
 from datetime import datetime
 from pathlib import Path
 
-from sluiceway.catalog.leases import LeaseStore
+from sluiceway.catalog.leases import Lease, LeaseStore
 from sluiceway.core.clock import Clock
 from sluiceway.core.errors import BackendError, ConflictError
 
@@ -137,8 +137,14 @@ def holder(leases: LeaseStore, name: str, *, now: datetime | None = None) -> str
         name: of the lease.
         now: given, one that has ended is nobody's.
     """
-    owners = (lease.owner for lease in leases.list(name, now=now) if lease.name == name)
-    return next((owner for owner in owners if not _is_dead(owner)), None)
+    held = living(leases, name, now=now)
+    return None if held is None else held.owner
+
+
+def living(leases: LeaseStore, name: str, *, now: datetime | None = None) -> Lease | None:
+    """The lease of a process that is not seen to be dead, or None: see :func:`holder`."""
+    held = (lease for lease in leases.list(name, now=now) if lease.name == name)
+    return next((lease for lease in held if not _is_dead(lease.owner)), None)
 
 
 def _release_the_dead(leases: LeaseStore, name: str) -> None:

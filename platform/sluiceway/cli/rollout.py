@@ -163,8 +163,9 @@ def watch_one(
     Drawn anew every second until the rollout has ended, or ctrl-C; nothing is changed by it.
     """
     stores = read_stores(load_platform(config))
+    rollout_id = found(stores, rollout)
     watcher = Watcher(
-        stores, found(stores, rollout), clock=SystemClock(), runner=lambda endpoint: runner(stores, endpoint)
+        stores, rollout_id, clock=SystemClock(), runner=lambda endpoint: runner(stores, endpoint, rollout_id)
     )
     if as_json:
         print_json(look_as_json(watcher.look()))
@@ -409,7 +410,7 @@ def _under_way(stores: Stores, rollout: RolloutRow) -> dict[str, Any]:
         "step": plan.steps[state.step].name if _has_weight(state) else None,
         "weight": plan.steps[state.step].weight if _has_weight(state) else None,
         "since": _time(state.since),
-        "run_by": runner(stores, plan.endpoint),
+        "run_by": runner(stores, plan.endpoint, plan.rollout_id),
         "reason": state.reason,
     }
 

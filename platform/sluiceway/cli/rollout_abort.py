@@ -5,10 +5,11 @@ from __future__ import annotations
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.serve_traffic import running_endpoint
 from sluiceway.config.load import load_platform, load_settings
+from sluiceway.config.settings import Settings
 from sluiceway.core.clock import SystemClock
 from sluiceway.core.traffic import endpoint_name
 from sluiceway.lifecycle.abort_by_hand import Aborted, abort_by_hand
-from sluiceway.registry.mlflow_registry import Registry
+from sluiceway.rollout.hooks import ConfiguredHooks
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.wiring.context import build_registry
 
@@ -19,7 +20,8 @@ def abort_here(plan: RolloutPlan, stores: Stores, *, config: str | None, address
     Args:
         plan: of the rollout.
         stores: the catalog's.
-        config: the configuration that was named; where it is the model's own, the registry's aliases go back, too.
+        config: the configuration that was named; where it is the model's own, the registry's aliases go back, too, and
+            its hooks are told.
         address: of the Serve, where somebody gave one.
         reason: why, for the journal.
 
@@ -27,23 +29,24 @@ def abort_here(plan: RolloutPlan, stores: Stores, *, config: str | None, address
         InputError: there is no champion to go back to.
         ConflictError: somebody runs it.
     """
-    platform = load_platform(config)
-    registry, moves_aliases = _registry(plan, config)
-    return abort_by_hand(
-        plan.rollout_id,
-        stores=stores,
-        serve=lambda: running_endpoint(plan.endpoint, address, platform, stores),
-        registry=registry,
-        moves_aliases=moves_aliases,
-        clock=SystemClock(),
-        reason=reason,
-    )
+    platform, settings = load_platform(config), _own(plan, config)
+    environments = settings.deployment.environments if settings else ()
+    environment = next((one for one in environments if endpoint_name(plan.model, one) == plan.endpoint), None)
+    policy = settings.deployment.of(environment) if settings and environment else None
+    with ConfiguredHooks(policy.hooks if policy else (), policy.notify if policy else ()) as hooks:
+        return abort_by_hand(
+            plan.rollout_id,
+            stores=stores,
+            serve=lambda: running_endpoint(plan.endpoint, address, platform, stores),
+            registry=build_registry(settings.platform) if settings else None,
+            moves_aliases=environment is not None and environment == environments[-1],
+            clock=SystemClock(),
+            reason=reason,
+            hooks=hooks,
+        )
 
 
-def _registry(plan: RolloutPlan, config: str | None) -> tuple[Registry | None, bool]:
-    """The registry, and whether the endpoint is the one whose champion it tells: only the model's own file says so."""
+def _own(plan: RolloutPlan, config: str | None) -> Settings | None:
+    """The configuration where it is the model's own: only that says which registry, environments and hooks it has."""
     settings = None if config is None else load_settings(config)
-    if settings is None or settings.experiment.name != plan.model:
-        return None, False
-    last = endpoint_name(plan.model, settings.deployment.environments[-1])
-    return build_registry(settings.platform), plan.endpoint == last
+    return settings if settings is not None and settings.experiment.name == plan.model else None

@@ -91,7 +91,7 @@ def _on_known_cluster(settings: Settings) -> Settings:
 
 def _refuse_run_by_others(stores: Stores, endpoint: str, rollout_id: str) -> None:
     """A rollout that a process runs already is not an actor's to go on with."""
-    who = runner(stores, endpoint)
+    who = runner(stores, endpoint, rollout_id)
     if who is None or stores.rollouts.get(rollout_id) is None:
         return
     actor = running(actor_name(endpoint))

@@ -34,7 +34,7 @@ def explain_one(stores: Stores, name: str, *, as_json: bool) -> None:
         journal.entries,
         read_looks(stores.rollouts, journal.plan.rollout_id),
         now=time.time(),
-        runner=runner(stores, journal.plan.endpoint),
+        runner=runner(stores, journal.plan.endpoint, journal.plan.rollout_id),
     )
     if as_json:
         print_json(found.to_dict())

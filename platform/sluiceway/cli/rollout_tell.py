@@ -11,7 +11,6 @@ from datetime import UTC, datetime
 from rich.console import Console
 from rich.markup import escape
 
-from sluiceway.catalog.claim import claim, holder
 from sluiceway.catalog.stores import Stores
 from sluiceway.cli.output import print_json, program
 from sluiceway.config.load import load_platform
@@ -19,6 +18,7 @@ from sluiceway.core.clock import SystemClock
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import ConflictError, InputError
 from sluiceway.rollout.journal import Entry, Journal, unfinished
+from sluiceway.rollout.lease import hold_traffic, run_now
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
@@ -62,7 +62,7 @@ def tell(
     rollout_id = found(stores, name)
     answer = None
     if order is Order.ABORT:
-        answer = _aborted_here(stores, rollout_id, config=config, address=address, reason=reason)
+        answer = _aborted_here(stores, rollout_id, config=config, address=address, reason=reason, wait=wait)
     if answer is None:
         command = stores.rollouts.command(rollout_id, order, who=getpass.getuser(), reason=reason, now=time.time())
         answer = _answer(stores, rollout_id, command, wait)
@@ -117,8 +117,10 @@ def found(stores: Stores, name: str) -> str:
     rollout_id = journal.plan.rollout_id
     if journal.entries and not journal.state.terminal:
         return rollout_id
-    if not journal.entries and rollout_id in _asked(stores, journal.plan.endpoint):
-        return rollout_id
+    endpoint = journal.plan.endpoint
+    for asked in _asked(stores, endpoint):
+        if name in (asked, endpoint):
+            return asked
     what = f"has ended: {journal.state.phase}" if journal.entries else "has not begun, and nobody runs it"
     raise InputError(f"rollout {rollout_id} {what}", hint="`rollout status` lists those under way")
 
@@ -133,25 +135,26 @@ def under_way(stores: Stores, endpoint: str) -> Sequence[str]:
     return list(unfinished(stores.rollouts, endpoint)) or _asked(stores, endpoint)
 
 
-def runner(stores: Stores, endpoint: str) -> str | None:
-    """Who holds the lease of an endpoint's rollout."""
-    return holder(stores.leases, f"rollout:{endpoint}", now=datetime.now(UTC))
+def runner(stores: Stores, endpoint: str, rollout_id: str) -> str | None:
+    """Who runs a rollout of an endpoint, or None."""
+    held = run_now(stores.leases, endpoint, now=datetime.now(UTC))
+    return held[1] if held is not None and held[0] == rollout_id else None
 
 
 def _asked(stores: Stores, endpoint: str) -> Sequence[str]:
     """The rollout that hooks are asked about whether it may start; what they have not let has no entry, either."""
-    if runner(stores, endpoint) is None:
+    held = run_now(stores.leases, endpoint, now=datetime.now(UTC))
+    if held is None or stores.rollouts.get(held[0]) is None or stores.rollouts.journal(held[0]):
         return ()
-    newest = stores.rollouts.list(endpoint)[:1]
-    return [row.rollout_id for row in newest if not stores.rollouts.journal(row.rollout_id)]
+    return (held[0],)
 
 
 def _aborted_here(
-    stores: Stores, rollout_id: str, *, config: str | None, address: str | None, reason: str
+    stores: Stores, rollout_id: str, *, config: str | None, address: str | None, reason: str, wait: float
 ) -> Answer | None:
     """What has become of a rollout that nobody runs; None where somebody does, who is to be told."""
     plan = Journal.open(stores.rollouts, rollout_id).plan
-    if not _is_free(stores, plan.endpoint):
+    if not _comes_free(stores, plan, wait):
         return None
     from sluiceway.cli.rollout_abort import abort_here  # noqa: PLC0415 (Serve, which other commands do not need)
 
@@ -165,19 +168,23 @@ def _aborted_here(
     return Answer(f"{what}. Version {champion} answers all requests", True, done.notes)
 
 
-def _is_free(stores: Stores, endpoint: str) -> bool:
-    """True where no living process runs the endpoint's rollout; a dead one of this machine has no claim."""
-    try:
-        with claim(stores.leases, f"rollout:{endpoint}", clock=SystemClock()):
-            return True
-    except ConflictError:
-        return False
+def _comes_free(stores: Stores, plan: RolloutPlan, wait: float) -> bool:
+    """True where no living process runs the rollout; who holds its traffic for something else is waited for."""
+    ends = time.monotonic() + wait
+    while True:
+        try:
+            with hold_traffic(stores.leases, plan.endpoint, clock=SystemClock()):
+                return True
+        except ConflictError:
+            if runner(stores, plan.endpoint, plan.rollout_id) is not None or time.monotonic() >= ends:
+                return False
+        time.sleep(0.2)
 
 
 def _answer(stores: Stores, rollout_id: str, command: Command, wait: float) -> Answer:
     """What has become of a command, within the seconds that it is waited for."""
     plan = Journal.open(stores.rollouts, rollout_id).plan
-    if runner(stores, plan.endpoint) is None:
+    if runner(stores, plan.endpoint, rollout_id) is None:
         return Answer(_unrun(plan), obeyed=False)
     ends = time.monotonic() + wait
     while time.monotonic() < ends:

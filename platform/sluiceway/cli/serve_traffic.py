@@ -21,6 +21,7 @@ from sluiceway.core.clock import SystemClock
 from sluiceway.core.errors import InputError, SluicewayError
 from sluiceway.core.traffic import TrafficDocument, endpoint_name
 from sluiceway.lifecycle.arm_lookup import ArmLookup
+from sluiceway.lifecycle.champion_before import champion_before
 from sluiceway.lifecycle.retirement import refuse_retired_by_hand
 from sluiceway.lifecycle.rollout_story import tell_by_hand
 from sluiceway.lifecycle.traffic_by_hand import Changed, TrafficByHand
@@ -204,8 +205,10 @@ def _told_registry(endpoint: str, document: TrafficDocument, config: str | None)
         return []
     version = document.champion.version
     registry = build_registry(settings.platform)
+    # The alias may name another one: an undo without the configuration leaves it where it was.
+    before = champion_before(read_stores(settings.platform), endpoint, version=version)
     try:
-        registry.promote(name, version)
+        registry.promote(name, version, before.version if before else None)
         tell_by_hand(registry, name, document, now=SystemClock().now().timestamp())
     except SluicewayError as error:  # the requests have moved: that is what was asked for, and it is told
         return [f"the registry's {name}@champion is not version {version}: {error.message}"]

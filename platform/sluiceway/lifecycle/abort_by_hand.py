@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
 
 from sluiceway.catalog.stores import Stores
 from sluiceway.core.clock import Clock
@@ -17,22 +16,16 @@ from sluiceway.lifecycle.traffic_by_hand import ONLY_IN_CATALOG, RunningServe, l
 from sluiceway.registry.mlflow_registry import Registry
 from sluiceway.rollout.controller import Doors, abort
 from sluiceway.rollout.evidence import Observations
+from sluiceway.rollout.hooks import Hooks, NoHooks
 from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.outcome import RolloutOutcome
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase
 from sluiceway.serving.rearrange import applications
 
-
-class TidyServe(RunningServe, Protocol):
-    """What is done on a Serve where a rollout has ended."""
-
-    def remove_unasked(self, asked: Collection[str]) -> None:
-        """Take all challengers of the endpoint away that are not among these applications."""
-
-
+NO_CONFIG = "the registry's aliases are where they were, and no hook was told; with --config of the model both are done"
 # Joins the Serve that runs the endpoint; gives None where none is known.
-JoinServe = Callable[[], AbstractContextManager[TidyServe | None]]
+JoinServe = Callable[[], AbstractContextManager[RunningServe | None]]
 
 
 @dataclass(frozen=True)
@@ -57,6 +50,7 @@ def abort_by_hand(
     moves_aliases: bool,
     clock: Clock,
     reason: str,
+    hooks: Hooks | None = None,
 ) -> Aborted:
     """Give the traffic of a rollout that nobody runs back to the champion.
 
@@ -68,6 +62,7 @@ def abort_by_hand(
         moves_aliases: True: the endpoint is the one whose champion the registry's is.
         clock: the time.
         reason: why, for the journal.
+        hooks: told of it; None: nobody is.
 
     Raises:
         InputError: there is no such rollout, or no champion to go back to.
@@ -89,6 +84,7 @@ def abort_by_hand(
         observe=lambda plan, state: Observations(()),
         effects=hand,
         clock=clock,
+        hooks=hooks or NoHooks(),
     )
     outcome = abort(rollout_id, doors, reason=reason)
     return Aborted(outcome, tuple(hand.notes))
@@ -135,7 +131,7 @@ class _Hand:
         except SluicewayError as error:
             self.notes.append(f"the registry was not told: {error.message}")
 
-    def _tidy(self, plan: RolloutPlan, running: TidyServe | None) -> None:
+    def _tidy(self, plan: RolloutPlan, running: RunningServe | None) -> None:
         if running is None:
             self.notes += [ONLY_IN_CATALOG, *left_behind(plan.applications)]
             return
@@ -147,7 +143,7 @@ class _Hand:
 
     def _tell_registry(self, plan: RolloutPlan) -> None:
         if self._registry is None:
-            self.notes.append("the registry's aliases are where they were; --config of the model moves them, too")
+            self.notes.append(NO_CONFIG)
             return
         if self._moves_aliases:
             give_back(self._registry, plan, self._stores)

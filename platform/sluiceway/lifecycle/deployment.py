@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sluiceway.catalog.claim import Claim, claim
+from sluiceway.catalog.claim import Claim
 from sluiceway.config.deployment import ReplaySection
 from sluiceway.config.lifecycle import ReleaseStep
 from sluiceway.core.errors import BackendError, ConflictError, InputError, ModelError, SluicewayError
@@ -24,7 +24,7 @@ from sluiceway.lifecycle.metric_source import check_source, observed
 from sluiceway.lifecycle.replay import ReplayRows
 from sluiceway.lifecycle.replay_key import replay_key
 from sluiceway.lifecycle.retirement import refuse_retired
-from sluiceway.lifecycle.rollout_aliases import end_challenger, give_back
+from sluiceway.lifecycle.rollout_aliases import give_back, hand_over
 from sluiceway.lifecycle.rollout_history import keep_history
 from sluiceway.lifecycle.rollout_scores import scores_of
 from sluiceway.lifecycle.rollout_story import tell
@@ -33,9 +33,10 @@ from sluiceway.lifecycle.summary import StepSummary
 from sluiceway.monitoring.late_outcomes import join_late
 from sluiceway.registry.mlflow_registry import CHALLENGER
 from sluiceway.rollout.controller import Doors, abort, run
-from sluiceway.rollout.hooks import ConfiguredHooks, Hooks, NoHooks
+from sluiceway.rollout.hooks import ConfiguredHooks, Hooks
 from sluiceway.rollout.journal import Journal as RolloutJournal
 from sluiceway.rollout.journal import unfinished
+from sluiceway.rollout.lease import hold_traffic
 from sluiceway.rollout.load import LoadGenerator, LoadReport
 from sluiceway.rollout.observe import SETTLE_SECONDS, RecordObserver, UntilTrafficEnds
 from sluiceway.rollout.observe_means import WithMeans
@@ -172,14 +173,15 @@ class EnvironmentRollout:
         """
         self.context.progress.stage("rollout", f"version {self.challenger.version} to {self.environment}")
         # All that is deployed, revoked and asked here is that of whoever else runs it, too.
-        with self._claim() as held:
+        with self._claim(rollout_id) as held:
             told = self._run(rollout_id, held, stays=stays)
         self._archive()
         keep_history(self.context)
         return told
 
-    def _claim(self) -> AbstractContextManager[Claim]:
-        return claim(self.context.stores.leases, f"rollout:{self.endpoint.name}", clock=self.context.clock)
+    def _claim(self, rollout_id: str) -> AbstractContextManager[Claim]:
+        leases, clock = self.context.stores.leases, self.context.clock
+        return hold_traffic(leases, self.endpoint.name, clock=clock, rollout_id=rollout_id)
 
     def _run(self, rollout_id: str, held: Claim, *, stays: bool) -> dict[str, Any]:
         plan = self.check(rollout_id)
@@ -244,10 +246,11 @@ class EnvironmentRollout:
         Raises:
             ConflictError: somebody runs it.
         """
-        with self._claim():
+        with self._claim(rollout_id):
             start_serve(self.context.serving)
             deploy_endpoint(self.endpoint)
-            abort(rollout_id, self._doors(self._counted(), None, NoHooks()), reason=reason)
+            with ConfiguredHooks(self.policy.hooks, self.policy.notify) as hooks:
+                abort(rollout_id, self._doors(self._counted(), None, hooks), reason=reason)
 
     def started(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
@@ -266,8 +269,7 @@ class EnvironmentRollout:
     def promoted(self, plan: RolloutPlan) -> None:
         """See :class:`~sluiceway.rollout.controller.Effects`."""
         if self.tells_registry:
-            self.context.registry.promote(plan.model, plan.version)
-            end_challenger(self.context.registry, plan)
+            hand_over(self.context.registry, plan)
         self._remove_challengers()
         self._tell_story(plan)
 

@@ -8,6 +8,21 @@ from sluiceway.registry.mlflow_registry import CHALLENGER, CHAMPION, Registry
 from sluiceway.rollout.plan import RolloutPlan
 
 
+def hand_over(registry: Registry, plan: RolloutPlan) -> None:
+    """The plan's version is the champion, and the one that answered before it ``previous``; may be done again.
+
+    Args:
+        registry: that has the model.
+        plan: of the rollout that has promoted its version.
+
+    Raises:
+        BackendError: MLflow refused or does not answer.
+    """
+    # Who the alias named before is not asked: an undo without the model's configuration leaves it where it was.
+    registry.promote(plan.model, plan.version, plan.champion.version if plan.champion else None)
+    end_challenger(registry, plan)
+
+
 def end_challenger(registry: Registry, plan: RolloutPlan) -> None:
     """Nobody is the challenger any more; of a test another version may have won than the one that is called so.
 

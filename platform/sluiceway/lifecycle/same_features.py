@@ -31,9 +31,9 @@ def refuse_other_features(
         InputError: one has other features.
         ModelError: a bundle is not there, or damaged.
     """
-    theirs = features(bundle(champion))
+    theirs = bundle(champion)
     for arm in challengers:
-        other = sorted((theirs ^ features(bundle(arm))).difference(extra))
+        other = other_features(theirs, bundle(arm), extra=extra)
         if other:
             raise InputError(
                 f"version {arm.version} has other features than the champion, version {champion.version}: "
@@ -43,6 +43,16 @@ def refuse_other_features(
             )
 
 
-def features(bundle: Bundle) -> set[str]:
-    """The names of a model's features."""
+def other_features(champion: Bundle, other: Bundle, *, extra: Collection[str]) -> list[str]:
+    """The features that only one of two models has, but for what clients may send: see :func:`refuse_other_features`.
+
+    Args:
+        champion: the model that answers.
+        other: the one that is asked beside it.
+        extra: fields that clients may send beside the champion's features.
+    """
+    return sorted((_features(champion) ^ _features(other)).difference(extra))
+
+
+def _features(bundle: Bundle) -> set[str]:
     return {feature["name"] for feature in bundle.schema["features"]}

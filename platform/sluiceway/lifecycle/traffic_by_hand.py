@@ -7,15 +7,15 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from sluiceway.catalog.claim import claim
 from sluiceway.catalog.stores import Stores
 from sluiceway.config.serving import ServingSection
 from sluiceway.core.clock import Clock
-from sluiceway.core.errors import BackendError, ConflictError, InputError, SluicewayError
+from sluiceway.core.errors import BackendError, ConflictError, InputError, ModelError, SluicewayError
 from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.lifecycle.arm_lookup import ArmLookup
-from sluiceway.lifecycle.same_features import features, refuse_other_features
+from sluiceway.lifecycle.same_features import other_features, refuse_other_features
 from sluiceway.rollout.journal import unfinished
+from sluiceway.rollout.lease import hold_traffic
 from sluiceway.serving.beside import redeploy_beside, spec_of_arm
 from sluiceway.serving.rearrange import applications, reweighted, shadowed, switched
 from sluiceway.serving.specs import ChallengerSpec
@@ -99,7 +99,7 @@ class TrafficByHand:
             return self._publish(now, reweighted(now, given, found))
 
     def switch(self, version: str) -> Changed:
-        """Give a version all requests at once; the champion is kept warm. Shadows with other features go, and are told.
+        """Give a version all requests at once; the champion is kept warm. Shadows that cannot go on go, and are told.
 
         One that has them all already is asked for once more: a change that was not confirmed ends so.
 
@@ -149,7 +149,7 @@ class TrafficByHand:
             )
         with ExitStack() as stack:
             try:
-                stack.enter_context(claim(self._stores.leases, f"rollout:{self._endpoint}", clock=self._clock))
+                stack.enter_context(hold_traffic(self._stores.leases, self._endpoint, clock=self._clock))
             except ConflictError as error:
                 raise InputError(
                     f"the traffic of {self._endpoint} cannot be moved by hand now: {error.message}", hint=error.hint
@@ -164,11 +164,23 @@ class TrafficByHand:
 
     def _switch(self, now: TrafficDocument, to: Arm) -> Changed:
         draft = switched(now, to)
-        theirs = features(self._lookup.bundle(draft.champion)) if draft.shadows else set()
-        blind = [arm.version for arm in draft.shadows if features(self._lookup.bundle(arm)) != theirs]
+        blind = self._blind(draft)
         draft = replace(draft, shadows=tuple(arm for arm in draft.shadows if arm.version not in blind))
-        notes = [f"version {each} is no shadow any more: it has other features than the champion" for each in blind]
+        notes = [f"version {version} is no shadow any more: {why}" for version, why in blind.items()]
         return self._publish(now, draft, notes)
+
+    def _blind(self, draft: TrafficDocument) -> dict[str, str]:
+        """Why shadows cannot go on beside the new champion, by version; none of them keeps it from answering."""
+        if not draft.shadows:
+            return {}
+        champion, extra, why = self._lookup.bundle(draft.champion), self._serving.extra_fields, {}
+        for arm in draft.shadows:
+            try:
+                if other_features(champion, self._lookup.bundle(arm), extra=extra):
+                    why[arm.version] = "it has other features than the champion"
+            except (ModelError, BackendError) as error:
+                why[arm.version] = f"its bundle cannot be read: {error.message}"
+        return why
 
     def _publish(self, now: TrafficDocument, draft: TrafficDocument, notes: Sequence[str] = ()) -> Changed:
         deployed: list[str] = []

@@ -293,16 +293,23 @@ class Registry:
             with self._connection.asking(f"remove {name}@{alias}"):
                 self._connection.client.delete_registered_model_alias(name, alias)
 
-    def promote(self, name: str, version: str) -> None:
-        """Make a version the champion, the old champion the previous one; safe to repeat after a crash at any point.
+    def promote(self, name: str, version: str, replaces: str | None = None) -> None:
+        """Make a version the champion, the one that it replaces the previous one; may be cut off and repeated anywhere.
+
+        The champion's alias goes first: by it :meth:`take_back` is known to be needed, also of what was cut off here.
+
+        Args:
+            name: of the model.
+            version: the new champion.
+            replaces: the champion before it; None: the one that has the alias, which a repetition does not know.
 
         Raises:
             ModelError: there is no such version.
         """
-        old = self.alias(name, CHAMPION)
-        if old is not None and old != version:
-            self.set_alias(name, PREVIOUS, old)
+        old = replaces or self.alias(name, CHAMPION)
         self.set_alias(name, CHAMPION, version)
+        if old is not None and old != version:
+            self._set_previous(name, old)
         if self.alias(name, CHALLENGER) == version:
             self.remove_alias(name, CHALLENGER)
 
@@ -317,11 +324,14 @@ class Registry:
         Raises:
             ModelError: there is no such version.
         """
-        if previous in {one.version for one in self.versions(name) if one.retired is None}:
-            self.set_alias(name, PREVIOUS, previous)
+        self._set_previous(name, previous)
+        self.set_alias(name, CHAMPION, version)
+
+    def _set_previous(self, name: str, version: str | None) -> None:
+        if version in {one.version for one in self.versions(name) if one.retired is None}:
+            self.set_alias(name, PREVIOUS, version)
         else:
             self.remove_alias(name, PREVIOUS)
-        self.set_alias(name, CHAMPION, version)
 
     def alias(self, name: str, alias: str) -> str | None:
         """The version that an alias points to, or None where the model or the alias is not there."""

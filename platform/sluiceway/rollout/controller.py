@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
-from sluiceway.catalog.claim import Claim, claim
+from sluiceway.catalog.claim import Claim
 from sluiceway.catalog.leases import LeaseStore
 from sluiceway.config.deployment import Moment
 from sluiceway.core.clock import Clock, SystemClock
@@ -21,12 +21,10 @@ from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.rollout.asking import Asking
 from sluiceway.rollout.decide import (
     Advance,
-    Confirm,
     Decision,
     Hold,
     Pause,
     Promote,
-    Resume,
     RollBack,
     decide,
     follow,
@@ -36,6 +34,7 @@ from sluiceway.rollout.decide import (
 from sluiceway.rollout.evidence import Observations
 from sluiceway.rollout.hooks import Hooks, NoHooks, RolloutEvent
 from sluiceway.rollout.journal import Journal, Rollouts, unfinished
+from sluiceway.rollout.lease import hold_traffic
 from sluiceway.rollout.looks import Look, LookKeeper
 from sluiceway.rollout.outcome import RolloutOutcome, evidence_of, outcome_of, weight_in
 from sluiceway.rollout.plan import RolloutPlan
@@ -114,7 +113,7 @@ def run(plan: RolloutPlan, doors: Doors, *, poll_seconds: float = 0.5) -> Rollou
         ConflictError: another controller works on this endpoint or has taken the lease, another rollout of it has not
             ended, or somebody else moved its traffic.
     """
-    with claim(doors.leases, f"rollout:{plan.endpoint}", clock=doors.clock) as held:
+    with hold_traffic(doors.leases, plan.endpoint, clock=doors.clock, rollout_id=plan.rollout_id) as held:
         others = [name for name in unfinished(doors.rollouts, plan.endpoint) if name != plan.rollout_id]
         if others:
             raise ConflictError(
@@ -178,7 +177,8 @@ def abort(rollout_id: str, doors: Doors, *, reason: str = "by hand") -> RolloutO
         ConflictError: another controller still works on it.
     """
     journal = Journal.open(doors.rollouts, rollout_id)
-    with claim(doors.leases, f"rollout:{journal.plan.endpoint}", clock=doors.clock) as held:
+    endpoint = journal.plan.endpoint
+    with hold_traffic(doors.leases, endpoint, clock=doors.clock, rollout_id=rollout_id) as held:
         return _Controller(journal, doors, held, 0.5).abort(reason)
 
 
@@ -251,7 +251,11 @@ class _Controller:
         # Before another entry: what the newest one is about, be it a resume, has to have been told.
         goes_on = self._is_resumed_by_going_on()
         if not goes_on:
+            # One that was looked at was told before that.
+            told = self.looks.has_kept(self.journal.state)
             self._perform()
+            if not told:
+                self._tell_of_the_newest()
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
         state = self.journal.state
         if goes_on or state.phase is Phase.STEP:
@@ -259,6 +263,7 @@ class _Controller:
             self._write(resumed(state, "resumed", now=self._now()), f"resume {what}", {})
         if goes_on:
             self._perform()
+            self._tell_of_the_newest()
 
     def _is_resumed_by_going_on(self) -> bool:
         return self.journal.state.waits and not self.doors.stays
@@ -287,10 +292,7 @@ class _Controller:
             raise self._moved_by(newest)
         self._write(after, _describe(decision), evidence_of(decision, seen))
         self._perform()
-        moved = after.phase is not before.phase or after.step != before.step or after.waits_otherwise(before)
-        # Of a promotion that is judged on, or stands, it was told when it was made.
-        if moved and not (isinstance(decision.action, Resume | Confirm) and before.phase is Phase.PROBATION):
-            self._tell()
+        self._tell_of_the_newest()
         return not isinstance(decision.action, Hold)
 
     def _allowed(self, decision: Decision) -> Decision:
@@ -324,18 +326,20 @@ class _Controller:
             return replace(decision, action=Hold(refused))
         return replace(decision, action=Pause("", refused))
 
-    def _tell(self) -> None:
-        """Of the move that the newest entry is about."""
-        state = self.journal.state
-        moments: dict[Phase, Moment] = {
-            Phase.STEP: "step",
-            Phase.PAUSED: "paused",
-            Phase.PROBATION: "paused" if state.waits else "promoted",
-            Phase.PROMOTED: "promoted",
-            Phase.ROLLED_BACK: "rolled_back",
-        }
+    def _tell_of_the_newest(self) -> None:
+        """Tell of the newest entry where it begins a step or a pause; an end is told by :meth:`_end`."""
+        entries = self.journal.entries
+        if not entries:
+            return
+        state = entries[-1].state
+        before = entries[-2].state if len(entries) > 1 else RolloutState()
+        moved = state.phase is not before.phase or state.step != before.step or state.waits_otherwise(before)
+        if moved and (state.waits or state.phase is Phase.STEP):
+            self._tell("paused" if state.waits else "step", state, sequence=0)
+
+    def _tell(self, moment: Moment, state: RolloutState, *, sequence: int) -> None:
         weight = weight_in(self.plan, state) or 0.0
-        self.doors.hooks.tell(self._event(moments[state.phase], weight, state.reason, sequence=0))
+        self.doors.hooks.tell(self._event(moment, weight, state.reason, sequence=sequence))
 
     def _event(self, moment: Moment, weight: float, reason: str, *, sequence: int, winner: str = "") -> RolloutEvent:
         plan = self.plan.won_by(winner or self.journal.state.winner)
@@ -362,7 +366,7 @@ class _Controller:
             self.doors.effects.promoted(plan)
             watched = plan.probation_seconds > 0 and plan.champion is not None
             after = Phase.PROBATION if watched else Phase.PROMOTED
-            self._write(replace(state, phase=after, since=self._now()), "on probation" if watched else "promoted", {})
+            self._end("promoted", after, "on probation" if watched else "promoted")
         elif state.phase is Phase.PROBATION:
             self._move(plan.promoted_document(generation=state.generation))
         elif state.phase is Phase.ROLLING_BACK:
@@ -370,9 +374,15 @@ class _Controller:
                 self._move(plan.rolled_back_document(generation=state.generation))
             self.held.check()
             self.doors.effects.rolled_back(plan, state.reason)
-            self._write(replace(state, phase=Phase.ROLLED_BACK, since=self._now()), "rolled back", {})
+            self._end("rolled_back", Phase.ROLLED_BACK, "rolled back")
         if self._is_about_a_pause():
             self.doors.effects.paused(plan)
+
+    def _end(self, moment: Moment, phase: Phase, action: str) -> None:
+        """Tell of a promotion or rollback that is done, then write so: nobody goes on with one that has ended."""
+        after = replace(self.journal.state, phase=phase, since=self._now())
+        self._tell(moment, after, sequence=1)
+        self._write(after, action, {})
 
     def _is_about_a_pause(self) -> bool:
         """Whether the newest entry is of a pause, or ends one without any other effect that tells of it."""

@@ -58,6 +58,11 @@ class LookKeeper:
         self._looks, self._id = looks, rollout_id
         self._last: tuple[float, Observations] | None = None
 
+    def has_kept(self, state: RolloutState) -> bool:
+        """Whether the newest look, by whoever has run the rollout, was in a state."""
+        rows = self._looks.looks(self._id)
+        return bool(rows) and RolloutState.from_json(rows[-1].state) == state
+
     def keep(self, look: Look, *, decided: bool) -> None:
         """Keep a look, if something was decided by it, or enough time has gone and something is new.
 
