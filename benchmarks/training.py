@@ -29,8 +29,8 @@ LEGACY_PACKAGES = ("ray[train]==2.60.0", *PACKAGES)
 ROUNDS = 100 if SCALE == 1 else 10
 SMALL = Job(rows=round(1_000_000 * SCALE), features=10, rounds=ROUNDS)
 LARGE = Job(rows=round(5_000_000 * SCALE), features=20, rounds=ROUNDS)
-# 1 GB of floats of 4 bytes against a limit of a quarter.
-BEYOND = Job(rows=round(12_500_000 * SCALE), features=20, rounds=5, depth=6, folds=2)
+# 6.4 GB of floats of 4 bytes against a limit of a quarter. Many features, because some 60 bytes a row stay in memory.
+BEYOND = Job(rows=round(8_000_000 * SCALE), features=200, rounds=5, depth=6, folds=2)
 BEYOND_LIMIT = BEYOND.rows * BEYOND.features * 4 // 4
 SHARED = Job(rows=round(800_000 * SCALE), features=20, rounds=10)
 REPEATS = 2
@@ -43,7 +43,7 @@ LARGE_PLAIN = Number("whole_5m_x_20", "ratio<=1")
 LARGE_PEAK = Number("peak_memory_5m_x_20", "ratio<=0.5", unit="GB")
 RECIPE = Number("ray_recipe_1m_x_10", "ratio<=0.5")
 XGBOOST_RAY = Number("xgboost_ray_1m_x_10", "ratio<=1")
-EXTERNAL = Number("larger_than_memory", "ours>=4", unit="times the limit")
+EXTERNAL = Number("larger_than_memory", "ours>=4", unit="times the limit, or what was held")
 # Each side of a process: its module and function.
 OURS, ARRANGED = "training_ours.ours", "training_ours.arranged"
 BARE, PLAIN = "training_peers.bare", "training_peers.plain"
@@ -177,14 +177,18 @@ def _against_xgboost_ray(bench: Bench, folder: Path, ours: float, auc: float) ->
 
 
 def external(bench: Bench) -> None:
-    """Floats of four times what the worker may hold."""
+    """Floats of four times what the worker may hold, and of four times all that its process held."""
     job = replace(BEYOND, memory=BEYOND_LIMIT)
     with tempfile.TemporaryDirectory(prefix="sluiceway-bench-") as name:
         folder = Path(name)
         make_table(folder, job, single=True)
         run = run_side(OURS, folder)
-    times = run.told["rows"] * job.features * 4 / BEYOND_LIMIT
-    note = f"{run.told['rows']:,} rows x {job.features}, limit {BEYOND_LIMIT / 1e6:.0f} MB; done in {run.wall:.0f} s"
+    peak = run.memory.own["ray::_train"]
+    times = run.told["rows"] * job.features * 4 / max(BEYOND_LIMIT, peak)
+    note = (
+        f"{run.told['rows']:,} rows x {job.features}, limit {BEYOND_LIMIT / 1e6:.0f} MB, the worker's process held "
+        f"{peak / 1e6:.0f} MB; done in {run.wall:.0f} s"
+    )
     bench.add(Number(EXTERNAL.name, EXTERNAL.goal, round(times, 2), None, EXTERNAL.unit, note))
     bench.tell("larger than memory: engine", f"{run.told['engine']}: {run.told['why']}")
     bench.tell("larger than memory: anonymous memory of processes at their peaks", run.memory.listed())

@@ -15,6 +15,8 @@ from sluiceway.training.floats_on_disk import forget
 from sluiceway.training.rows import Rows
 
 BLOCK = 65_536  # rows that are copied at a time while a matrix is built
+PAGE_ROWS = 4 * BLOCK  # of a page on disk, at most
+PAGE_VALUES = 2**24  # of a page on disk: 64 MB of floats while it is made
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,8 @@ class MatrixMaker:
         if self.cache is None:
             raise ValueError("rows on disk need a folder for their pages")
         prefix = str(self.cache / f"pages-{next(self._count)}")
-        return xgboost.ExtMemQuantileDMatrix(_Blocks(rows, chosen, self, block=4 * BLOCK, cache_prefix=prefix), **bins)
+        block = max(min(PAGE_ROWS, PAGE_VALUES // max(rows.x.shape[1], 1)), 1)
+        return xgboost.ExtMemQuantileDMatrix(_Blocks(rows, chosen, self, block=block, cache_prefix=prefix), **bins)
 
 
 class _Blocks(xgboost.DataIter):
