@@ -204,14 +204,17 @@ def test_a_delivery_that_was_taken_back_is_not_there(uri):
     assert commit.append(uri, rows(1), message="c", source="test", batch_id="c").skipped
 
 
-def test_a_restore_that_does_not_say_where_to_may_have_taken_all_back(uri):
+def test_a_restore_to_a_time_takes_back_what_came_after_it(uri):
     commit.append(uri, rows(1), message="a", source="test", batch_id="a")
+    time.sleep(0.01)
     then = datetime.now(UTC)
     time.sleep(0.01)
-    commit.append(uri, rows(2), message="b", source="test")
+    commit.append(uri, rows(2), message="b", source="test", batch_id="b")
     DeltaTable(uri).restore(then)
-    with pytest.raises(InputError, match=r"version 2 went back to an earlier one"):
-        report_of_earlier(uri, IngestRequest(batch_id="a"))
+    assert ids(uri) == [1]
+    assert report_of_earlier(uri, IngestRequest(batch_id="a")).skipped
+    with pytest.raises(InputError, match=rf"batch b .* version 2 went back to {then:%F %T} UTC"):
+        report_of_earlier(uri, IngestRequest(batch_id="b"))
 
 
 def test_rows_that_do_not_fit_are_refused(uri):

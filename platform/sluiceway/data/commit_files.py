@@ -64,7 +64,7 @@ def delivered(uri: str, batch_id: str | None) -> CommitResult | None:
     done = commit_loop.already(table, batch_id)
     restore = history.taken_back(table, done.version) if done else None
     if done and restore:
-        to = "an earlier one" if restore.restored == history.NOT_SAID else f"version {restore.restored}"
+        to = f"version {restore.restored}" if isinstance(restore.restored, int) else f"{restore.restored:%F %T} UTC"
         raise InputError(
             f"batch {batch_id} of {uri} was written as version {done.version} and is not there any more: "
             f"version {restore.version} went back to {to}",

@@ -17,8 +17,6 @@ from sluiceway.data import delta_log, tables
 SOURCE, ROWS, MESSAGE, BATCH, AUTHOR = (
     f"sluiceway.{name}" for name in ("source", "rows", "message", "batch_id", "author")
 )
-# A restore by a time, as others make it, does not say which version it went back to.
-NOT_SAID = -1
 _DELTA_OWN = frozenset(
     {"timestamp", "operation", "operationParameters", "operationMetrics", "version", "readVersion", "isBlindAppend"}
     | {"engineInfo", "clientVersion", "userId", "userName", "isolationLevel", SOURCE, ROWS, MESSAGE, BATCH, AUTHOR}
@@ -41,7 +39,8 @@ class CommitInfo:
         batch_id: name of the delivery, or None.
         author: who, or None.
         metadata: every further key of the commit.
-        restored: of a restore, the version that it went back to, ``NOT_SAID`` where it does not say; None of others.
+        restored: of a restore, the version that it went back to, or the time where it tells that; None of others, and
+            where it tells neither.
     """
 
     version: int
@@ -53,7 +52,7 @@ class CommitInfo:
     batch_id: str | None
     author: str | None
     metadata: Mapping[str, Any] = field(default_factory=dict)
-    restored: int | None = None
+    restored: int | datetime | None = None
 
 
 def log(uri: str, *, limit: int | None = None) -> list[CommitInfo]:
@@ -90,17 +89,27 @@ def log_of(table: DeltaTable, *, limit: int | None = None) -> list[CommitInfo]:
 def taken_back(table: DeltaTable, version: int) -> CommitInfo | None:
     """The restore by which an open table went back before one of its versions; None where it still comes from that.
 
-    What was written over since, or deleted by key, is not looked at.
+    What was written over since, or deleted by key, is not looked at. A restore that does not tell where it went to, as
+    some of other tools, is taken for a commit like any other.
     """
-    later = {info.version: info for info in log_of(table, limit=table.version() - version)}
+    since = {info.version: info for info in log_of(table, limit=table.version() - version + 1)}
     at, restore = table.version(), None
     while at > version:
-        info = later.get(at)
-        if info is None or info.restored is None:
+        to = _went_to(since[at], since) if at in since else None
+        if to is None:
             at -= 1
         else:
-            at, restore = min(info.restored, at - 1), info
+            at, restore = min(to, at - 1), since[at]
     return restore if at < version else None
+
+
+def _went_to(info: CommitInfo, since: Mapping[int, CommitInfo]) -> int | None:
+    """The version that a restore went back to, -1 for one before all of these; None of any other commit."""
+    if not isinstance(info.restored, datetime):
+        return info.restored
+    then = info.restored
+    there = [n for n, other in since.items() if n < info.version and other.time and other.time <= then]
+    return max(there, default=-1)
 
 
 def _info(version: int, entry: Mapping[str, Any]) -> CommitInfo:
@@ -120,8 +129,12 @@ def _info(version: int, entry: Mapping[str, Any]) -> CommitInfo:
     )
 
 
-def _restored(entry: Mapping[str, Any]) -> int | None:
+def _restored(entry: Mapping[str, Any]) -> int | datetime | None:
+    """The engine here writes a time as milliseconds; Spark, as a text that is not read here."""
     if entry.get("operation") != "RESTORE":
         return None
-    version = str((entry.get("operationParameters") or {}).get("version"))
-    return int(version) if version.isdigit() else NOT_SAID
+    given = entry.get("operationParameters") or {}
+    version, then = (str(given.get(name)) for name in ("version", "datetime"))
+    if version.isdigit():
+        return int(version)
+    return datetime.fromtimestamp(int(then) / 1000, UTC) if then.isdigit() else None
