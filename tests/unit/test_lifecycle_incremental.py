@@ -16,7 +16,7 @@ from sluiceway.core.references import TableVersion
 from sluiceway.data.time_order import TimeCuts
 from sluiceway.features.schema import Feature, FeatureSchema
 from sluiceway.lifecycle import incremental
-from sluiceway.lifecycle.incremental import Base, check_drawn, going_on
+from sluiceway.lifecycle.incremental import Base, check_drawn, first_trial, going_on
 from sluiceway.registry.bundle import Bundle
 from sluiceway.training.recipe import Recipe
 
@@ -166,3 +166,29 @@ def test_a_search_draws_nothing_that_the_base_forbids(booster):
         "search.space.base_score: its base_score",
         "search.space.num_parallel_tree: its num_parallel_tree",
     ]
+
+
+def test_a_search_that_draws_the_weight_says_it_in_the_first_trial_too(go_on, booster):
+    """Of trial 0 that says nothing, XGBoost would train with the base's weight, and write down none."""
+    space = {"max_depth": {"whole": [2, 9]}, "scale_pos_weight": {"real": [1.0, 5.0]}}
+    draws, others = (
+        SearchSection(space={name: space[name] for name in names}, trials=2) for names in (space, ["max_depth"])
+    )
+    base, light = (
+        Base("7", Bundle(booster, SCHEMA.to_dict(), {"kind": "binary"}, {"config": {"params": params}}))
+        for params in ({"scale_pos_weight": 4}, {})
+    )
+    silent, says = ModelSection(params={"max_depth": 3}), ModelSection(params={"scale_pos_weight": 2})
+    found = first_trial(draws, silent, base)
+    assert found.params == {"max_depth": 3, "scale_pos_weight": 1}
+    check_drawn(draws, found, base)
+    assert go_on(found.params, {"scale_pos_weight": 4}).base
+    for search, model, before in (
+        (draws, says, base),
+        (draws, silent, light),
+        (draws, silent, None),
+        (others, silent, base),
+    ):
+        assert first_trial(search, model, before) is model
+    with pytest.raises(ConfigError, match="does not fit version 7"):
+        check_drawn(others, silent, base)

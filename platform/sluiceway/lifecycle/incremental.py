@@ -145,6 +145,21 @@ def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle, membershi
     return _otherwise_as_a_whole(recipe.model.params, _params_of(bundle), objective)
 
 
+def first_trial(search: SearchSection, model: ModelSection, base: Base | None) -> ModelSection:
+    """The configured model as a search tries it: with a weight of 1 where the space draws it and nothing else says it.
+
+    Else trial 0 would be trained with the base's weight and be compared, and written down, as one without.
+
+    Args:
+        search: the space.
+        model: the configured model.
+        base: to go on from, or None.
+    """
+    if base is None or _KEPT not in search.space or model.params.get(_KEPT) is not None:
+        return model
+    return model if (_params_of(base.bundle).get(_KEPT) or 1) == 1 else with_params(model, {_KEPT: 1})
+
+
 def check_drawn(search: SearchSection, model: ModelSection, base: Base | None) -> None:
     """Refuse a search that may draw what the base forbids: its winner could not be trained.
 
