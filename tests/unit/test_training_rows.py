@@ -11,7 +11,7 @@ import xgboost
 
 from sluiceway.core.errors import BackendError
 from sluiceway.training.encoded import FOLD, KEY, PART, SINCE, WEIGHT, X, Y
-from sluiceway.training.floats_on_disk import forget, scatter_to_disk
+from sluiceway.training.floats_on_disk import forget, require_disk, scatter_to_disk
 from sluiceway.training.loop import LoopSpec, boost
 from sluiceway.training.matrices import MatrixMaker, predict_rows
 from sluiceway.training.rows import Disk, EncodedBlocks, arrange
@@ -105,14 +105,37 @@ def test_on_disk_they_are_the_same(tmp_path, n, batch):
 def test_a_disk_without_room_is_told_before_anything_is_written(tmp_path, monkeypatch):
     table = block(1000)
     rows = int((table[PART].to_numpy() < 2).sum())
-    need = 3.2 * rows * WIDTH * 4
+    need = rows * (7.6 * WIDTH + 13)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=need - 1))
     blocks = EncodedBlocks(lambda: [table], WIDTH)
-    with pytest.raises(BackendError, match=rf"need up to 0\.00 GB in {tmp_path}, and 0\.00 GB are free"):
+    with pytest.raises(BackendError, match=rf"need 0\.00 GB or more in {tmp_path}, and 0\.00 GB are free"):
         arrange(blocks, width=WIDTH, weighted=False, disk=Disk(tmp_path, 64))
     assert not list(tmp_path.iterdir())
     monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=need + 1))
     assert arrange(blocks, width=WIDTH, weighted=False, disk=Disk(tmp_path, 64))[0].on_disk
+
+
+@pytest.mark.parametrize(
+    ("width", "dense", "gaps"),  # what rows took at the peak, in shares of their floats: none and a tenth missing
+    [(2, 3.52, 4.59), (4, 2.70, 3.76), (10, 2.21, 3.27), (100, 1.94, 3.01), (200, 1.91, 2.98)],
+)
+def test_rows_are_refused_for_what_they_need_for_certain_and_warned_of_for_the_rest(
+    tmp_path, monkeypatch, caplog, width, dense, gaps
+):
+    floats = 1_000_000 * width * 4
+
+    def begin(free):
+        caplog.clear()
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=free * floats))
+        require_disk(tmp_path, rows=1_000_000, width=width)
+        return caplog.messages
+
+    with pytest.raises(BackendError, match="or more in"):
+        begin(dense * 0.97)
+    for free in (dense * 1.03, gaps * 0.97):
+        assert len(begin(free)) == 1
+        assert f"up to {(12 * width + 13) / 1000:.2f} GB where a tenth" in caplog.messages[0]
+    assert begin(gaps * 1.04) == []
 
 
 def test_scattering_needs_no_more_files_than_a_process_may_open(tmp_path):

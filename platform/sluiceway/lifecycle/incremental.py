@@ -24,15 +24,18 @@ from sluiceway.training.search_space import with_params
 
 # Parameters that hold for a whole model, and in which form two of them are the same. New trees alone do not make it
 # monotone, another base_score would move what the base's trees add up to, XGBoost keeps the base's num_parallel_tree
-# and says nothing, and the last three are part of the objective.
+# and says nothing.
 _WHOLE: dict[str, Callable[[Any], Any]] = {
     "monotone_constraints": lambda given: {name: sign for name, sign in (given or {}).items() if sign},
     "interaction_constraints": lambda given: {frozenset(group) for group in given or ()},
     "base_score": lambda given: given,
     "num_parallel_tree": lambda given: given or 1,
-    "quantile_alpha": lambda given: given,
-    "tweedie_variance_power": lambda given: given or 1.5,
-    "huber_slope": lambda given: given or 1.0,
+}
+# Those that are part of an objective, and say nothing with another one.
+_OF_OBJECTIVE: dict[str, dict[str, Callable[[Any], Any]]] = {
+    "reg:quantileerror": {"quantile_alpha": lambda given: given},
+    "reg:tweedie": {"tweedie_variance_power": lambda given: given or 1.5},
+    "reg:pseudohubererror": {"huber_slope": lambda given: given or 1.0},
 }
 # May change, but XGBoost goes on with the base's where none is given.
 _KEPT = "scale_pos_weight"
@@ -139,7 +142,22 @@ def _difference(recipe: Recipe, schema: FeatureSchema, bundle: Bundle, membershi
     if bundle.lineage.get("membership") != membership:
         # Else it may have been trained on rows that are test rows now, and the gates would flatter it.
         return "its rows were placed in training, validation and test by another seed, key, group or split"
-    return _otherwise_as_a_whole(recipe.model.params, _params_of(bundle))
+    return _otherwise_as_a_whole(recipe.model.params, _params_of(bundle), objective)
+
+
+def first_trial(search: SearchSection, model: ModelSection, base: Base | None) -> ModelSection:
+    """The configured model as a search tries it: with a weight of 1 where the space draws it and nothing else says it.
+
+    Else trial 0 would be trained with the base's weight and be compared, and written down, as one without.
+
+    Args:
+        search: the space.
+        model: the configured model.
+        base: to go on from, or None.
+    """
+    if base is None or _KEPT not in search.space or model.params.get(_KEPT) is not None:
+        return model
+    return model if (_params_of(base.bundle).get(_KEPT) or 1) == 1 else with_params(model, {_KEPT: 1})
 
 
 def check_drawn(search: SearchSection, model: ModelSection, base: Base | None) -> None:
@@ -159,7 +177,7 @@ def check_drawn(search: SearchSection, model: ModelSection, base: Base | None) -
     told = {}
     for name, draw in search.space.items():
         for value in draw.choice or draw.ends or ():
-            why = _otherwise_as_a_whole(with_params(model, {name: value}).params, theirs)
+            why = _otherwise_as_a_whole(with_params(model, {name: value}).params, theirs, objective)
             if name == "objective" and value != objective:
                 why = f"its objective is {objective}"
             if why:
@@ -178,8 +196,8 @@ def _params_of(bundle: Bundle) -> Mapping[str, Any]:
     return found
 
 
-def _otherwise_as_a_whole(mine: Mapping[str, Any], theirs: Mapping[str, Any]) -> str:
-    for name, read in _WHOLE.items():
+def _otherwise_as_a_whole(mine: Mapping[str, Any], theirs: Mapping[str, Any], objective: str) -> str:
+    for name, read in (_WHOLE | _OF_OBJECTIVE.get(objective, {})).items():
         if read(mine.get(name)) != read(theirs.get(name)):
             told = [json.dumps(params[name]) if params.get(name) else "not given" for params in (theirs, mine)]
             return f"its {name} is {told[0]}, in model.params it is {told[1]}, and it has to hold for all trees"

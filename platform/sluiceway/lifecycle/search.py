@@ -17,7 +17,7 @@ from sluiceway.core.errors import InputError, SluicewayError
 from sluiceway.core.references import TableVersion
 from sluiceway.lifecycle.candidate import Candidate, candidate_key, candidate_step
 from sluiceway.lifecycle.context import Context
-from sluiceway.lifecycle.incremental import pin_base
+from sluiceway.lifecycle.incremental import base_of, first_trial, pin_base
 from sluiceway.lifecycle.journal import Journal
 from sluiceway.lifecycle.keys import content_key
 from sluiceway.lifecycle.preflight import check_named_columns
@@ -85,6 +85,7 @@ def search(context: Context, version: TableVersion, section: SearchSection) -> S
     check_space(section, context.model, context.training)
     context.registry.check()
     context = pin_base(context)
+    context = replace(context, model=first_trial(section, context.model, base_of(context)))
     key = search_key(context, version, section)
     with context.reading(version), claim(context.stores.leases, f"search:{key[:16]}", clock=context.clock):
         journal = SearchJournal(context.stores.pipeline, key, clock=context.clock)

@@ -70,12 +70,17 @@ def train_trials(
 
     Raises:
         DataError: the rows cannot be trained on.
-        BackendError: Ray cannot run the trials, or all of them fail; then the search has ended.
+        BackendError: Ray cannot run the trials; or no node has room for one, or all of them fail: then the search has
+            ended.
     """
     deadline = time.time() + _seconds_left(section, journal)
     context.progress.stage("search", _budget(section, known=len(journal.known)))
     prepared = prepare(rows_of(version, recipe), recipe, progress=context.progress)
-    job, plan = plan_trials(prepared, recipe, section, deadline=deadline)
+    try:
+        job, plan = plan_trials(prepared, recipe, section, deadline=deadline)
+    except BackendError:  # only another cluster or configuration mends it, and no vacuum is to wait for that
+        journal.close(status=FAILED)
+        raise
     shown = _Shown(
         context, section, journal, metric=job.job.spec.metric, folds=job.folds, maximise=job.job.spec.maximise
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import mmap
 import shutil
 from collections.abc import Iterable
@@ -13,11 +14,17 @@ import numpy as np
 from sluiceway.core.errors import BackendError
 
 MOST_OPEN = 200  # files at a time
-PEAK = 3.2  # the most that rows took on disk with XGBoost's pages, in shares of their floats
+# What rows took on disk at the peak, with XGBoost's pages: bytes a value and bytes a row, from 2 to 600 features.
+OF_A_VALUE, OF_A_GAPPY_VALUE, OF_A_ROW = 7.6, 12.0, 13.0
+
+_log = logging.getLogger(__name__)
 
 
 def require_disk(folder: Path, *, rows: int, width: int) -> None:
-    """Fail before anything is written where rows and their pages would not fit: XGBoost ends the process then.
+    """Fail before anything is written where rows and their pages cannot fit: XGBoost ends the process then.
+
+    How much they need depends on how many values are missing, which nobody knows yet: where there is room for rows
+    without gaps, and none for a tenth of gaps, that is logged.
 
     Args:
         folder: where they are to lie.
@@ -25,15 +32,22 @@ def require_disk(folder: Path, *, rows: int, width: int) -> None:
         width: number of features.
 
     Raises:
-        BackendError: too little is free.
+        BackendError: too little is free even for rows without gaps.
     """
-    need, free = PEAK * rows * width * 4, shutil.disk_usage(folder).free
+    need, most = (rows * (each * width + OF_A_ROW) for each in (OF_A_VALUE, OF_A_GAPPY_VALUE))
+    free = shutil.disk_usage(folder).free
+    told = f"rows that are trained from disk need {need / 1e9:.2f} GB or more in {folder}"
+    hint = "give the worker's node a TMPDIR with more room, or raise training.memory_per_worker or training.workers"
     if free < need:
-        raise BackendError(
-            f"rows that are trained from disk need up to {need / 1e9:.2f} GB in {folder}, and "
-            f"{free / 1e9:.2f} GB are free",
-            hint="give the worker's node a TMPDIR with more room, or raise training.memory_per_worker or "
-            "training.workers",
+        raise BackendError(f"{told}, and {free / 1e9:.2f} GB are free", hint=hint)
+    if free < most:
+        _log.warning(
+            "%s, up to %.2f GB where a tenth of the values is missing, and %.2f GB are free: XGBoost may end the "
+            "process; %s",
+            told,
+            most / 1e9,
+            free / 1e9,
+            hint,
         )
 
 

@@ -42,7 +42,7 @@ def of_the_parameters(error: BaseException) -> bool:
     if _out_of_memory(error) or worker_was_lost(error):
         return False
     chain = list(_chain(error))
-    if any(words in str(inner) for inner in chain for words in _OF_THE_MACHINE):
+    if any(words in str(inner) for inner in chain for words in _OF_THE_MACHINE) or any(map(_of_a_disk, chain)):
         return False
     return any(isinstance(inner, InputError | ValueError) for inner in chain)  # XGBoost's own error is a ValueError
 
@@ -61,13 +61,11 @@ def cause_of(error: BaseException, where: str) -> SluicewayError:
     if _out_of_memory(error):
         return BackendError(f"{where} ran out of memory", hint=OUT_OF_MEMORY)
     for inner in chain:
-        if isinstance(inner, OSError) or type(inner).__name__ == "XGBoostError":
-            told = next((line for line in _lines(inner) if _OF_A_DISK.search(line)), "")
-            if told:
-                return BackendError(
-                    f"{where} cannot use its disk: {_without_place(told)}",
-                    hint="look at TMPDIR on the worker's node and at the room that is left there",
-                )
+        if told := _of_a_disk(inner):
+            return BackendError(
+                f"{where} cannot use its disk: {_without_place(told)}",
+                hint="look at TMPDIR on the worker's node and at the room that is left there",
+            )
     lost = [inner for inner in chain if isinstance(inner, _LOST)]
     refused = [inner for inner in chain if type(inner).__name__ == "XGBoostError" and not _of_a_lost_peer(inner)]
     if refused and not lost:
@@ -82,6 +80,13 @@ def cause_of(error: BaseException, where: str) -> SluicewayError:
         f"{where} failed: {told}",
         hint=f"the worker's log is in Ray's session folder; where the system killed it for its memory: {OUT_OF_MEMORY}",
     )
+
+
+def _of_a_disk(error: BaseException) -> str:
+    """The line that says so, or ""."""
+    if isinstance(error, OSError) or type(error).__name__ == "XGBoostError":
+        return next((line for line in _lines(error) if _OF_A_DISK.search(line)), "")
+    return ""
 
 
 def _lines(error: BaseException) -> list[str]:
