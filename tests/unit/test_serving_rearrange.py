@@ -383,6 +383,27 @@ def test_what_a_change_that_was_not_confirmed_has_left_goes_with_the_next(hands,
     assert hands.running.removed == [challenger.application]
 
 
+@pytest.mark.parametrize("way", ["back", "switch"])
+def test_a_change_whose_tidying_fails_is_done_and_says_so(hands, monkeypatch, way):
+    hands.hand().switch("2")
+    hands.hand().shadow({"4": 0.1})
+    hands.hand().weights({"3": 0.2})
+    shadow, challenger = hands.newest.shadows[0].application, hands.newest.challengers[0].application
+    hands.running.deployed.clear()
+
+    def silent(asked):
+        raise BackendError("Serve does not take it away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hands.running, "remove_unasked", silent)
+        changed = hands.hand().back() if way == "back" else hands.hand().switch("1")
+    assert (changed.confirmed, weights(hands.newest)) == (True, {"1": 1.0})
+    assert changed.notes[0].endswith("the next change takes them away: Serve does not take it away")
+    assert hands.running.deployed == [shadow]
+    hands.hand().switch("1")
+    assert hands.running.removed == [challenger]
+
+
 def test_while_a_rollout_has_the_champion_alone_it_is_no_switch_of_a_person(hands):
     rolled_out(hands, "2", Phase.STEP, Phase.PROMOTING, Phase.PROBATION)
     with pytest.raises(InputError, match="already"):
