@@ -17,7 +17,7 @@ from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.serving.beside import absent_beside, redeploy_beside
 from sluiceway.serving.specs import ChallengerSpec, EndpointSpec, ServeAddress
 
-NAME = "flights_late-production"
+NAME, STAGING = "flights_late-production", "flights_late-staging"
 RAY_WARNS = pytest.mark.filterwarnings("ignore:Using extra keyword arguments on `Field`:DeprecationWarning")
 CONFIG = Path(__file__).parents[2] / "jobs" / "configs" / "flights.yaml"
 
@@ -73,7 +73,7 @@ class Serve:
         from sluiceway.serving import bring_up as module  # noqa: PLC0415 (brings Ray)
 
         self.store, self.module, self.done, self.runs = store, module, [], set[str]()
-        self.broken, self.cpus, self.meanwhile = set[str](), 9, lambda name: None
+        self.failed, self.broken, self.cpus, self.meanwhile = set[str](), set[str](), 9, lambda name: None
         store.publish(DOCUMENT)
         monkeypatch.setattr(module, "JoinedServe", lambda: self)
         monkeypatch.setattr(module, "deploy_challenger", lambda spec: self.deploy(spec.application))
@@ -81,7 +81,8 @@ class Serve:
         monkeypatch.setattr(module, "remove_challenger", self.remove)
 
     def read(self):
-        return {"applications": {name: {} for name in self.runs}}
+        found = {**dict.fromkeys(self.runs, "RUNNING"), **dict.fromkeys(self.failed, "DEPLOY_FAILED")}
+        return {"applications": {name: {"status": status} for name, status in found.items()}}
 
     def deploy(self, name):
         self.done.append(name)
@@ -96,8 +97,9 @@ class Serve:
         if self.broken:
             raise RayError("the controller does not answer")
 
-    def bring_up(self):
-        return self.module.bring_up([EndpointSpec(NAME, "/flights", "sqlite://", ServingSection())], self.store)
+    def bring_up(self, *names):
+        specs = [EndpointSpec(name, "/flights", "sqlite://", ServingSection()) for name in names or (NAME,)]
+        return self.module.bring_up(specs, self.store)
 
 
 @RAY_WARNS
@@ -129,7 +131,35 @@ def test_challengers_give_way_to_an_endpoint_that_does_not_come_up_beside_them(s
     assert serve.done == [*NAMED[:2], NAME, f"remove {NAMED[0]}", NAME, NAMED[2], f"remove {NAMED[2]}"]
     assert serve.runs == {NAMED[1], NAME}
     assert [note.split(" of ")[0] for note in notes] == ["version 2", "version 4"]
-    assert "it went so that the endpoint comes up" in notes[0]
+    assert "it went so that an endpoint comes up" in notes[0]
+
+
+@RAY_WARNS
+@pytest.mark.parametrize("ran", [True, False])
+def test_one_that_ran_is_not_taken_away_where_serve_does_not_answer_and_one_that_had_failed_is(serve, ran):
+    serve.broken = {NAMED[0]}
+    (serve.runs if ran else serve.failed).add(NAMED[0])
+    (note,) = serve.bring_up()
+    assert note.startswith("version 2 of ")
+    assert (f"remove {NAMED[0]}" in serve.done) is not ran
+
+
+@RAY_WARNS
+def test_challengers_of_another_endpoint_give_way_too_and_each_is_told_once(serve):
+    serve.cpus, serve.runs = 3, {NAMED[1]}
+    notes = serve.bring_up(NAME, STAGING)
+    assert serve.done[:3] == [*NAMED[:2], NAME]
+    assert serve.done[3:6] == [STAGING, f"remove {NAMED[0]}", STAGING]
+    assert serve.runs == {NAMED[1], NAME, STAGING}
+    assert [note.split(" of ")[0] for note in notes] == ["version 2", "version 4"]
+
+
+@RAY_WARNS
+def test_an_endpoint_that_comes_up_beside_nobody_is_tried_once_more_only(serve):
+    serve.broken = {STAGING}
+    with pytest.raises(BackendError, match=f"{STAGING} does not come up"):
+        serve.bring_up(NAME, STAGING)
+    assert serve.done.count(STAGING) == 2
 
 
 @RAY_WARNS

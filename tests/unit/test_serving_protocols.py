@@ -252,6 +252,25 @@ def test_a_position_is_of_the_version_that_a_request_names(tmp_path):
         np.testing.assert_allclose(answer.json()["predictions"], predicted(other, matrix), atol=1e-6)
 
 
+def test_a_category_that_only_a_challenger_has_has_to_be_its_text(models, tmp_path):
+    numbers, other = train_numbers(tmp_path, seed=4), models["binary"]
+    schema = {**other.bundle.schema, "features": other.bundle.schema["features"][:2]}
+    made = bundle.Bundle(numbers.bundle.model, schema, numbers.bundle.decision, {})
+    own = SmallModel(numbers.booster, made, bundle.write(made, tmp_path / made.digest))
+    replica = HeldReplica(own, serving=ServingSection(input=InputSection(extra=("carrier",))))
+    document = TrafficDocument(NAME, 2, own.arm("1", 0.0), (other.arm("2", 1.0),))
+    replica.route, _ = load_route(document, {}, load=load_scorer)
+    replica.answerer.open(replica.route)
+
+    def ask(carrier):
+        row = {"delay": 3.0, "distance": 700.0, "carrier": carrier}
+        return replica.ask("POST", "/invocations", json={"dataframe_records": [row]}).json()["predictions"]
+
+    seen = np.array([[3.0, 700.0, 1.0]], dtype=np.float32)
+    np.testing.assert_allclose(ask(CARRIERS[1]), predicted(other, seen), atol=1e-6)
+    np.testing.assert_allclose(ask(1), predicted(own, seen[:, :2]), atol=1e-6)  # the champion answers in its place
+
+
 def test_no_other_protocol_takes_a_number_for_a_category(replicas):
     row = {"delay": 1.0, "distance": 2.0, "carrier": 1}
     tensors = [{"name": name, "shape": [1], "datatype": "FP32", "data": [value]} for name, value in row.items()]

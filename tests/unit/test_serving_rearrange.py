@@ -320,32 +320,70 @@ def test_a_switch_that_was_not_confirmed_is_repeated_and_publishes_nothing_new(h
     assert hands.running.removed == [application]
 
 
-def test_the_registry_is_told_by_the_repeat_of_a_switch_that_was_not_confirmed(hands, monkeypatch):
-    promoted, tagged = [], []
-    registry = SimpleNamespace(
-        promote=lambda name, version, *_: promoted.append((name, version)),
-        tag=lambda name, version, tags: tagged.append((version, tags["rollout.flights.outcome"])),
-    )
-    settings = SimpleNamespace(experiment=SimpleNamespace(name="late"), deployment=SimpleNamespace(environments=("p",)))
-    monkeypatch.setattr(serve_traffic, "_changed", lambda endpoint, change, *_: change(hands.hand()))
-    monkeypatch.setattr(serve_traffic, "load_settings", lambda config: SimpleNamespace(platform=None, **vars(settings)))
-    monkeypatch.setattr(serve_traffic, "endpoint_name", lambda *_: "flights")
-    monkeypatch.setattr(serve_traffic, "build_registry", lambda platform: registry)
-    monkeypatch.setattr(serve_traffic, "load_platform", lambda config: None)
-    monkeypatch.setattr(serve_traffic, "read_stores", lambda platform: hands.stores)
+@pytest.fixture
+def switches(hands, monkeypatch):
+    return Switches(hands, monkeypatch)
 
-    def switch(version):
+
+class Switches:
+    """What the command does where a configuration is named, before a registry that remembers."""
+
+    def __init__(self, hands, monkeypatch):
+        self.promoted, self.tagged, self.notes = [], [], ()
+        registry = SimpleNamespace(
+            promote=lambda name, version, *_: self.promoted.append((name, version)),
+            tag=lambda name, version, tags: self.tagged.append((version, *tags.values())),
+        )
+        experiment, deployment = SimpleNamespace(name="late"), SimpleNamespace(environments=("p",))
+        settings = SimpleNamespace(platform=None, experiment=experiment, deployment=deployment)
+        module = serve_traffic
+        monkeypatch.setattr(module, "_changed", lambda endpoint, change, *_: change(hands.hand()))
+        monkeypatch.setattr(module, "load_settings", lambda config: settings)
+        monkeypatch.setattr(module, "endpoint_name", lambda *_: "flights")
+        monkeypatch.setattr(module, "build_registry", lambda platform: registry)
+        monkeypatch.setattr(module, "load_platform", lambda config: None)
+        monkeypatch.setattr(module, "read_stores", lambda platform: hands.stores)
+        monkeypatch.setattr(module, "_show", lambda document, stores, notes, **_: setattr(self, "notes", notes))
+
+    def __call__(self, version):
         told = {"address": None, "config": "c.yaml", "as_json": True, "champion": True}
         serve_traffic.move("flights", lambda hand: hand.switch(version), **told)
 
-    unconfirmed(hands, lambda _: switch("2"))
-    assert promoted == []
-    switch("2")
-    assert (promoted, tagged) == ([("late", "2")], [("1", "replaced")])
+
+def test_the_registry_is_told_by_the_repeat_of_a_switch_that_was_not_confirmed(hands, switches):
+    unconfirmed(hands, lambda _: switches("2"))
+    assert switches.promoted == []
+    switches("2")
+    assert switches.promoted == [("late", "2")]
+    assert [told[:3] for told in switches.tagged] == [("1", "", "replaced")]
+
+
+def test_a_repeat_tells_the_same_story(hands, switches, monkeypatch):
+    monkeypatch.setattr("sluiceway.catalog.traffic.time", SimpleNamespace(time=lambda: 1e9))  # long ago
+    switches("2")
+    hands.hand().shadow({"4": 0.1})
+    switches("2")
+    assert switches.tagged == [("1", "", "replaced", "", "version 2 by hand", "2001-09-09T01:46:40+00:00")] * 2
+
+
+def test_of_a_champion_that_a_rollout_replaced_a_repeat_tells_nothing(hands, switches):
     rolled_out(hands, "3", Phase.STEP, Phase.PROMOTING, Phase.PROMOTED)
-    switch("3")
-    assert promoted[1:] == [("late", "3")]
-    assert len(tagged) == 1  # a rollout has told its own story
+    switches("3")
+    hands.hand().shadow({"4": 0.1})
+    hands.stores.traffic.publish(replace(hands.newest, generation=hands.newest.generation + 1, warm=(arm("1"),)))
+    assert (hands.newest.rollout_id, [one.version for one in hands.newest.warm]) == ("", ["1"])
+    switches("3")
+    assert (switches.promoted, switches.tagged) == ([("late", "3")] * 2, [])
+
+
+def test_a_catalog_that_does_not_answer_after_the_move_is_told_and_ends_nothing(hands, switches, monkeypatch):
+    def silent(*_, **__):
+        raise BackendError("the catalog does not answer")
+
+    monkeypatch.setattr(serve_traffic, "champion_before", silent)
+    switches("2")
+    assert weights(hands.newest) == {"2": 1.0}
+    assert "late@champion is not version 2: the catalog does not answer" in switches.notes[-1]
 
 
 def test_a_way_back_that_was_not_confirmed_is_not_repeated_by_going_forth_again(hands):
@@ -381,6 +419,27 @@ def test_what_a_change_that_was_not_confirmed_has_left_goes_with_the_next(hands,
     }
     changes[next_change](hands.hand())
     assert hands.running.removed == [challenger.application]
+
+
+@pytest.mark.parametrize("way", ["back", "switch"])
+def test_a_change_whose_tidying_fails_is_done_and_says_so(hands, monkeypatch, way):
+    hands.hand().switch("2")
+    hands.hand().shadow({"4": 0.1})
+    hands.hand().weights({"3": 0.2})
+    shadow, challenger = hands.newest.shadows[0].application, hands.newest.challengers[0].application
+    hands.running.deployed.clear()
+
+    def silent(asked):
+        raise BackendError("Serve does not take it away")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(hands.running, "remove_unasked", silent)
+        changed = hands.hand().back() if way == "back" else hands.hand().switch("1")
+    assert (changed.confirmed, weights(hands.newest)) == (True, {"1": 1.0})
+    assert changed.notes[0].endswith("the next change takes them away: Serve does not take it away")
+    assert hands.running.deployed == [shadow]
+    hands.hand().switch("1")
+    assert hands.running.removed == [challenger]
 
 
 def test_while_a_rollout_has_the_champion_alone_it_is_no_switch_of_a_person(hands):

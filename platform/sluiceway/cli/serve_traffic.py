@@ -205,11 +205,12 @@ def _told_registry(endpoint: str, document: TrafficDocument, config: str | None)
         return []
     version = document.champion.version
     registry = build_registry(settings.platform)
-    # The alias may name another one: an undo without the configuration leaves it where it was.
-    before = champion_before(read_stores(settings.platform), endpoint, version=version)
     try:
+        stores = read_stores(settings.platform)
+        # The alias may name another one: an undo without the configuration leaves it where it was.
+        before = champion_before(stores, endpoint, version=version)
         registry.promote(name, version, before.version if before else None)
-        tell_by_hand(registry, name, document, now=SystemClock().now().timestamp())
+        tell_by_hand(registry, name, stores.traffic, document)
     except SluicewayError as error:  # the requests have moved: that is what was asked for, and it is told
         return [f"the registry's {name}@champion is not version {version}: {error.message}"]
     return [f"the registry's {name}@champion is version {version} now"]

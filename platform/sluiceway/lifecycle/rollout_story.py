@@ -6,8 +6,9 @@ import logging
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.core.errors import ModelError
-from sluiceway.core.traffic import TrafficDocument
+from sluiceway.core.traffic import Arm, TrafficDocument
 from sluiceway.registry.mlflow_registry import Registry
 from sluiceway.rollout.journal import Entry, Journal, Rollouts
 from sluiceway.rollout.state import Phase, RolloutState
@@ -56,25 +57,40 @@ def tell(registry: Registry, rollouts: Rollouts, rollout_id: str) -> None:
             _log.warning("the story of rollout %s is told nowhere: %s", rollout_id, error.message)
 
 
-def tell_by_hand(registry: Registry, model: str, document: TrafficDocument, *, now: float) -> None:
-    """Write on the champion that a person has just replaced what has become of it; of a rollout's document, nothing.
+def tell_by_hand(registry: Registry, model: str, traffic: TrafficStore, document: TrafficDocument) -> None:
+    """Write on the champion that a person has replaced what has become of it; where a rollout has done so, nothing.
 
     Args:
         registry: that has the model.
         model: its name.
-        document: the new one, which keeps the old champion warm.
-        now: UTC epoch seconds.
+        traffic: the endpoint's documents.
+        document: one whose champion has replaced another one, in it or in an earlier one.
 
     Raises:
         ModelError: the version is not there any more.
         BackendError: MLflow refused or does not answer.
     """
-    if document.rollout_id:  # it has told its own story
+    replaced = _replaced(traffic, document)
+    if replaced is None:
         return
-    for old in document.warm:
-        reason = f"version {document.champion.version} by hand"
-        values = ("", "replaced", "", reason, _time(now))
-        registry.tag(model, old.version, dict(told(document.endpoint, dict(zip(PARTS, values, strict=True)))))
+    old, by = replaced
+    if by.rollout_id:  # it has told its own story
+        return
+    reason, time = f"version {by.champion.version} by hand", _time(traffic.times(by.endpoint)[by.generation])
+    values = ("", "replaced", "", reason, time)
+    registry.tag(model, old.version, dict(told(by.endpoint, dict(zip(PARTS, values, strict=True)))))
+
+
+def _replaced(traffic: TrafficStore, document: TrafficDocument) -> tuple[Arm, TrafficDocument] | None:
+    """The champion before that of a document, and the document that replaced it; None where it is the first one."""
+    by = document
+    for earlier in traffic.history(document.endpoint):
+        if earlier.generation >= document.generation:
+            continue
+        if earlier.champion.version != document.champion.version:
+            return earlier.champion, by
+        by = earlier
+    return None
 
 
 def _decided(entries: tuple[Entry, ...]) -> Entry:

@@ -219,7 +219,7 @@ class TrafficByHand:
                 self._running.apply(document)
             except BackendError as error:
                 raise BackendError(error.message, hint=_how_to_end(document), **error.fields) from error
-            self._running.remove_unasked(applications(document))
+            notes = (*notes, *_tidied(self._running, document))
         return Changed(
             document, self._running is not None, (*notes, *self._brought_back(document, kept), *self._notes(left))
         )
@@ -268,6 +268,15 @@ def _no_more_for(before: Iterable[Arm], after: Iterable[Arm]) -> set[Arm]:
     """The arms with a deployment that get no more than they have had."""
     had = {arm.version: arm.weight for arm in before if arm.application}
     return {arm for arm in after if arm.application and arm.weight <= had.get(arm.version, -1.0)}
+
+
+def _tidied(running: RunningServe, document: TrafficDocument) -> list[str]:
+    """Take away what nobody asks; the requests have moved, so nothing here ends the command."""
+    try:
+        running.remove_unasked(applications(document))
+    except BackendError as error:
+        return [f"challengers that nobody asks may run on, the next change takes them away: {error.message}"]
+    return []
 
 
 def _how_to_end(document: TrafficDocument) -> str:
