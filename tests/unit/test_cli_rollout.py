@@ -24,8 +24,9 @@ from sluiceway.catalog.rollouts import RolloutStore
 from sluiceway.catalog.stores import stores_on
 from sluiceway.catalog.traffic import TrafficStore
 from sluiceway.cli.main import run_command
+from sluiceway.cli.rollout_detach import _refuse_run_by_others
 from sluiceway.cli.rollout_tell import found
-from sluiceway.core.errors import InputError
+from sluiceway.core.errors import ConflictError, InputError
 from sluiceway.core.traffic import LATENCY_BOUNDS_SECONDS, TrafficDocument
 from sluiceway.rollout.journal import Journal
 from sluiceway.rollout.state import Phase, RolloutState
@@ -304,6 +305,18 @@ def test_what_hooks_have_not_let_begin_is_not_under_way(tmp_path, engine):
     late = Journal.begin(RolloutStore(engine), make_plan(rollout_id="r2", created=2000.0))
     late.append(RolloutState(Phase.STEP, 0, 2, generations=(2,)), action="advance", evidence={}, now=2.0)
     assert [row["rollout"] for row in sluiceway(tmp_path, "rollout", "status")] == ["r2"]
+
+
+def test_who_runs_it_by_a_former_release_does_not_say_for_which_rollout_and_runs_it(
+    tmp_path, engine, journal, monkeypatch
+):
+    monkeypatch.setattr("sluiceway.cli.rollout_detach.running", lambda name: None)  # no actor does
+    LeaseStore(engine).acquire("rollout:flights", owner="box:1:2", ttl=60, now=datetime.now(UTC), body="{}")
+    (row,) = sluiceway(tmp_path, "rollout", "status")
+    assert row["run_by"] == "box:1:2"
+    assert "not obeyed yet" in said(tmp_path, "pause", "flights", "--wait", "0.1", expect=1)
+    with pytest.raises(ConflictError, match="rollout r1 is being run by box:1:2"):
+        _refuse_run_by_others(stores_on(engine, ""), "flights", "r1")
 
 
 def test_who_deploys_another_rollout_or_moves_traffic_by_hand_runs_none(tmp_path, engine, traffic):

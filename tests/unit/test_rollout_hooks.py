@@ -299,6 +299,26 @@ def test_a_step_that_is_gone_on_with_after_a_pause_is_told():
     assert world.heard == [*steps, ("promoted", 1.0, 6)]
 
 
+@pytest.mark.parametrize("dies", ["before it is told", "after it is told"])
+def test_a_pause_whose_runner_died_is_told_by_whoever_goes_on_from_it(dies):
+    class Dies(World):
+        def tell(self, event):
+            if event.moment == "paused" and dies:
+                if dies.startswith("after"):
+                    super().tell(event)
+                raise Crash
+            super().tell(event)
+
+    world = Dies.served(rate=0)
+    plan = make_plan(steps=STEPS, on_inconclusive="pause")
+    with pytest.raises(Crash):
+        run(plan, world.doors(), poll_seconds=60)
+    known = len(world.heard)
+    dies, world.rate = "", 400
+    assert run(plan, world.doors(), poll_seconds=1).status == "promoted"
+    assert world.heard[known:] == [("paused", 0.25, 2), ("step", 0.25, 3), ("step", 1.0, 4), ("promoted", 1.0, 6)]
+
+
 def test_a_crash_anywhere_asks_again_and_ends_the_same(receiver):
     hook = {"on": ASKED, "url": receiver.url}
     undisturbed = World.served()

@@ -18,7 +18,7 @@ from sluiceway.core.clock import SystemClock
 from sluiceway.core.command import Command, Order
 from sluiceway.core.errors import ConflictError, InputError
 from sluiceway.rollout.journal import Entry, Journal, unfinished
-from sluiceway.rollout.lease import hold_traffic, run_now
+from sluiceway.rollout.lease import hold_traffic, run_now, runner_of
 from sluiceway.rollout.plan import RolloutPlan
 from sluiceway.rollout.state import Phase, RolloutState
 from sluiceway.wiring.stores import read_stores
@@ -137,8 +137,7 @@ def under_way(stores: Stores, endpoint: str) -> Sequence[str]:
 
 def runner(stores: Stores, endpoint: str, rollout_id: str) -> str | None:
     """Who runs a rollout of an endpoint, or None."""
-    held = run_now(stores.leases, endpoint, now=datetime.now(UTC))
-    return held[1] if held is not None and held[0] == rollout_id else None
+    return runner_of(stores.leases, endpoint, rollout_id, now=datetime.now(UTC))
 
 
 def _asked(stores: Stores, endpoint: str) -> Sequence[str]:

@@ -36,6 +36,9 @@ def register(
 ) -> dict[str, Any]:
     """Log the run, with its gates, and register the bundle unless a gate blocks it.
 
+    What was retired is not made a new version by other verdicts: it is that one, with its files and the verdicts of
+    now, and no rollout takes it.
+
     Returns:
         ``run_id``, ``version``, None for a blocked candidate, and the bundle's ``digest``.
     """
@@ -44,6 +47,7 @@ def register(
     run_id = context.registry.log_run(record)
     if any(result.blocks for result in results):
         return {"run_id": run_id, "version": None, "digest": candidate.digest}
+    run_id = _run_of_the_retired(context, step, candidate) or run_id
     bundle = context.bundles.get(candidate.uri, candidate.digest)
     version = context.registry.register(
         context.experiment.name,
@@ -53,6 +57,17 @@ def register(
         example=candidate.training["example"],
     )
     return {"run_id": run_id, "version": version, "digest": candidate.digest}
+
+
+def _run_of_the_retired(context: Context, step: ReleaseStep, candidate: Candidate) -> str | None:
+    """The run of the bundle's newest version by this release where all of them are retired, else None."""
+    registry, name = context.registry, context.experiment.name
+    same = [one for one in registry.versions(name) if one.digest == candidate.digest]
+    if all(one.retired is None for one in same):
+        return None
+    # Another release of the bundle, such as a drill, is retired for itself.
+    same = [one for one in same if registry.record(name, one.version).run_name == step.name]
+    return same[-1].run_id if same and all(one.retired for one in same) else None
 
 
 def _record(

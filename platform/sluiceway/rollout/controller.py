@@ -211,6 +211,8 @@ class _Controller:
             self._show(decision, seen)
             if not self.take(decision, seen):
                 self.doors.clock.sleep(self.poll_seconds)
+        if self.journal.state.waits:
+            self.looks.keep_end(self.journal.state)  # by which whoever goes on sees that the pause was told
         return outcome_of(self.plan, self.journal.entries)
 
     def abort(self, reason: str) -> RolloutOutcome:
@@ -250,12 +252,12 @@ class _Controller:
         """Do the newest entry's effects; from a pause that nobody waits out, go on."""
         # Before another entry: what the newest one is about, be it a resume, has to have been told.
         goes_on = self._is_resumed_by_going_on()
+        # One that was looked at was told before that.
+        told = self.looks.has_kept(self.journal.state)
         if not goes_on:
-            # One that was looked at was told before that.
-            told = self.looks.has_kept(self.journal.state)
             self._perform()
-            if not told:
-                self._tell_of_the_newest()
+        if not told:
+            self._tell_of_the_newest()
         # A step's deadline counts time in which it was watched: a dead controller costs time, not the rollout.
         state = self.journal.state
         if goes_on or state.phase is Phase.STEP:

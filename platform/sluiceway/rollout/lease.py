@@ -42,3 +42,18 @@ def run_now(leases: LeaseStore, endpoint: str, *, now: datetime) -> tuple[str, s
     held = living(leases, f"rollout:{endpoint}", now=now)
     rollout_id = "" if held is None else json.loads(held.body).get("rollout", "")
     return (rollout_id, held.owner) if held is not None and rollout_id else None
+
+
+def runner_of(leases: LeaseStore, endpoint: str, rollout_id: str, *, now: datetime) -> str | None:
+    """Who runs a rollout, or None; a process of a former release does not say for which one it holds the traffic.
+
+    Args:
+        leases: the catalog's.
+        endpoint: its name.
+        rollout_id: of the rollout.
+        now: the present time, UTC-aware.
+    """
+    held = living(leases, f"rollout:{endpoint}", now=now)
+    if held is None or json.loads(held.body).get("rollout", rollout_id) != rollout_id:
+        return None
+    return held.owner

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
@@ -77,6 +78,16 @@ class LookKeeper:
                 return
         self._last = (look.time, look.seen)
         self._looks.look(self._id, LookRow(look.time, look.state.to_json(), to_text(look.seen)))
+
+    def keep_end(self, state: RolloutState) -> None:
+        """Keep the newest look once more, in the state that it led to and that nobody looks at.
+
+        Args:
+            state: without another move of the traffic than when it was seen.
+        """
+        if self._last is not None:
+            time, seen = self._last
+            self._looks.look(self._id, LookRow(math.nextafter(time, math.inf), state.to_json(), to_text(seen)))
 
 
 def read(looks: Looks, rollout_id: str) -> list[Look]:
