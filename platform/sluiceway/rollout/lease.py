@@ -39,9 +39,8 @@ def run_now(leases: LeaseStore, endpoint: str, *, now: datetime) -> tuple[str, s
     Returns:
         The id of the rollout, which may have no row yet while what it needs is deployed, and its runner.
     """
-    held = living(leases, f"rollout:{endpoint}", now=now)
-    rollout_id = "" if held is None else json.loads(held.body).get("rollout", "")
-    return (rollout_id, held.owner) if held is not None and rollout_id else None
+    held_for, owner = _held(leases, endpoint, now)
+    return (held_for, owner) if held_for else None
 
 
 def runner_of(leases: LeaseStore, endpoint: str, rollout_id: str, *, now: datetime) -> str | None:
@@ -53,7 +52,11 @@ def runner_of(leases: LeaseStore, endpoint: str, rollout_id: str, *, now: dateti
         rollout_id: of the rollout.
         now: the present time, UTC-aware.
     """
+    held_for, owner = _held(leases, endpoint, now)
+    return owner if owner and held_for in (rollout_id, None) else None
+
+
+def _held(leases: LeaseStore, endpoint: str, now: datetime) -> tuple[str | None, str]:
+    """What for ("": by hand, None: it is not said), and by whom ("": by nobody)."""
     held = living(leases, f"rollout:{endpoint}", now=now)
-    if held is None or json.loads(held.body).get("rollout", rollout_id) != rollout_id:
-        return None
-    return held.owner
+    return (None, "") if held is None else (json.loads(held.body).get("rollout"), held.owner)
